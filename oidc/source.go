@@ -1,0 +1,112 @@
+package oidc
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// TokenSource gives a token. Implementations must be safe for concurrent use,
+// read what they read at each call, and return errors that match [ErrNoToken],
+// [ErrExpired] or [ErrMalformed] where those apply.
+type TokenSource interface {
+	Token(ctx context.Context) (Token, error)
+}
+
+// TokenSourceFunc is a function as a [TokenSource].
+type TokenSourceFunc func(ctx context.Context) (Token, error)
+
+// Token calls f.
+func (f TokenSourceFunc) Token(ctx context.Context) (Token, error) { return f(ctx) }
+
+// FirstOf returns a source that asks each source in turn and returns the first
+// token that lives. A source that has none, or an expired or malformed one, is
+// passed over. If none is left, the error names each source's reason and
+// matches those reasons under [errors.Is].
+//
+// A token given by [ContextWithToken] ends the search, good or bad.
+func FirstOf(sources ...TokenSource) TokenSource { return firstOf(sources) }
+
+type firstOf []TokenSource
+
+func (s firstOf) Token(ctx context.Context) (Token, error) {
+	if len(s) == 0 {
+		return Token{}, fmt.Errorf("oidc: %w: FirstOf was given no sources", ErrNoToken)
+	}
+	var failed sourcesError
+	for _, source := range s {
+		t, err := source.Token(ctx)
+		if err == nil {
+			if err = check(ctx, t); err == nil {
+				return t, nil
+			}
+			err = &sourceError{cmp.Or(t.source, "custom source"), err}
+		}
+		if ctxErr := context.Cause(ctx); ctxErr != nil {
+			return Token{}, ctxErr
+		}
+		var final *explicitError
+		if errors.As(err, &final) {
+			return Token{}, err
+		}
+		failed = append(failed, err)
+	}
+	return Token{}, failed
+}
+
+// check says why t cannot be used now, if it cannot.
+func check(ctx context.Context, t Token) error {
+	if hintsOf(ctx).refuses(t) {
+		return fmt.Errorf("%w but the one that STS refused", ErrNoToken)
+	}
+	return t.CheckExpiry(time.Now())
+}
+
+// sourceError is why one source had no token.
+type sourceError struct {
+	source string
+	err    error
+}
+
+func (e *sourceError) Error() string { return "oidc: " + e.source + ": " + e.err.Error() }
+func (e *sourceError) Unwrap() error { return e.err }
+
+// tokenFrom finishes a source's work: it parses raw, marks where it came from
+// and checks that it can be used.
+func tokenFrom(ctx context.Context, source, raw string) (Token, error) {
+	t, err := parseToken(raw)
+	if err != nil {
+		return Token{}, &sourceError{source, err}
+	}
+	t.source = source
+	if err := check(ctx, t); err != nil {
+		return Token{}, &sourceError{source, err}
+	}
+	return t, nil
+}
+
+// sourcesError is the errors of all sources that had no live token.
+type sourcesError []error
+
+func (e sourcesError) Error() string {
+	var b strings.Builder
+	b.WriteString("oidc: no source has a live token")
+	separator := ": "
+	for _, err := range e {
+		b.WriteString(separator)
+		separator = "; "
+		b.WriteString(strings.TrimPrefix(err.Error(), "oidc: "))
+	}
+	return b.String()
+}
+
+func (e sourcesError) Unwrap() []error { return e }
+
+// explicitError is the failure of a token that the caller chose. It ends a
+// search.
+type explicitError struct{ error }
+
+func (e *explicitError) Unwrap() error { return e.error }

@@ -1,0 +1,226 @@
+package oidc
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// MaxTokenLength is the longest token, in characters, that STS accepts
+// (AssumeRoleWithWebIdentity, parameter WebIdentityToken). Parse refuses
+// longer ones.
+const MaxTokenLength = 20_000
+
+// clockLeeway is how far the local clock may be ahead of Vercel's before a
+// live token looks expired here. STS has the last word.
+const clockLeeway = time.Minute
+
+var (
+	// ErrNoToken says that a source has no token. The error that wraps it
+	// says where the source looked and what to do.
+	ErrNoToken = errors.New("no token")
+	// ErrExpired says that a source has a token that no longer lives. The
+	// error that wraps it says since when.
+	ErrExpired = errors.New("token expired")
+	// ErrMalformed says that a value is not a JSON Web Token (RFC 7519), or
+	// that a request carries two different ones.
+	ErrMalformed = errors.New("malformed token")
+)
+
+// Token is a Vercel OIDC token: its claims, and the JWT they were read from.
+// The claims are not verified; STS verifies them when it is given the token,
+// and package oidcverify does for tokens that come in.
+//
+// The JWT leaves a Token only through [Token.Raw]: no fmt verb and no
+// marshaller shows it. See https://vercel.com/docs/oidc/reference for the
+// meaning of each claim.
+type Token struct {
+	Issuer      string    // iss: https://oidc.vercel.com/<team>, or https://oidc.vercel.com in global issuer mode
+	Subject     string    // sub: owner:<team>:project:<project>:environment:<environment>
+	Audience    []string  // aud: https://vercel.com/<team>, or what the token was exchanged for
+	Expiry      time.Time // exp
+	IssuedAt    time.Time // iat; zero if the token has none
+	NotBefore   time.Time // nbf; zero if the token has none
+	Owner       string    // owner: the team's slug
+	OwnerID     string    // owner_id: team_…
+	Project     string    // project: the project's name
+	ProjectID   string    // project_id: prj_…
+	Environment string    // environment: production, preview, development, or a custom environment's name
+	Plan        string    // plan: the team's plan
+	UserID      string    // user_id: who pulled it; development tokens only
+
+	jwt      *jwt // a pointer, because fmt does not follow pointers inside a value
+	source   string
+	explicit bool // given by ContextWithToken
+}
+
+// jwt holds what must not be printed.
+type jwt struct {
+	raw     string
+	payload []byte
+}
+
+// claims is the payload as JSON has it.
+type claims struct {
+	Issuer      string   `json:"iss"`
+	Subject     string   `json:"sub"`
+	Audience    audience `json:"aud"`
+	Expiry      unixTime `json:"exp"`
+	IssuedAt    unixTime `json:"iat"`
+	NotBefore   unixTime `json:"nbf"`
+	Owner       string   `json:"owner"`
+	OwnerID     string   `json:"owner_id"`
+	Project     string   `json:"project"`
+	ProjectID   string   `json:"project_id"`
+	Environment string   `json:"environment"`
+	Plan        string   `json:"plan"`
+	UserID      string   `json:"user_id"`
+}
+
+// Parse reads a JWT's structure and claims. It does not check the signature,
+// and an expired token parses. The error matches [ErrMalformed] and never
+// holds any of raw.
+//
+// A token has three base64url parts (RFC 7515, section 7.1), at most
+// [MaxTokenLength] characters, and the claims iss, sub and exp, without which
+// STS would refuse it.
+func Parse(raw string) (Token, error) {
+	t, err := parseToken(raw)
+	if err != nil {
+		return Token{}, fmt.Errorf("oidc: %w", err)
+	}
+	return t, nil
+}
+
+// parseToken is Parse without the package's name in its errors.
+func parseToken(raw string) (Token, error) {
+	t, err := decode(raw)
+	if err != nil {
+		return Token{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	return t, nil
+}
+
+func decode(raw string) (Token, error) {
+	switch {
+	case raw == "":
+		return Token{}, errors.New("it is empty")
+	case len(raw) > MaxTokenLength:
+		return Token{}, fmt.Errorf("it has %d characters; the longest that STS takes is %d", len(raw), MaxTokenLength)
+	case raw[0] == '"' || raw[0] == '\'':
+		return Token{}, errors.New("it begins with a quotation mark; remove the quotes around the value")
+	}
+	for i := range len(raw) {
+		if c := raw[i]; c <= ' ' || c >= 0x7f {
+			return Token{}, fmt.Errorf("it has a character that no token has (byte 0x%02x at position %d)", c, i)
+		}
+	}
+	if n := strings.Count(raw, "."); n != 2 {
+		return Token{}, fmt.Errorf("it has %d dot-separated parts; a JSON Web Token has 3", n+1)
+	}
+	header, rest, _ := strings.Cut(raw, ".")
+	body, signature, _ := strings.Cut(rest, ".")
+	if signature == "" {
+		return Token{}, errors.New("it has no signature")
+	}
+	var head struct{}
+	if err := decodePart(header, &head); err != nil {
+		return Token{}, fmt.Errorf("header: %w", err)
+	}
+	if _, err := base64.RawURLEncoding.DecodeString(signature); err != nil {
+		return Token{}, fmt.Errorf("signature: %w", errNotBase64)
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(body)
+	if err != nil {
+		return Token{}, fmt.Errorf("payload: %w", errNotBase64)
+	}
+	var c claims
+	if err := json.Unmarshal(payload, &c); err != nil {
+		return Token{}, fmt.Errorf("payload: %w", describeJSON(err))
+	}
+	switch {
+	case c.Issuer == "":
+		return Token{}, errors.New("it has no iss claim")
+	case c.Subject == "":
+		return Token{}, errors.New("it has no sub claim")
+	case c.Expiry.IsZero():
+		return Token{}, errors.New("it has no exp claim")
+	}
+	return Token{
+		Issuer:      c.Issuer,
+		Subject:     c.Subject,
+		Audience:    c.Audience,
+		Expiry:      c.Expiry.Time,
+		IssuedAt:    c.IssuedAt.Time,
+		NotBefore:   c.NotBefore.Time,
+		Owner:       c.Owner,
+		OwnerID:     c.OwnerID,
+		Project:     c.Project,
+		ProjectID:   c.ProjectID,
+		Environment: c.Environment,
+		Plan:        c.Plan,
+		UserID:      c.UserID,
+		jwt:         &jwt{raw: raw, payload: payload},
+	}, nil
+}
+
+// Raw returns the JWT. It is a secret until it expires: whoever has it has the
+// deployment's identity.
+func (t Token) Raw() string {
+	if t.jwt == nil {
+		return ""
+	}
+	return t.jwt.raw
+}
+
+// Claims stores every claim of the token into v, as [json.Unmarshal] does. Use
+// it for claims that Token has no field for.
+func (t Token) Claims(v any) error {
+	if t.jwt == nil {
+		return fmt.Errorf("oidc: %w: a zero Token has no claims", ErrNoToken)
+	}
+	if err := json.Unmarshal(t.jwt.payload, v); err != nil {
+		return fmt.Errorf("oidc: claims of the token: %w", err)
+	}
+	return nil
+}
+
+// Source says in a few words which source the token came from, such as
+// "request" or "VERCEL_OIDC_TOKEN_FILE". It is for logs and diagnosis; a token
+// straight from [Parse] has none.
+func (t Token) Source() string { return t.source }
+
+// CheckExpiry returns an error that matches [ErrExpired] and says since when
+// if the token is past its expiry at now. It allows for a local clock that is
+// up to a minute fast. A token whose time has not yet come passes: STS judges
+// that by its own clock.
+func (t Token) CheckExpiry(now time.Time) error {
+	if now.Before(t.Expiry.Add(clockLeeway)) {
+		return nil
+	}
+	return fmt.Errorf("%w at %s, %s ago", ErrExpired, t.Expiry.UTC().Format(time.RFC3339), now.Sub(t.Expiry).Round(time.Second))
+}
+
+// String returns the token's subject, issuer and expiry; never the JWT.
+func (t Token) String() string {
+	if t.jwt == nil && t.Subject == "" {
+		return "no token"
+	}
+	return fmt.Sprintf("token of %q from %q, expiring %s", t.Subject, t.Issuer, t.Expiry.UTC().Format(time.RFC3339))
+}
+
+// Format implements [fmt.Formatter], so that every verb prints String.
+func (t Token) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, t.String()) }
+
+// sameIdentity reports whether both tokens speak for one project and
+// environment. A token without Vercel's claims is compared by its subject.
+func (t Token) sameIdentity(u Token) bool {
+	if t.ProjectID == "" && u.ProjectID == "" {
+		return t.Subject == u.Subject
+	}
+	return t.ProjectID == u.ProjectID && t.Environment == u.Environment
+}
