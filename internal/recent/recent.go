@@ -71,3 +71,14 @@ func setNewest() {
 	head := tokens[0]
 	newest.Store(&head)
 }
+
+// Demote puts raw last, if it is remembered: STS refused it, so the others are
+// the better choice.
+func Demote(raw string) {
+	mu.Lock()
+	defer mu.Unlock()
+	if i := slices.Index(tokens, raw); i >= 0 {
+		tokens = append(slices.Delete(tokens, i, i+1), raw)
+		setNewest()
+	}
+}

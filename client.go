@@ -1,0 +1,131 @@
+package vercelaws
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+const (
+	// attemptLimit bounds one attempt of an STS operation, from connecting to
+	// the last byte of the answer.
+	attemptLimit = 3 * time.Second
+
+	// answerLimit bounds an answer of STS, which is about 2 KB.
+	answerLimit = 1 << 20 // 1 MiB
+
+	// fallbackRegion is where STS is asked if no region is set anywhere.
+	fallbackRegion = "us-east-1"
+)
+
+// client is what a fetch needs of STS.
+type client = stscreds.AssumeRoleWithWebIdentityAPIClient
+
+// lazyClient is the STS client: the user's, or one that is built on first use.
+type lazyClient struct {
+	mu    sync.Mutex
+	built client // nil: not yet
+}
+
+func clientOf(given client) *lazyClient { return &lazyClient{built: given} }
+
+// sts returns the client. A failure to build it is not remembered: the
+// environment may be mended.
+func (l *lazyClient) sts(ctx context.Context) (client, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.built != nil {
+		return l.built, nil
+	}
+	cfg, err := loadConfig(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("vercelaws: cannot make an STS client from the environment: %w", err)
+	}
+	l.built = sts.NewFromConfig(cfg)
+	return l.built, nil
+}
+
+// loadConfig reads the environment and the shared config file for where and
+// how to reach STS. It does not read the shared credentials file: the call is
+// not signed.
+func loadConfig(ctx context.Context, optFns ...func(*config.LoadOptions) error) (aws.Config, error) {
+	load := append([]func(*config.LoadOptions) error{
+		config.WithCredentialsProvider(aws.AnonymousCredentials{}),
+		config.WithSharedCredentialsFiles([]string{}),
+	}, optFns...)
+	cfg, err := config.LoadDefaultConfig(ctx, load...)
+	var missing config.SharedConfigProfileNotExistError
+	if errors.As(err, &missing) {
+		// AWS_PROFILE names a profile of the credentials file alone. There is
+		// nothing in it for an unsigned call.
+		cfg, err = config.LoadDefaultConfig(ctx, append(load, config.WithSharedConfigFiles([]string{}))...)
+	}
+	if err != nil {
+		return aws.Config{}, err
+	}
+	if cfg.Region == "" {
+		cfg.Region = fallbackRegion
+	}
+	return cfg, nil
+}
+
+// bounded limits each attempt of an operation in time, and its answer in size.
+// It is given to each call, and so holds for a client of the user's too.
+func bounded(o *sts.Options) {
+	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
+		return errors.Join(
+			stack.Finalize.Insert(attemptTimeout{}, "Retry", middleware.After),
+			stack.Deserialize.Add(answerSize{}, middleware.After),
+		)
+	})
+}
+
+// attemptTimeout is an SDK middleware inside the retry loop.
+type attemptTimeout struct{}
+
+func (attemptTimeout) ID() string { return "vercelaws.AttemptTimeout" }
+
+func (attemptTimeout) HandleFinalize(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+	attempt, cancel := context.WithTimeout(ctx, attemptLimit)
+	defer cancel()
+	out, metadata, err := next.HandleFinalize(attempt, in)
+	if err != nil && attempt.Err() != nil && ctx.Err() == nil {
+		// The SDK takes the end of our limit for the caller's wish to stop,
+		// which it would not retry. So its error does not go into this one.
+		err = errAttemptTimeout
+	}
+	return out, metadata, err
+}
+
+var errAttemptTimeout error = attemptTimeoutError{}
+
+type attemptTimeoutError struct{}
+
+func (attemptTimeoutError) Error() string {
+	return fmt.Sprintf("an attempt took longer than %s", attemptLimit)
+}
+func (attemptTimeoutError) Timeout() bool        { return true }
+func (attemptTimeoutError) RetryableError() bool { return true }
+
+// answerSize is an SDK middleware next to the transport.
+type answerSize struct{}
+
+func (answerSize) ID() string { return "vercelaws.AnswerSize" }
+
+func (answerSize) HandleDeserialize(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
+	out, metadata, err := next.HandleDeserialize(ctx, in)
+	if response, ok := out.RawResponse.(*smithyhttp.Response); ok && response.Response != nil && response.Body != nil {
+		response.Body = http.MaxBytesReader(nil, response.Body, answerLimit)
+	}
+	return out, metadata, err
+}

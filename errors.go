@@ -1,0 +1,190 @@
+package vercelaws
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"unicode"
+
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/vercelaws/vercelaws/oidc"
+)
+
+// AssumeRoleError says that STS was asked for credentials and gave none. Find
+// it with [errors.As]. Its message names the role and the token's claims, and
+// says what to change; it never holds the token.
+type AssumeRoleError struct {
+	RoleARN  string   // the role that was to be assumed
+	Issuer   string   // the token's iss
+	Subject  string   // the token's sub
+	Audience []string // the token's aud
+
+	// Code is STS's error code, such as "AccessDenied", as in
+	// https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html#API_AssumeRoleWithWebIdentity_Errors.
+	// It is empty if there was no readable answer.
+	Code string
+
+	message string
+	kind    failureKind
+	err     error
+}
+
+// failureKind is what a failure means for the next try.
+type failureKind int
+
+const (
+	serviceFault   failureKind = iota // may pass by itself
+	tokenRefused                      // another token may do better
+	requestRefused                    // no token will do until something is changed
+)
+
+// Error says what STS said, for which token, and what to do.
+func (e *AssumeRoleError) Error() string {
+	return fmt.Sprintf("vercelaws: cannot assume %s: %s (token of issuer %q, subject %q, audience %q): %s",
+		e.RoleARN, e.message, e.Issuer, e.Subject, e.Audience, e.advice())
+}
+
+// Unwrap returns the SDK's error, or what is safe to show of it.
+func (e *AssumeRoleError) Unwrap() error { return e.err }
+
+// advice is one sentence on what to change.
+func (e *AssumeRoleError) advice() string {
+	provider := strings.TrimPrefix(e.Issuer, "https://")
+	switch baseCode(e.Code) {
+	case "AccessDenied":
+		return fmt.Sprintf("the role does not exist, or its trust policy does not admit this token; its Principal.Federated must end in oidc-provider/%s, and its conditions on %s:sub and %s:aud must match the subject and audience above", provider, provider, provider)
+	case "ExpiredToken":
+		return "the token has expired by STS's clock; pass each request's own token with oidc.RequestContext(r), and check the local clock"
+	case "InvalidIdentityToken", "InvalidParameterValue":
+		return fmt.Sprintf("STS does not accept the token; the role's account needs an IAM OIDC provider with URL %s and the audience above, and the token must come unchanged from Vercel", e.Issuer)
+	case "IDPCommunicationError":
+		return fmt.Sprintf("STS could not reach %s for its keys; this usually passes, so try again", e.Issuer)
+	case "IDPRejectedClaim":
+		return "the token's issuer rejects it, so it may have been revoked; deploy again to get a new one, and check the account's IAM OIDC provider"
+	case "MalformedPolicyDocument":
+		return "Options.Policy is not a valid IAM policy; check it with IAM Access Analyzer or `aws accessanalyzer validate-policy`"
+	case "PackedPolicyTooLarge":
+		return "Options.Policy and Options.PolicyARNs are too large together; shorten them or move permissions into the role"
+	case "RegionDisabled":
+		return "STS is not activated in this region for the role's account; activate it in IAM's account settings or set AWS_REGION to another region"
+	case "ValidationError":
+		return "STS refuses a parameter; check the role ARN, Options.RoleSessionName, and that Options.Duration is not over the role's maximum session duration"
+	}
+	switch {
+	case errors.Is(e.err, errExpiredOnArrival):
+		return "AWS refuses requests signed by a clock that is more than a few minutes wrong"
+	case isThrottle(e.Code):
+		return "STS limits the account's rate of calls; this usually passes, so try again"
+	case e.kind == requestRefused:
+		return "STS, or something between, refuses the request; check AWS_REGION and the STS endpoint"
+	default:
+		return "STS could not be asked or did not answer as it should; try again, and check AWS_REGION, AWS_ENDPOINT_URL_STS and the network"
+	}
+}
+
+// failure makes an AssumeRoleError of what went wrong with token.
+func (p *provider) failure(token oidc.Token, err error) *AssumeRoleError {
+	e := &AssumeRoleError{
+		RoleARN:  p.roleARN,
+		Issuer:   token.Issuer,
+		Subject:  token.Subject,
+		Audience: token.Audience,
+	}
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		e.Code = clean(api.ErrorCode(), token)
+		e.kind = kindOf(e.Code, err)
+		e.message = strings.TrimSuffix(e.Code+": "+clean(api.ErrorMessage(), token), ": ")
+	} else {
+		e.message = clean(err.Error(), token)
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		e.message = fmt.Sprintf("STS did not answer within %s: %s", fetchLimit, e.message)
+	}
+	e.err = presentable(err, e, token)
+	return e
+}
+
+// presentable returns err if nothing in it shows a secret, and a plain copy of
+// it otherwise: a server can put what it was sent into its error message, and
+// the SDK keeps the beginning of an answer that it could not read.
+func presentable(err error, e *AssumeRoleError, token oidc.Token) error {
+	var unreadable *smithy.DeserializationError
+	switch {
+	case errors.As(err, &unreadable):
+	case clean(err.Error(), token) != err.Error():
+	default:
+		return err
+	}
+	if e.Code == "" {
+		return errors.New(clean(err.Error(), token))
+	}
+	_, message, _ := strings.Cut(e.message, ": ")
+	return &smithy.GenericAPIError{Code: e.Code, Message: message}
+}
+
+// clean makes text of a server fit for an error: without the token, without
+// control characters, and of readable length.
+func clean(s string, token oidc.Token) string {
+	const most = 1000
+	if raw := token.Raw(); raw != "" {
+		s = strings.ReplaceAll(s, raw, "[token]")
+		_, signed, _ := strings.Cut(raw, ".")
+		for part := range strings.SplitSeq(signed, ".") {
+			s = strings.ReplaceAll(s, part, "[token]")
+		}
+	}
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+// baseCode is a code without the suffix that some services and SDKs give it.
+func baseCode(code string) string { return strings.TrimSuffix(code, "Exception") }
+
+func kindOf(code string, err error) failureKind {
+	switch baseCode(code) {
+	case "AccessDenied", "ExpiredToken", "InvalidIdentityToken", "IDPRejectedClaim",
+		"InvalidParameterValue": // what MinIO says of any bad token
+		return tokenRefused
+	case "MalformedPolicyDocument", "PackedPolicyTooLarge", "RegionDisabled", "ValidationError":
+		return requestRefused
+	case "IDPCommunicationError":
+		return serviceFault
+	}
+	var answer *smithyhttp.ResponseError
+	if isThrottle(code) || !errors.As(err, &answer) {
+		return serviceFault
+	}
+	switch status := answer.HTTPStatusCode(); status {
+	case http.StatusRequestTimeout, http.StatusTooManyRequests:
+		return serviceFault
+	default:
+		if status/100 == 4 {
+			return requestRefused
+		}
+		return serviceFault
+	}
+}
+
+func isThrottle(code string) bool {
+	_, ok := retry.DefaultThrottleErrorCodes[code]
+	return ok
+}
+
+// isTokenRefusal reports whether another token may do better.
+func isTokenRefusal(err error) bool {
+	var e *AssumeRoleError
+	return errors.As(err, &e) && e.kind == tokenRefused
+}

@@ -1,0 +1,47 @@
+package vercelaws
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+)
+
+// connect opens a connection to STS and leaves it in the HTTP client's pool for
+// the first operation. It sends a HEAD request for the root, which holds
+// nothing of the user's; whatever the answer is, the connection is open. Its
+// failure is nobody's loss: the first operation connects by itself.
+func (l *lazyClient) connect() {
+	ctx, cancel := context.WithTimeout(context.Background(), attemptLimit)
+	defer cancel()
+	c, err := l.sts(ctx)
+	if err != nil {
+		return
+	}
+	client, ok := c.(*sts.Client)
+	if !ok {
+		return
+	}
+	o := client.Options()
+	endpoint, err := o.EndpointResolverV2.ResolveEndpoint(ctx, sts.EndpointParameters{
+		Region:       aws.String(o.Region),
+		Endpoint:     o.BaseEndpoint,
+		UseFIPS:      aws.Bool(o.EndpointOptions.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled),
+		UseDualStack: aws.Bool(o.EndpointOptions.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled),
+		// AWS_STS_REGIONAL_ENDPOINTS=legacy is not supported by this SDK.
+		UseGlobalEndpoint: aws.Bool(false),
+	})
+	if err != nil {
+		return
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodHead, endpoint.URI.String(), nil)
+	if err != nil {
+		return
+	}
+	response, err := o.HTTPClient.Do(request)
+	if err != nil {
+		return
+	}
+	response.Body.Close()
+}

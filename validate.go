@@ -1,0 +1,92 @@
+package vercelaws
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/vercelaws/vercelaws/oidc"
+)
+
+// The limits of AssumeRoleWithWebIdentity's parameters, from
+// https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html.
+const (
+	minRoleARN     = 20
+	maxRoleARN     = 2048
+	minDuration    = 900 * time.Second
+	maxDuration    = 43_200 * time.Second
+	maxPolicy      = 2048
+	maxPolicyARNs  = 10
+	maxSessionName = 64
+)
+
+var sessionName = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
+
+// validate says what STS would refuse whatever the token is.
+func validate(roleARN string, o Options) error {
+	if err := validateRoleARN(roleARN); err != nil {
+		return err
+	}
+	switch {
+	case o.Duration != 0 && (o.Duration < minDuration || o.Duration > maxDuration):
+		return fmt.Errorf("vercelaws: Options.Duration is %s; STS takes %s to %s", o.Duration, minDuration, maxDuration)
+	case o.Policy != nil && (*o.Policy == "" || utf8.RuneCountInString(*o.Policy) > maxPolicy):
+		return fmt.Errorf("vercelaws: Options.Policy has %d characters; STS takes 1 to %d", utf8.RuneCountInString(*o.Policy), maxPolicy)
+	case len(o.PolicyARNs) > maxPolicyARNs:
+		return fmt.Errorf("vercelaws: Options.PolicyARNs has %d policies; STS takes at most %d", len(o.PolicyARNs), maxPolicyARNs)
+	case o.RoleSessionName != "" && !sessionName.MatchString(o.RoleSessionName):
+		return fmt.Errorf("vercelaws: Options.RoleSessionName is %q; STS takes 2 to %d characters of A-Z, a-z, 0-9 and _+=,.@-", shorten(o.RoleSessionName), maxSessionName)
+	}
+	return nil
+}
+
+// validateRoleARN refuses what no STS accepts. It is no stricter, because
+// S3-compatible stores have role ARNs that AWS would not have.
+func validateRoleARN(arn string) error {
+	problem := ""
+	switch {
+	case arn == "":
+		return fmt.Errorf("vercelaws: the role ARN is empty; set AWS_ROLE_ARN in the Vercel project's environment variables to the role's ARN, such as arn:aws:iam::123456789012:role/web")
+	case strings.ContainsFunc(arn, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }):
+		problem = "has a space or control character"
+	case !strings.HasPrefix(arn, "arn:"):
+		problem = `does not begin with "arn:"`
+	case !strings.Contains(arn, ":role/"):
+		problem = `has no ":role/"`
+	case len(arn) < minRoleARN || len(arn) > maxRoleARN:
+		problem = fmt.Sprintf("has %d characters; STS takes %d to %d", len(arn), minRoleARN, maxRoleARN)
+	default:
+		return nil
+	}
+	return fmt.Errorf("vercelaws: the role ARN %q %s", shorten(arn), problem)
+}
+
+// shorten keeps a wrong value readable in an error.
+func shorten(s string) string {
+	const most = 128
+	if len(s) <= most {
+		return s
+	}
+	return s[:most] + "…"
+}
+
+// sessionNameFor names a session after the token's project and environment, in
+// STS's alphabet and length.
+func sessionNameFor(t oidc.Token) string {
+	name := "vercel"
+	for _, part := range []string{t.Project, t.Environment} {
+		if part != "" {
+			name += "-" + part
+		}
+	}
+	name = strings.Map(func(r rune) rune {
+		if r < utf8.RuneSelf && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("_+=,.@-", r)) {
+			return r
+		}
+		return '-'
+	}, name)
+	return name[:min(len(name), maxSessionName)]
+}
