@@ -2,6 +2,7 @@ package vercelaws
 
 import (
 	"context"
+	"crypto/sha256"
 	"sync"
 	"time"
 
@@ -20,10 +21,15 @@ const (
 // refusals remembers what STS said no to. Its zero value is ready to use.
 type refusals struct {
 	mu       sync.Mutex
-	byToken  map[string]refusal
+	byToken  map[tokenID]refusal
 	anyToken refusal   // holds for every token
 	next     time.Time // when the allowance of refused fetches is whole again
 }
+
+// tokenID tells tokens apart without being one.
+type tokenID [sha256.Size]byte
+
+func idOf(t oidc.Token) tokenID { return sha256.Sum256([]byte(t.Raw())) }
 
 type refusal struct {
 	err error
@@ -50,25 +56,25 @@ func (r *refusals) add(token oidc.Token, err *AssumeRoleError, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.byToken == nil {
-		r.byToken = make(map[string]refusal)
+		r.byToken = make(map[tokenID]refusal)
 	}
 	if len(r.byToken) >= maxRefusals {
-		oldest, at := "", now
-		for raw, known := range r.byToken {
+		oldest, at := tokenID{}, now
+		for id, known := range r.byToken {
 			if !known.at.After(at) {
-				oldest, at = raw, known.at
+				oldest, at = id, known.at
 			}
 		}
 		delete(r.byToken, oldest)
 	}
-	r.byToken[token.Raw()] = refusal{err, now}
+	r.byToken[idOf(token)] = refusal{err, now}
 }
 
 // of returns how STS refused token at since or later, or nil.
 func (r *refusals) of(token oidc.Token, since time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.byToken[token.Raw()].since(since)
+	return r.byToken[idOf(token)].since(since)
 }
 
 // pause remembers an error that no other token would change.

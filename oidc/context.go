@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"sync/atomic"
 
 	"github.com/vercelaws/vercelaws/internal/recent"
 )
@@ -26,15 +27,20 @@ const canonicalHeader = "X-Vercel-Oidc-Token"
 // already carries one, that one stays.
 func RequestContext(r *http.Request) context.Context {
 	values := r.Header[canonicalHeader]
-	parent := r.Context()
-	if absent(values) {
-		if carrierOf(parent) != nil {
-			return parent
+	c := &carrier{Context: r.Context(), values: len(values)}
+	switch {
+	case len(values) == 0 || len(values) == 1 && values[0] == "":
+		c.values = 0
+		if carrierOf(c.Context) != nil {
+			return c.Context
 		}
-	} else if !conflicting(values) {
+	case slices.ContainsFunc(values[1:], func(v string) bool { return v != values[0] }):
+	default:
+		c.values = 1
+		c.raw.Store(&values[0])
 		recent.Add(values[0])
 	}
-	return &carrier{Context: parent, values: values}
+	return c
 }
 
 // Middleware gives every request of next the context that [RequestContext]
@@ -51,15 +57,18 @@ func Middleware(next http.Handler) http.Handler {
 // remembered for other callers. Callers who wait for the same fetch of
 // credentials share its outcome, so prefer [RequestContext] for requests.
 func ContextWithToken(ctx context.Context, raw string) context.Context {
-	return &carrier{Context: ctx, values: []string{raw}, explicit: true}
+	c := &carrier{Context: ctx, values: 1, explicit: true}
+	c.raw.Store(&raw)
+	return c
 }
 
 // carrier is a context that carries a token. It is a type of its own, and not
 // a context.WithValue, to save an allocation on every request.
 type carrier struct {
 	context.Context
-	values   []string // of the header: none, one, or too many
-	explicit bool     // from ContextWithToken
+	raw      atomic.Pointer[string] // atomic only because no printer follows it
+	values   int                    // how many header values: 0, 1, or too many that differ
+	explicit bool                   // from ContextWithToken
 }
 
 type carrierKey struct{}
@@ -89,30 +98,22 @@ func (c *carrier) token(ctx context.Context) (Token, error) {
 	case c == nil:
 		return Token{}, &sourceError{"request", fmt.Errorf("%w: the context carries no request; pass oidc.RequestContext(r) to the SDK call, or wrap the handler in oidc.Middleware", ErrNoToken)}
 	case c.explicit:
-		t, err := tokenFrom(ctx, "ContextWithToken", c.values[0])
+		t, err := tokenFrom(ctx, "ContextWithToken", *c.raw.Load())
 		t.explicit = true
 		return t, err
-	case absent(c.values):
+	case c.values == 0:
 		return Token{}, &sourceError{"request", fmt.Errorf("%w: the request has no %s header; enable OIDC in the Vercel project's settings (Security, Secure Backend Access with OIDC Federation) and deploy again", ErrNoToken, Header)}
-	case conflicting(c.values):
-		return Token{}, &sourceError{"request", fmt.Errorf("%w: the request has %d %s headers that differ; Vercel sends exactly one, so a proxy or the client added another", ErrMalformed, len(c.values), Header)}
+	case c.values > 1:
+		return Token{}, &sourceError{"request", fmt.Errorf("%w: the request has %d %s headers that differ; Vercel sends exactly one, so a proxy or the client added another", ErrMalformed, c.values, Header)}
 	default:
-		return tokenFrom(ctx, "request", c.values[0])
+		return tokenFrom(ctx, "request", *c.raw.Load())
 	}
-}
-
-func absent(values []string) bool {
-	return len(values) == 0 || (len(values) == 1 && values[0] == "")
-}
-
-func conflicting(values []string) bool {
-	return slices.ContainsFunc(values[1:], func(v string) bool { return v != values[0] })
 }
 
 // hints is what a provider tells sources about earlier tokens.
 type hints struct {
 	proven  Token
-	refused []string // raw tokens
+	refused []Token
 }
 
 type hintsKey struct{}
@@ -125,14 +126,16 @@ func hintsOf(ctx context.Context) hints {
 	return *h
 }
 
-func (h hints) refuses(t Token) bool { return slices.Contains(h.refused, t.Raw()) }
+func (h hints) refuses(t Token) bool {
+	return slices.ContainsFunc(h.refused, func(u Token) bool { return u.Raw() == t.Raw() })
+}
 
 // WithoutToken returns a context under which sources pass t over, because STS
 // refused it and the caller asks what else there is. A provider calls it; most
 // programs have no need to. It can be used more than once.
 func WithoutToken(ctx context.Context, t Token) context.Context {
 	h := hintsOf(ctx)
-	h.refused = append(slices.Clip(h.refused), t.Raw())
+	h.refused = append(slices.Clip(h.refused), t)
 	return context.WithValue(ctx, hintsKey{}, &h)
 }
 
@@ -142,7 +145,7 @@ func WithoutToken(ctx context.Context, t Token) context.Context {
 // project and environment. A provider calls it; most programs have no need to.
 // A token that was given by [ContextWithToken] is not passed on.
 func WithProvenToken(ctx context.Context, t Token) context.Context {
-	if t.jwt == nil || t.explicit {
+	if t.secret == nil || t.explicit {
 		return ctx
 	}
 	h := hintsOf(ctx)

@@ -38,7 +38,7 @@ func fromRequest(ctx context.Context) (Token, error) {
 // borrow finds a live token of another request.
 func borrow(ctx context.Context) (Token, bool) {
 	h := hintsOf(ctx)
-	if h.proven.jwt != nil && check(ctx, h.proven) == nil {
+	if h.proven.secret != nil && check(ctx, h.proven) == nil {
 		return h.proven, true
 	}
 	projectID := os.Getenv("VERCEL_PROJECT_ID")
@@ -47,7 +47,7 @@ func borrow(ctx context.Context) (Token, bool) {
 		switch {
 		case err != nil:
 		case projectID != "" && t.ProjectID != projectID:
-		case h.proven.jwt != nil && !t.sameIdentity(h.proven):
+		case h.proven.secret != nil && !t.sameIdentity(h.proven):
 		default:
 			return t, true
 		}

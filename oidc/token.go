@@ -36,7 +36,8 @@ var (
 // and package oidcverify does for tokens that come in.
 //
 // The JWT leaves a Token only through [Token.Raw]: no fmt verb and no
-// marshaller shows it. See https://vercel.com/docs/oidc/reference for the
+// marshaller shows it. Compare two tokens by Raw, since a Token is not
+// comparable and [reflect.DeepEqual] does not look inside it. See https://vercel.com/docs/oidc/reference for the
 // meaning of each claim.
 type Token struct {
 	Issuer      string    // iss: https://oidc.vercel.com/<team>, or https://oidc.vercel.com in global issuer mode
@@ -53,15 +54,12 @@ type Token struct {
 	Plan        string    // plan: the team's plan
 	UserID      string    // user_id: who pulled it; development tokens only
 
-	jwt      *jwt // a pointer, because fmt does not follow pointers inside a value
+	// secret returns the JWT and its payload. It is a function because no
+	// printer looks into one: fmt follows a pointer where the verb does not
+	// fit the type, and debugging printers follow all.
+	secret   func() (raw string, payload []byte)
 	source   string
 	explicit bool // given by ContextWithToken
-}
-
-// jwt holds what must not be printed.
-type jwt struct {
-	raw     string
-	payload []byte
 }
 
 // claims is the payload as JSON has it.
@@ -164,26 +162,28 @@ func decode(raw string) (Token, error) {
 		Environment: c.Environment,
 		Plan:        c.Plan,
 		UserID:      c.UserID,
-		jwt:         &jwt{raw: raw, payload: payload},
+		secret:      func() (string, []byte) { return raw, payload },
 	}, nil
 }
 
 // Raw returns the JWT. It is a secret until it expires: whoever has it has the
 // deployment's identity.
 func (t Token) Raw() string {
-	if t.jwt == nil {
+	if t.secret == nil {
 		return ""
 	}
-	return t.jwt.raw
+	raw, _ := t.secret()
+	return raw
 }
 
 // Claims stores every claim of the token into v, as [json.Unmarshal] does. Use
 // it for claims that Token has no field for.
 func (t Token) Claims(v any) error {
-	if t.jwt == nil {
+	if t.secret == nil {
 		return fmt.Errorf("oidc: %w: a zero Token has no claims", ErrNoToken)
 	}
-	if err := json.Unmarshal(t.jwt.payload, v); err != nil {
+	_, payload := t.secret()
+	if err := json.Unmarshal(payload, v); err != nil {
 		return fmt.Errorf("oidc: claims of the token: %w", err)
 	}
 	return nil
@@ -207,7 +207,7 @@ func (t Token) CheckExpiry(now time.Time) error {
 
 // String returns the token's subject, issuer and expiry; never the JWT.
 func (t Token) String() string {
-	if t.jwt == nil && t.Subject == "" {
+	if t.secret == nil && t.Subject == "" {
 		return "no token"
 	}
 	return fmt.Sprintf("token of %q from %q, expiring %s", t.Subject, t.Issuer, t.Expiry.UTC().Format(time.RFC3339))
