@@ -112,8 +112,10 @@ build: ## build every module at the Go 1.24 language level
 fuzz: ## run every fuzz target for FUZZTIME (20s)
 	@set -e; log=$$(mktemp); trap 'rm -f "$$log"' EXIT; n=0; \
 	run() { go test -run '^$$' -fuzz "^$$2\$$" -fuzztime $(FUZZTIME) "$$1" >"$$log" 2>&1; }; \
-	for pkg in $$(go list ./...); do \
-		for target in $$(go test -list '^Fuzz' "$$pkg" | grep '^Fuzz' || true); do \
+	packages=$$(go list ./...); \
+	for pkg in $$packages; do \
+		list=$$(go test -list '^Fuzz' "$$pkg"); \
+		for target in $$(echo "$$list" | grep '^Fuzz' || true); do \
 			echo "--- $$pkg $$target, $(FUZZTIME)"; \
 			if ! run "$$pkg" "$$target"; then \
 				if grep -q 'context deadline exceeded' "$$log" && ! grep -q 'Failing input' "$$log"; then \
