@@ -35,6 +35,7 @@ type provider struct {
 	source  oidc.TokenSource
 	client  *lazyClient
 	log     *slog.Logger
+	jitter  float64 // 0 to 1: when within the window a refresh is due
 
 	refusals refusals
 
@@ -224,7 +225,7 @@ func (p *provider) store(got fetched, err error) {
 	p.tried = true
 	switch {
 	case err == nil:
-		l := newLease(got.creds, now)
+		l := newLease(got.creds, now, p.jitter)
 		p.lease, p.proven = &l, got.token
 		p.tried, p.failures, p.nextTry = false, 0, time.Time{}
 	case got.operations == 0:

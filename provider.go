@@ -2,6 +2,7 @@ package vercelaws
 
 import (
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -99,6 +100,7 @@ func newProvider(roleARN string, o Options) *provider {
 		source:  o.TokenSource,
 		client:  clientOf(o.Client),
 		log:     o.Logger,
+		jitter:  rand.Float64(),
 	}
 	if p.source == nil {
 		p.source = oidc.DefaultSource()

@@ -1,7 +1,6 @@
 package vercelaws
 
 import (
-	"math/rand/v2"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -25,16 +24,19 @@ type lease struct {
 	last  time.Time       // from here on a caller waits for a refresh, if none has been tried
 }
 
-// newLease plans the life of credentials that were fetched at now.
-func newLease(creds aws.Credentials, now time.Time) lease {
+// newLease plans the life of credentials that were fetched at now. The refresh
+// comes in the first half of the window before expiry, at the part of it that
+// jitter says (0 to 1).
+//
+// Each provider keeps one random jitter for life. Instances that started
+// together then drift apart by a constant amount with each refresh; with a new
+// random number each time they would part only with its square root.
+func newLease(creds aws.Credentials, now time.Time, jitter float64) lease {
 	life := creds.Expires.Sub(now)
 	window := min(advisoryWindow(life), life/4)
-	// A random point of the window's first half, so that instances that
-	// started together do not refresh together.
-	soft := creds.Expires.Add(-window + rand.N(window/2+1))
 	return lease{
 		creds: creds,
-		soft:  soft,
+		soft:  creds.Expires.Add(-window + time.Duration(jitter*float64(window/2))),
 		last:  creds.Expires.Add(-min(time.Minute, life/8)),
 	}
 }
