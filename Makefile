@@ -2,6 +2,7 @@
 # tests run against. make help lists the rest.
 
 # The caller's flags and workspace must not change what is built and tested.
+# (Make before 4.4 does not export them to $(shell ...).)
 export GOFLAGS := -buildvcs=false
 export GOWORK := off
 
@@ -18,7 +19,7 @@ code := $(filter-out $(pins),$(modules))
 # compiler.
 race := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 
-minio_version := $(shell cd e2e/minio && go list -m -f '{{.Version}}' github.com/minio/minio)
+minio_version := $(shell sed -n 's,.*github.com/minio/minio \(v[^ ]*\).*,\1,p' e2e/minio/go.mod)
 minio := $(cache)/minio/$(minio_version)/minio
 staticcheck := $(cache)/bin/staticcheck
 
