@@ -74,6 +74,9 @@ func (f *fakeSTS) AssumeRoleWithWebIdentity(ctx context.Context, in *sts.AssumeR
 	}, nil
 }
 
+// Format keeps the fake's own notes out of tests about what gets printed.
+func (f *fakeSTS) Format(s fmt.State, _ rune) { fmt.Fprint(s, "fakeSTS") }
+
 func (f *fakeSTS) count() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()

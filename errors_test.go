@@ -1,0 +1,313 @@
+package vercelaws
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/aws-sdk-go-v2/service/sts/types"
+	"github.com/aws/smithy-go"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/vercelaws/vercelaws/oidc"
+)
+
+func TestInvalidConfigurationIsSaidBeforeAnyCall(t *testing.T) {
+	isolate(t)
+	long := "arn:aws:iam::123456789012:role/" + strings.Repeat("x", 3000)
+	cases := []struct {
+		name, role string
+		option     func(*Options)
+		says       []string
+	}{
+		{"empty", "", nil, []string{"role ARN is empty", "AWS_ROLE_ARN"}},
+		{"a name", "web", nil, []string{`"web"`, `begin with "arn:"`}},
+		{"a user", "arn:aws:iam::123456789012:user/web", nil, []string{`no ":role/"`}},
+		{"short", "arn:a:role/x", nil, []string{"12 characters", "20 to 2048"}},
+		{"long", long, nil, []string{"3031 characters", "20 to 2048"}},
+		{"a space", "arn:aws:iam::123456789012:role/web ", nil, []string{"space or control character"}},
+		{"a line end", "arn:aws:iam::123456789012:role/web\n", nil, []string{`web\n"`, "space or control character"}},
+		{"too brief", testRole, func(o *Options) { o.Duration = time.Minute }, []string{"Options.Duration is 1m0s", "15m0s to 12h0m0s"}},
+		{"too lasting", testRole, func(o *Options) { o.Duration = 13 * time.Hour }, []string{"Options.Duration is 13h0m0s"}},
+		{"negative", testRole, func(o *Options) { o.Duration = -time.Hour }, []string{"Options.Duration is -1h0m0s"}},
+		{"policy", testRole, func(o *Options) { o.Policy = aws.String(strings.Repeat("é", 2049)) }, []string{"Options.Policy has 2049 characters"}},
+		{"empty policy", testRole, func(o *Options) { o.Policy = aws.String("") }, []string{"Options.Policy has 0 characters"}},
+		{"policies", testRole, func(o *Options) { o.PolicyARNs = make([]types.PolicyDescriptorType, 11) }, []string{"Options.PolicyARNs has 11"}},
+		{"session", testRole, func(o *Options) { o.RoleSessionName = "my session" }, []string{`Options.RoleSessionName is "my session"`}},
+		{"brief session", testRole, func(o *Options) { o.RoleSessionName = "x" }, []string{"2 to 64"}},
+		{"long session", testRole, func(o *Options) { o.RoleSessionName = strings.Repeat("x", 65) }, []string{"2 to 64"}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			s := newFakeSTS()
+			p := NewProvider(c.role, withClient(s), func(o *Options) {
+				if c.option != nil {
+					c.option(o)
+				}
+			})
+			_, err := p.Retrieve(fromRequest(mint(t, "a")))
+			require.Error(t, err)
+			for _, says := range c.says {
+				assert.ErrorContains(t, err, says)
+			}
+			assert.Less(t, len(err.Error()), 600)
+			assert.Zero(t, s.count())
+		})
+	}
+}
+
+func TestRoleARNsThatPass(t *testing.T) {
+	for _, role := range []string{
+		testRole,
+		"arn:aws-cn:iam::123456789012:role/web",
+		"arn:aws-us-gov:iam::123456789012:role/path/to/web",
+		"arn:minio:iam:::role/dummy-internal",
+		"arn:aws:iam::role/x12345", // some S3-compatible stores
+	} {
+		assert.NoError(t, validate(role, Options{}), role)
+	}
+}
+
+func TestSessionName(t *testing.T) {
+	isolate(t)
+	cases := []struct{ project, environment, want string }{
+		{"web", "production", "vercel-web-production"},
+		{"web app/ü", "pre view", "vercel-web-app---pre-view"},
+		{"a_b.c=d,e@f+g", "x", "vercel-a_b.c=d,e@f+g-x"},
+		{"", "", "vercel"},
+		{strings.Repeat("p", 100), "production", ("vercel-" + strings.Repeat("p", 100))[:64]},
+	}
+	for _, c := range cases {
+		got := sessionNameFor(oidc.Token{Project: c.project, Environment: c.environment})
+		assert.Equal(t, c.want, got)
+		assert.Regexp(t, sessionName, got)
+	}
+}
+
+func TestOptionsReachSTS(t *testing.T) {
+	isolate(t)
+	s := newFakeSTS()
+	policy := `{"Version":"2012-10-17"}`
+	p := NewProvider(testRole, withClient(s), func(o *Options) {
+		o.Duration = 90 * time.Minute
+		o.Policy = &policy
+		o.PolicyARNs = []types.PolicyDescriptorType{{Arn: aws.String("arn:aws:iam::aws:policy/ReadOnlyAccess")}}
+		o.RoleSessionName = "mine"
+	})
+	raw := mint(t, "a")
+	_, err := p.Retrieve(fromRequest(raw))
+	require.NoError(t, err)
+	in := s.inputs[0]
+	assert.Equal(t, testRole, *in.RoleArn)
+	assert.Equal(t, raw, *in.WebIdentityToken)
+	assert.Equal(t, "mine", *in.RoleSessionName)
+	assert.Equal(t, int32(5400), *in.DurationSeconds)
+	assert.Equal(t, policy, *in.Policy)
+	assert.Len(t, in.PolicyArns, 1)
+	assert.Nil(t, in.ProviderId, "it is for OAuth 2.0 access tokens")
+
+	_, err = NewProvider(testRole, withClient(s)).Retrieve(fromRequest(raw))
+	require.NoError(t, err)
+	in = s.inputs[1]
+	assert.Equal(t, "vercel-web-production", *in.RoleSessionName)
+	assert.Nil(t, in.DurationSeconds, "STS's default")
+	assert.Nil(t, in.Policy)
+}
+
+func TestEveryCodeSaysWhatToDo(t *testing.T) {
+	isolate(t)
+	cases := map[string]string{
+		"ExpiredTokenException":            "expired by STS's clock",
+		"ExpiredToken":                     "expired by STS's clock",
+		"InvalidIdentityToken":             "IAM OIDC provider with URL https://oidc.vercel.com/acme",
+		"InvalidIdentityTokenException":    "IAM OIDC provider",
+		"InvalidParameterValue":            "IAM OIDC provider",
+		"IDPCommunicationError":            "could not reach https://oidc.vercel.com/acme",
+		"IDPRejectedClaim":                 "deploy again",
+		"AccessDenied":                     "oidc.vercel.com/acme:sub",
+		"MalformedPolicyDocument":          "Options.Policy is not a valid IAM policy",
+		"MalformedPolicyDocumentException": "Options.Policy",
+		"PackedPolicyTooLarge":             "too large together",
+		"RegionDisabledException":          "AWS_REGION",
+		"ValidationError":                  "maximum session duration",
+		"Throttling":                       "limits the account's rate",
+		"InternalFailure":                  "try again",
+	}
+	for code, says := range cases {
+		t.Run(code, func(t *testing.T) {
+			s := newFakeSTS()
+			s.set(always(apiError(code)))
+			_, err := NewProvider(testRole, withClient(s)).Retrieve(fromRequest(mint(t, "a")))
+			var refused *AssumeRoleError
+			require.ErrorAs(t, err, &refused)
+			assert.Equal(t, code, refused.Code)
+			assert.Equal(t, testRole, refused.RoleARN)
+			assert.Equal(t, "https://oidc.vercel.com/acme", refused.Issuer)
+			assert.Equal(t, "owner:acme:project:web:environment:production", refused.Subject)
+			assert.Equal(t, []string{"https://vercel.com/acme"}, refused.Audience)
+			var api smithy.APIError
+			assert.ErrorAs(t, err, &api, "the SDK's error is still there")
+			for _, part := range []string{code, testRole, refused.Subject, refused.Audience[0], "the service says", says} {
+				assert.ErrorContains(t, err, part)
+			}
+			assert.Equal(t, 1, s.count(), "one operation, whatever the code")
+		})
+	}
+}
+
+func TestExpiredTokenIsSaidWithoutCallingSTS(t *testing.T) {
+	isolate(t)
+	s := newFakeSTS()
+	_, err := NewProvider(testRole, withClient(s)).Retrieve(fromRequest(mint(t, "a", claim("exp", time.Now().Add(-3*time.Hour).Unix()))))
+	require.ErrorIs(t, err, oidc.ErrExpired)
+	assert.ErrorContains(t, err, "3h0m")
+	assert.Zero(t, s.count())
+
+	_, err = NewProvider(testRole, withClient(s)).Retrieve(fromRequest(mint(t, "b", claim("exp", time.Now().Add(-30*time.Second).Unix()))))
+	assert.NoError(t, err, "the local clock may be fast; STS judges")
+}
+
+func TestNoTokenSaysWhatToDo(t *testing.T) {
+	isolate(t)
+	_, err := NewProvider(testRole, withClient(newFakeSTS())).Retrieve(context.Background())
+	require.ErrorIs(t, err, oidc.ErrNoToken)
+	for _, says := range []string{testRole, "oidc.RequestContext(r)", "VERCEL_OIDC_TOKEN_FILE", "vercel env pull"} {
+		assert.ErrorContains(t, err, says)
+	}
+	_, err = NewProvider(testRole, withClient(newFakeSTS())).Retrieve(fromRequest(""))
+	assert.ErrorContains(t, err, "enable OIDC in the Vercel project's settings")
+}
+
+// A server can say anything. None of the token, and none of the credentials in
+// an answer that could not be read, may reach an error.
+func TestErrorsShowNoSecret(t *testing.T) {
+	isolate(t)
+	raw := mint(t, "a")
+	signed := strings.SplitN(raw, ".", 2)[1]
+	parts := strings.Split(signed, ".")
+	answers := map[string]func(w http.ResponseWriter){
+		"echo": func(w http.ResponseWriter) {
+			w.WriteHeader(400)
+			fmt.Fprintf(w, `<ErrorResponse><Error><Type>Sender</Type><Code>InvalidIdentityToken</Code><Message>bad %s and %s</Message></Error></ErrorResponse>`, raw, parts[1])
+		},
+		"echo in the code": func(w http.ResponseWriter) {
+			w.WriteHeader(400)
+			fmt.Fprintf(w, `<ErrorResponse><Error><Code>%s</Code><Message>m</Message></Error></ErrorResponse>`, raw)
+		},
+		"echo in a 500": func(w http.ResponseWriter) {
+			w.WriteHeader(500)
+			fmt.Fprintf(w, `<ErrorResponse><Error><Code>InternalFailure</Code><Message>%s</Message></Error></ErrorResponse>`, raw)
+		},
+		"truncated": func(w http.ResponseWriter) {
+			fmt.Fprint(w, `<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials><SecretAccessKey>secret-of-sts</SecretAccessKey><SessionToken>session-of-sts`)
+		},
+		"garbage": func(w http.ResponseWriter) { fmt.Fprint(w, "secret-of-sts ", raw) },
+		"long": func(w http.ResponseWriter) {
+			w.WriteHeader(400)
+			fmt.Fprintf(w, `<ErrorResponse><Error><Code>X</Code><Message>%s</Message></Error></ErrorResponse>`, strings.Repeat("m", 100_000))
+		},
+		"log lines": func(w http.ResponseWriter) {
+			w.WriteHeader(400)
+			fmt.Fprint(w, "<ErrorResponse><Error><Code>X</Code><Message>a\nlevel=INFO msg=forged\x1b[31m</Message></Error></ErrorResponse>")
+		},
+	}
+	for name, answer := range answers {
+		t.Run(name, func(t *testing.T) {
+			forgetRequests()
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w) }))
+			defer server.Close()
+			log := &recorder{}
+			p := NewProvider(testRole, withClient(stsAt(server)), log.option)
+			_, err := p.Retrieve(fromRequest(raw))
+			require.Error(t, err)
+
+			for e := err; e != nil; e = errors.Unwrap(e) {
+				texts := []string{e.Error(), fmt.Sprintf("%v %+v %#v %s %q", e, e, e, e, e)}
+				if b, err := json.Marshal(e); err == nil {
+					texts = append(texts, string(b))
+				}
+				var api smithy.APIError
+				if errors.As(e, &api) {
+					texts = append(texts, api.ErrorCode(), api.ErrorMessage())
+				}
+				for _, text := range texts {
+					for _, secret := range []string{raw, signed, parts[0], parts[1], "secret-of-sts", "session-of-sts"} {
+						require.NotContains(t, text, secret)
+					}
+				}
+				require.NotContains(t, e.Error(), "\n")
+				require.NotContains(t, e.Error(), "\x1b")
+				require.Less(t, len(e.Error()), 3000)
+			}
+			require.NotContains(t, log.String(), parts[1])
+			require.NotContains(t, log.String(), "secret-of-sts")
+		})
+	}
+}
+
+// stsAt is an SDK client for a test server, without the SDK's pauses.
+func stsAt(server *httptest.Server) *sts.Client {
+	return sts.New(sts.Options{
+		Region:       "us-east-1",
+		BaseEndpoint: aws.String(server.URL),
+		HTTPClient:   server.Client(),
+		Retryer:      aws.NopRetryer{},
+	})
+}
+
+func TestProviderPrintsNoSecret(t *testing.T) {
+	isolate(t)
+	s := newFakeSTS()
+	raw := mint(t, "a")
+	p := newProvider(testRole, Options{Client: s})
+	creds, err := p.Retrieve(fromRequest(raw))
+	require.NoError(t, err)
+	s.set(always(apiError("AccessDenied")))
+	p.lease = nil
+	_, err = p.Retrieve(fromRequest(mint(t, "b")))
+	require.Error(t, err)
+	signature := raw[strings.LastIndex(raw, ".")+1:]
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d", "%t", "%x", "%q"} {
+		for _, v := range []any{p.refusals.byToken, p.options, Options{}} {
+			assert.NotContains(t, fmt.Sprintf(verb, v), signature, verb)
+		}
+	}
+	cache := aws.NewCredentialsCache(p)
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%t"} {
+		out := fmt.Sprintf(verb, cache)
+		assert.NotContains(t, out, creds.SecretAccessKey, verb)
+		assert.NotContains(t, out, creds.SessionToken, verb)
+		assert.NotContains(t, out, signature, verb)
+	}
+}
+
+func TestEndlessAndSlowAnswersAreBounded(t *testing.T) {
+	isolate(t)
+	var sent atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials><SecretAccessKey>")
+		chunk := []byte(strings.Repeat("x", 64<<10))
+		for r.Context().Err() == nil && sent.Load() < 1<<30 {
+			n, err := w.Write(chunk)
+			sent.Add(int64(n))
+			if err != nil {
+				return
+			}
+		}
+	}))
+	defer server.Close()
+	_, err := NewProvider(testRole, withClient(stsAt(server))).Retrieve(fromRequest(mint(t, "a")))
+	var failed *AssumeRoleError
+	require.ErrorAs(t, err, &failed)
+	assert.Less(t, sent.Load(), int64(64<<20), "it stopped reading")
+}
