@@ -1,0 +1,166 @@
+package oidctest
+
+import (
+	"crypto/rsa"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+// Claims are what a token says. Mint fills them as Vercel would for a
+// production deployment of the project "web"; see
+// https://vercel.com/docs/oidc/reference.
+type Claims struct {
+	Issuer      string    // iss
+	Subject     string    // sub and scope; if empty, from Owner, Project and Environment
+	Audience    string    // aud
+	Owner       string    // owner: the team's slug
+	OwnerID     string    // owner_id
+	Project     string    // project
+	ProjectID   string    // project_id; if empty, derived from Project
+	Environment string    // environment
+	Plan        string    // plan
+	UserID      string    // user_id; left out if empty
+	ExternalSub string    // external_sub; left out if empty
+	JTI         string    // jti; left out if empty
+	IssuedAt    time.Time // iat; if zero, now
+	NotBefore   time.Time // nbf; if zero, IssuedAt
+	Expiry      time.Time // exp; if zero, two hours after IssuedAt, or 12 in the environment "development"
+
+	// Extra claims are added last, and replace others of the same name. A nil
+	// value removes a claim.
+	Extra map[string]any
+}
+
+// Mint returns a signed token. The functions change its claims.
+func (s *Server) Mint(optFns ...func(*Claims)) string {
+	s.mu.Lock()
+	k := s.signer
+	s.mu.Unlock()
+	return sign(k.private, k.id, s.payload(optFns))
+}
+
+// MintForged returns a token that names a key of the server and is signed with
+// another.
+func (s *Server) MintForged(optFns ...func(*Claims)) string {
+	s.mu.Lock()
+	k := s.signer
+	s.mu.Unlock()
+	return sign(stranger(), k.id, s.payload(optFns))
+}
+
+// MintUnknownKey returns a token that is signed with, and names, a key that the
+// server does not publish.
+func (s *Server) MintUnknownKey(optFns ...func(*Claims)) string {
+	return sign(stranger(), "unknown", s.payload(optFns))
+}
+
+// MintUnsigned returns a token with the algorithm "none". Its signature part is
+// empty unless given: RFC 7519 has it empty, and an attacker puts there what he
+// likes.
+func (s *Server) MintUnsigned(signature string, optFns ...func(*Claims)) string {
+	e := base64.RawURLEncoding.EncodeToString
+	return e([]byte(`{"alg":"none","typ":"JWT"}`)) + "." + e(s.payload(optFns)) + "." + e([]byte(signature))
+}
+
+// Tamper returns raw with its payload changed and its signature kept.
+func Tamper(raw string, optFns ...func(claims map[string]any)) string {
+	parts := strings.Split(raw, ".")
+	if len(parts) != 3 {
+		panic("oidctest: Tamper was not given a token")
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		panic("oidctest: Tamper was not given a token")
+	}
+	var claims map[string]any
+	if err := json.Unmarshal(payload, &claims); err != nil {
+		panic("oidctest: Tamper was not given a token")
+	}
+	claims["tampered"] = true
+	for _, fn := range optFns {
+		fn(claims)
+	}
+	parts[1] = base64.RawURLEncoding.EncodeToString(mustJSON(claims))
+	return strings.Join(parts, ".")
+}
+
+func (s *Server) payload(optFns []func(*Claims)) []byte {
+	c := Claims{
+		Issuer:      s.Issuer(),
+		Audience:    s.Audience(),
+		Owner:       s.options.Team,
+		Project:     "web",
+		Environment: "production",
+		Plan:        "pro",
+	}
+	for _, fn := range optFns {
+		fn(&c)
+	}
+	if c.OwnerID == "" {
+		c.OwnerID = "team_" + c.Owner
+	}
+	if c.ProjectID == "" {
+		c.ProjectID = "prj_" + c.Project
+	}
+	if c.Subject == "" {
+		c.Subject = fmt.Sprintf("owner:%s:project:%s:environment:%s", c.Owner, c.Project, c.Environment)
+	}
+	if c.IssuedAt.IsZero() {
+		c.IssuedAt = s.options.Now()
+	}
+	if c.NotBefore.IsZero() {
+		c.NotBefore = c.IssuedAt
+	}
+	if c.Expiry.IsZero() {
+		life := 2 * time.Hour
+		if c.Environment == "development" {
+			life = 12 * time.Hour
+		}
+		c.Expiry = c.IssuedAt.Add(life)
+	}
+	claims := map[string]any{
+		"iss": c.Issuer, "sub": c.Subject, "scope": c.Subject, "aud": c.Audience,
+		"owner": c.Owner, "owner_id": c.OwnerID, "project": c.Project, "project_id": c.ProjectID,
+		"environment": c.Environment, "plan": c.Plan,
+		"iat": c.IssuedAt.Unix(), "nbf": c.NotBefore.Unix(), "exp": c.Expiry.Unix(),
+	}
+	for name, value := range map[string]string{"user_id": c.UserID, "external_sub": c.ExternalSub, "jti": c.JTI} {
+		if value != "" {
+			claims[name] = value
+		}
+	}
+	maps.Copy(claims, c.Extra)
+	maps.DeleteFunc(claims, func(_ string, v any) bool { return v == nil })
+	return mustJSON(claims)
+}
+
+func sign(private *rsa.PrivateKey, keyID string, payload []byte) string {
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: private, KeyID: keyID}},
+		(&jose.SignerOptions{}).WithType("JWT"))
+	if err != nil {
+		panic(fmt.Sprintf("oidctest: cannot sign: %v", err))
+	}
+	signed, err := signer.Sign(payload)
+	if err != nil {
+		panic(fmt.Sprintf("oidctest: cannot sign: %v", err))
+	}
+	raw, err := signed.CompactSerialize()
+	if err != nil {
+		panic(fmt.Sprintf("oidctest: cannot sign: %v", err))
+	}
+	return raw
+}
+
+func mustJSON(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("oidctest: claims that are not JSON: %v", err))
+	}
+	return b
+}

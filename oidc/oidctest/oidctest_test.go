@@ -1,0 +1,160 @@
+package oidctest_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"testing"
+	"time"
+
+	gooidc "github.com/coreos/go-oidc/v3/oidc"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/vercelaws/vercelaws/oidc"
+	"github.com/vercelaws/vercelaws/oidc/oidctest"
+)
+
+// verify checks raw with an OIDC library that knows nothing of this server but
+// its URL.
+func verify(t *testing.T, s *oidctest.Server, issuer, raw string) (*gooidc.IDToken, error) {
+	t.Helper()
+	ctx := gooidc.ClientContext(t.Context(), s.Client())
+	p, err := gooidc.NewProvider(ctx, issuer)
+	require.NoError(t, err)
+	return p.Verifier(&gooidc.Config{SkipClientIDCheck: true}).Verify(ctx, raw)
+}
+
+func TestTokensVerify(t *testing.T) {
+	for _, global := range []bool{false, true} {
+		s := oidctest.NewServer(func(o *oidctest.Options) { o.Global, o.Team = global, "blue" })
+		defer s.Close()
+		want := s.URL
+		if !global {
+			want += "/blue"
+		}
+		assert.Equal(t, want, s.Issuer())
+		raw := s.Mint(func(c *oidctest.Claims) { c.Environment = "preview" })
+		token, err := verify(t, s, s.Issuer(), raw)
+		require.NoError(t, err)
+		assert.Equal(t, "owner:blue:project:web:environment:preview", token.Subject)
+		assert.Equal(t, []string{"https://vercel.com/blue"}, token.Audience)
+	}
+}
+
+func TestClaimsAreVercels(t *testing.T) {
+	s := oidctest.NewServer()
+	defer s.Close()
+	token, err := oidc.Parse(s.Mint())
+	require.NoError(t, err)
+	assert.Equal(t, 2*time.Hour, token.Expiry.Sub(token.IssuedAt))
+	assert.Equal(t, [5]string{"acme", "team_acme", "web", "prj_web", "production"},
+		[5]string{token.Owner, token.OwnerID, token.Project, token.ProjectID, token.Environment})
+	var all map[string]any
+	require.NoError(t, token.Claims(&all))
+	assert.Equal(t, token.Subject, all["scope"])
+	assert.NotContains(t, all, "user_id")
+
+	token, err = oidc.Parse(s.Mint(func(c *oidctest.Claims) {
+		c.Environment, c.UserID = "development", "user_1"
+		c.Extra = map[string]any{"plan": nil, "x": 1}
+	}))
+	require.NoError(t, err)
+	assert.Equal(t, 12*time.Hour, token.Expiry.Sub(token.IssuedAt))
+	assert.Equal(t, "user_1", token.UserID)
+	assert.Empty(t, token.Plan)
+}
+
+func TestRefusedTokens(t *testing.T) {
+	s := oidctest.NewServer()
+	defer s.Close()
+	good := s.Mint()
+	for name, raw := range map[string]string{
+		"forged":      s.MintForged(),
+		"unknown key": s.MintUnknownKey(),
+		"unsigned":    s.MintUnsigned(""),
+		"fake none":   s.MintUnsigned("x"),
+		"tampered":    oidctest.Tamper(good),
+		"expired":     s.Mint(func(c *oidctest.Claims) { c.IssuedAt = time.Now().Add(-3 * time.Hour) }),
+		"issuer":      s.Mint(func(c *oidctest.Claims) { c.Issuer = "https://evil.example" }),
+	} {
+		_, err := verify(t, s, s.Issuer(), raw)
+		assert.Error(t, err, name)
+	}
+	_, err := verify(t, s, s.Issuer(), good)
+	assert.NoError(t, err)
+}
+
+func TestRotation(t *testing.T) {
+	s := oidctest.NewServer()
+	defer s.Close()
+	before := s.Mint()
+	s.RotateKey()
+	after := s.Mint()
+	for _, raw := range []string{before, after} {
+		_, err := verify(t, s, s.Issuer(), raw)
+		assert.NoError(t, err)
+	}
+	s.DropOldKeys()
+	_, err := verify(t, s, s.Issuer(), before)
+	assert.Error(t, err)
+	_, err = verify(t, s, s.Issuer(), after)
+	assert.NoError(t, err)
+}
+
+func TestExchange(t *testing.T) {
+	s := oidctest.NewServer(func(o *oidctest.Options) { o.Global = true })
+	defer s.Close()
+	exchange := func(token, aud, jti string) (int, map[string]any) {
+		body, err := json.Marshal(map[string]string{"token": token, "aud": aud, "jti": jti})
+		require.NoError(t, err)
+		response, err := s.Client().Post(s.ExchangeURL(), "application/json", bytes.NewReader(body))
+		require.NoError(t, err)
+		defer response.Body.Close()
+		var out map[string]any
+		require.NoError(t, json.NewDecoder(response.Body).Decode(&out))
+		return response.StatusCode, out
+	}
+	status, out := exchange(s.Mint(), "https://sts.amazonaws.com", "one")
+	require.Equal(t, http.StatusOK, status, out)
+	token, err := verify(t, s, s.URL+"/acme", out["token"].(string))
+	require.NoError(t, err, "the issuer of an exchanged token is the team's")
+	assert.Equal(t, []string{"https://sts.amazonaws.com"}, token.Audience)
+	assert.EqualValues(t, token.Expiry.Unix(), out["expiry"])
+	var claims map[string]any
+	require.NoError(t, token.Claims(&claims))
+	assert.Equal(t, "one", claims["jti"])
+	assert.Contains(t, claims, "act")
+
+	for name, raw := range map[string]string{"forged": s.MintForged(), "garbage": "x", "expired": s.Mint(func(c *oidctest.Claims) { c.Expiry = time.Now().Add(-time.Hour) })} {
+		status, out = exchange(raw, "a", "")
+		assert.Equal(t, http.StatusUnauthorized, status, name)
+		assert.NotEmpty(t, out["error"], name)
+	}
+	status, _ = exchange(s.Mint(), "", "")
+	assert.Equal(t, http.StatusBadRequest, status)
+	assert.Equal(t, 5, s.Exchanges())
+
+	s.SetExchange(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusTeapot)
+		_, _ = w.Write([]byte("{}"))
+	}))
+	status, _ = exchange(s.Mint(), "a", "")
+	assert.Equal(t, http.StatusTeapot, status)
+}
+
+func TestCloseForgetsItsTokens(t *testing.T) {
+	t.Setenv("VERCEL_PROJECT_ID", "")
+	one, two := oidctest.NewServer(), oidctest.NewServer()
+	defer two.Close()
+	for _, s := range []*oidctest.Server{two, one} {
+		r, err := http.NewRequest(http.MethodGet, "/", nil)
+		require.NoError(t, err)
+		r.Header.Set(oidc.Header, s.Mint())
+		oidc.RequestContext(r)
+	}
+	one.Close()
+	token, err := oidc.FromRequest().Token(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, two.Issuer(), token.Issuer)
+}

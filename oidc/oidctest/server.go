@@ -1,0 +1,154 @@
+// Package oidctest is a Vercel OIDC issuer on loopback, for tests of code that
+// uses Vercel's tokens. It mints tokens with Vercel's claims, and serves the
+// discovery document, the keys and the token exchange:
+//
+//	issuer := oidctest.NewServer()
+//	defer issuer.Close()
+//	request.Header.Set(oidc.Header, issuer.Mint())
+//
+// Its tokens verify against its keys like real ones, so an STS for tests (see
+// package ststest) or a real server such as MinIO can be pointed at it.
+package oidctest
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/vercelaws/vercelaws/internal/memnet"
+	"github.com/vercelaws/vercelaws/internal/recent"
+	"github.com/vercelaws/vercelaws/oidc"
+)
+
+// Options are the choices of [NewServer].
+type Options struct {
+	// Team is the slug of the team whose tokens are minted. If empty, "acme".
+	Team string
+
+	// Global makes the tokens' issuer the server itself, as Vercel's global
+	// issuer mode has https://oidc.vercel.com, and not the server and team.
+	Global bool
+
+	// InMemory puts the server on a network in memory in place of loopback.
+	// Only Client reaches it then. It is for tests with testing/synctest.
+	InMemory bool
+
+	// Now is the issuer's clock. If nil, time.Now.
+	Now func() time.Time
+}
+
+// Server is an issuer. Its methods are safe for concurrent use.
+type Server struct {
+	// URL is the server's base URL, such as "http://127.0.0.1:40123".
+	URL string
+
+	options Options
+	http    *httptest.Server
+	client  *http.Client
+
+	mu        sync.Mutex // guards what follows
+	signer    key
+	published []jose.JSONWebKey
+	exchange  http.Handler // in place of the server's own, if not nil
+	exchanged int
+}
+
+// NewServer starts an issuer on a free port of 127.0.0.1. Like
+// httptest.NewServer, it panics if it cannot. Call Close when done.
+func NewServer(optFns ...func(*Options)) *Server {
+	s := &Server{options: Options{Team: "acme", Now: time.Now}}
+	for _, fn := range optFns {
+		fn(&s.options)
+	}
+	s.RotateKey()
+	mux := http.NewServeMux()
+	for _, issuer := range []string{"", "/{team}"} {
+		mux.HandleFunc("GET "+issuer+"/.well-known/openid-configuration", s.discovery)
+		mux.HandleFunc("GET "+issuer+"/.well-known/jwks", s.keys)
+	}
+	mux.HandleFunc("POST /~token", s.serveExchange)
+	s.http = httptest.NewUnstartedServer(mux)
+	if s.options.InMemory {
+		s.http.Listener.Close()
+		l := memnet.Listen("oidc.vercel.test:80")
+		s.http.Listener = l
+		s.client = l.Client()
+		s.http.Start()
+		s.URL = "http://oidc.vercel.test"
+	} else {
+		s.http.Start()
+		s.client = s.http.Client()
+		s.URL = s.http.URL
+	}
+	return s
+}
+
+// Close stops the server, and has package oidc forget the tokens of its that
+// came with recent requests, so that they do not turn up in another test.
+func (s *Server) Close() {
+	recent.Forget(func(raw string) bool {
+		t, err := oidc.Parse(raw)
+		return err == nil && strings.HasPrefix(t.Issuer, s.URL)
+	})
+	s.client.CloseIdleConnections()
+	s.http.CloseClientConnections()
+	s.http.Close()
+}
+
+// Client returns an HTTP client that reaches the server.
+func (s *Server) Client() *http.Client { return s.client }
+
+// Issuer returns the iss of the tokens that Mint makes: the server's URL and
+// the team, or the URL alone in global mode.
+func (s *Server) Issuer() string {
+	if s.options.Global {
+		return s.URL
+	}
+	return s.teamIssuer()
+}
+
+func (s *Server) teamIssuer() string { return s.URL + "/" + s.options.Team }
+
+// Audience returns the aud of the tokens that Mint makes:
+// "https://vercel.com/" and the team.
+func (s *Server) Audience() string { return "https://vercel.com/" + s.options.Team }
+
+// ExchangeURL returns where tokens are exchanged for ones with another
+// audience, as https://oidc.vercel.com/~token does. It fits
+// oidc.ExchangeOptions.Endpoint.
+func (s *Server) ExchangeURL() string { return s.URL + "/~token" }
+
+func (s *Server) discovery(w http.ResponseWriter, r *http.Request) {
+	issuer := s.URL
+	if team := r.PathValue("team"); team != "" {
+		issuer += "/" + team
+	}
+	writeJSON(w, http.StatusOK, map[string]any{
+		"issuer":                                issuer,
+		"jwks_uri":                              issuer + "/.well-known/jwks",
+		"authorization_endpoint":                issuer + "/authorize",
+		"response_types_supported":              []string{"id_token"},
+		"subject_types_supported":               []string{"public"},
+		"id_token_signing_alg_values_supported": []string{"RS256"},
+		"claims_supported":                      []string{"sub", "aud", "exp", "iat", "iss", "scope", "owner", "owner_id", "project", "project_id", "environment"},
+		"scopes_supported":                      []string{"openid"},
+	})
+}
+
+func (s *Server) keys(w http.ResponseWriter, _ *http.Request) {
+	s.mu.Lock()
+	set := jose.JSONWebKeySet{Keys: s.published}
+	s.mu.Unlock()
+	writeJSON(w, http.StatusOK, set)
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v)
+}
