@@ -1,0 +1,220 @@
+package trustpolicy
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	account  = "123456789012"
+	teamHost = "oidc.vercel.com/acme"
+	webProd  = "owner:acme:project:web:environment:production"
+)
+
+// request is that of a production deployment of acme's project web.
+func request(change ...func(*Request)) Request {
+	r := Request{
+		ProviderARN: ProviderARN("", account, TeamIssuer("acme")),
+		Context:     ConditionContext(TeamIssuer("acme"), webProd, []string{Audience("acme")}),
+	}
+	for _, f := range change {
+		f(&r)
+	}
+	return r
+}
+
+func with(key string, values ...string) func(*Request) {
+	return func(r *Request) { r.Context[key] = values }
+}
+
+func without(key string) func(*Request) { return func(r *Request) { delete(r.Context, key) } }
+
+// statement is a policy's JSON with one statement, whose condition is given.
+func statement(effect, condition string) string {
+	return fmt.Sprintf(`{"Effect":%q,"Principal":{"Federated":"arn:aws:iam::123456789012:oidc-provider/oidc.vercel.com/acme"},"Action":"sts:AssumeRoleWithWebIdentity","Condition":{%s}}`, effect, condition)
+}
+
+func policy(statements ...string) string {
+	return `{"Version":"2012-10-17","Statement":[` + strings.Join(statements, ",") + `]}`
+}
+
+func allowIf(condition string) string { return policy(statement("Allow", condition)) }
+
+// Where a case's rule comes from, below
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/.
+const (
+	opsString   = "reference_policies_elements_condition_operators.html#Conditions_String"
+	opsExists   = "reference_policies_elements_condition_operators.html#Conditions_IfExists"
+	opsNull     = "reference_policies_elements_condition_operators.html#Conditions_Null"
+	multiValue  = "reference_policies_condition-single-vs-multi-valued-context-keys.html"
+	conditions  = "reference_policies_elements_condition.html"
+	logic       = "reference_policies_evaluation-logic_policy-eval-denyallow.html"
+	principal   = "reference_policies_elements_principal.html"
+	notPrinc    = "reference_policies_elements_notprincipal.html"
+	action      = "reference_policies_elements_action.html"
+	notAction   = "reference_policies_elements_notaction.html"
+	version     = "reference_policies_elements_version.html"
+	variables   = "reference_policies_variables.html"
+	federation  = "reference_policies_iam-condition-keys.html#condition-keys-wif"
+	multipleOps = "reference_policies_condition-logic-multiple-context-keys-or-values.html"
+)
+
+func TestEvaluate(t *testing.T) {
+	sub := `"oidc.vercel.com/acme:sub"`
+	aud := `"oidc.vercel.com/acme:aud"`
+	web := `"` + webProd + `"`
+	cases := []struct {
+		rule, name, policy string
+		request            Request
+		want               Decision
+	}{
+		{federation, "exact subject and audience", allowIf(`"StringEquals":{` + sub + `:` + web + `,` + aud + `:"https://vercel.com/acme"}`), request(), Allowed},
+		{federation, "another subject", allowIf(`"StringEquals":{` + sub + `:"owner:acme:project:web:environment:preview"}`), request(), ImplicitDeny},
+		{federation, "another audience", allowIf(`"StringEquals":{` + aud + `:"sts.amazonaws.com"}`), request(), ImplicitDeny},
+		{federation, "a key of another issuer is missing", allowIf(`"StringEquals":{"oidc.vercel.com:sub":` + web + `}`), request(), ImplicitDeny},
+		{multipleOps, "values are alternatives", allowIf(`"StringEquals":{` + sub + `:["x",` + web + `]}`), request(), Allowed},
+		{multipleOps, "keys must all hold", allowIf(`"StringEquals":{` + sub + `:` + web + `,` + aud + `:"x"}`), request(), ImplicitDeny},
+		{multipleOps, "operators must all hold", allowIf(`"StringEquals":{` + sub + `:` + web + `},"StringLike":{` + aud + `:"x*"}`), request(), ImplicitDeny},
+		{multipleOps, "negated values: none may match", allowIf(`"StringNotEquals":{` + sub + `:["x",` + web + `]}`), request(), ImplicitDeny},
+		{conditions, "keys are compared without case", allowIf(`"StringEquals":{"OIDC.vercel.com/ACME:SUB":` + web + `}`), request(), Allowed},
+		{opsString, "StringEquals minds case", allowIf(`"StringEquals":{` + sub + `:"Owner:acme:project:web:environment:production"}`), request(), ImplicitDeny},
+		{opsString, "StringEquals takes * literally", allowIf(`"StringEquals":{` + sub + `:"owner:acme:*"}`), request(), ImplicitDeny},
+		{opsString, "StringEqualsIgnoreCase", allowIf(`"StringEqualsIgnoreCase":{` + sub + `:"OWNER:acme:project:web:environment:production"}`), request(), Allowed},
+		{opsString, "StringNotEqualsIgnoreCase", allowIf(`"StringNotEqualsIgnoreCase":{` + sub + `:"OWNER:acme:project:web:environment:production"}`), request(), ImplicitDeny},
+		{opsString, "StringNotEquals of another", allowIf(`"StringNotEquals":{` + sub + `:"x"}`), request(), Allowed},
+		{opsString, "StringLike with *", allowIf(`"StringLike":{` + sub + `:"owner:acme:project:web:environment:*"}`), request(), Allowed},
+		{opsString, "StringLike minds case", allowIf(`"StringLike":{` + sub + `:"OWNER:*"}`), request(), ImplicitDeny},
+		{opsString, "* stands for nothing too", allowIf(`"StringLike":{` + sub + `:"*` + webProd + `*"}`), request(), Allowed},
+		{opsString, "? stands for one character", allowIf(`"StringLike":{` + sub + `:"owner:acme:project:we?:environment:production"}`), request(), Allowed},
+		{opsString, "? does not stand for none", allowIf(`"StringLike":{` + sub + `:"` + webProd + `?"}`), request(), ImplicitDeny},
+		{opsString, "* reaches over colons", allowIf(`"StringLike":{` + sub + `:"owner:*:production"}`), request(), Allowed},
+		{opsString, "StringNotLike", allowIf(`"StringNotLike":{` + sub + `:"owner:acme:*"}`), request(), ImplicitDeny},
+		{opsString, "a missing key fails a positive test", allowIf(`"StringLike":{` + sub + `:"*"}`), request(without("oidc.vercel.com/acme:sub")), ImplicitDeny},
+		{opsString, "a missing key passes a negated test", allowIf(`"StringNotLike":{` + sub + `:"*"}`), request(without("oidc.vercel.com/acme:sub")), Allowed},
+		{opsExists, "IfExists passes a missing key", allowIf(`"StringEqualsIfExists":{"oidc.vercel.com/acme:amr":"x"}`), request(), Allowed},
+		{opsExists, "IfExists tests a key that is there", allowIf(`"StringEqualsIfExists":{` + sub + `:"x"}`), request(), ImplicitDeny},
+		{opsNull, "Null true wants it missing", allowIf(`"Null":{"oidc.vercel.com/acme:amr":"true"}`), request(), Allowed},
+		{opsNull, "Null true of a key that is there", allowIf(`"Null":{` + sub + `:"true"}`), request(), ImplicitDeny},
+		{opsNull, "Null false wants it there", allowIf(`"Null":{` + sub + `:false}`), request(), Allowed},
+		{opsNull, "Null of nonsense", allowIf(`"Null":{` + sub + `:"perhaps"}`), request(), CannotTell},
+		{multiValue, "ForAnyValue: one is enough", allowIf(`"ForAnyValue:StringEquals":{` + aud + `:"b"}`), request(with("oidc.vercel.com/acme:aud", "a", "b")), Allowed},
+		{multiValue, "ForAnyValue: none", allowIf(`"ForAnyValue:StringEquals":{` + aud + `:"c"}`), request(with("oidc.vercel.com/acme:aud", "a", "b")), ImplicitDeny},
+		{multiValue, "ForAnyValue fails a missing key", allowIf(`"ForAnyValue:StringLike":{"oidc.vercel.com/acme:amr":"*"}`), request(), ImplicitDeny},
+		{multiValue, "ForAllValues: all must match", allowIf(`"ForAllValues:StringEquals":{` + aud + `:["a","b"]}`), request(with("oidc.vercel.com/acme:aud", "a", "b")), Allowed},
+		{multiValue, "ForAllValues: one does not", allowIf(`"ForAllValues:StringEquals":{` + aud + `:"a"}`), request(with("oidc.vercel.com/acme:aud", "a", "b")), ImplicitDeny},
+		{multiValue, "ForAllValues passes a missing key", allowIf(`"ForAllValues:StringEquals":{"oidc.vercel.com/acme:amr":"x"}`), request(), Allowed},
+		{multiValue, "ForAllValues with a negated operator", allowIf(`"ForAllValues:StringNotLike":{` + aud + `:"b*"}`), request(with("oidc.vercel.com/acme:aud", "a", "b")), ImplicitDeny},
+		{multiValue, "several values without a set operator", allowIf(`"StringEquals":{` + aud + `:"a"}`), request(with("oidc.vercel.com/acme:aud", "a", "b")), CannotTell},
+		{principal, "another account's provider", policy(strings.Replace(statement("Allow", ""), account, "210987654321", 1)), request(), ImplicitDeny},
+		{principal, "global issuer against the team's", policy(strings.Replace(statement("Allow", ""), teamHost, "oidc.vercel.com", 1)), request(), ImplicitDeny},
+		{principal, "a list of providers", `{"Statement":{"Effect":"Allow","Principal":{"Federated":["x","arn:aws:iam::123456789012:oidc-provider/oidc.vercel.com/acme"]},"Action":"sts:AssumeRoleWithWebIdentity"}}`, request(), Allowed},
+		{principal, "everyone", `{"Statement":{"Effect":"Allow","Principal":"*","Action":"sts:AssumeRoleWithWebIdentity"}}`, request(), Allowed},
+		{principal, "no wildcard inside an ARN", `{"Statement":{"Effect":"Allow","Principal":{"Federated":"arn:aws:iam::123456789012:oidc-provider/*"},"Action":"sts:*"}}`, request(), ImplicitDeny},
+		{principal, "another kind of principal", `{"Statement":{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::123456789012:root"},"Action":"sts:*"}}`, request(), ImplicitDeny},
+		{notPrinc, "NotPrincipal in a Deny spares the one named", policy(statement("Allow", ""), `{"Effect":"Deny","NotPrincipal":{"Federated":"arn:aws:iam::123456789012:oidc-provider/oidc.vercel.com/acme"},"Action":"*"}`), request(), Allowed},
+		{notPrinc, "NotPrincipal in a Deny hits the others", policy(statement("Allow", ""), `{"Effect":"Deny","NotPrincipal":{"Federated":"x"},"Action":"*"}`), request(), ExplicitDeny},
+		{action, "a wildcard in the action", policy(strings.Replace(statement("Allow", ""), Action, "sts:AssumeRole*", 1)), request(), Allowed},
+		{action, "actions are compared without case", policy(strings.Replace(statement("Allow", ""), Action, "STS:assumerolewithwebidentity", 1)), request(), Allowed},
+		{action, "another action", policy(strings.Replace(statement("Allow", ""), Action, "sts:AssumeRole", 1)), request(), ImplicitDeny},
+		{action, "the action is asked for", allowIf(""), request(func(r *Request) { r.Action = "sts:TagSession" }), ImplicitDeny},
+		{notAction, "NotAction allows the rest", `{"Statement":{"Effect":"Allow","Principal":"*","NotAction":"sts:AssumeRole"}}`, request(), Allowed},
+		{notAction, "NotAction leaves out what it names", `{"Statement":{"Effect":"Allow","Principal":"*","NotAction":"sts:AssumeRole*"}}`, request(), ImplicitDeny},
+		{logic, "an explicit Deny wins", policy(statement("Allow", ""), statement("Deny", `"StringLike":{`+sub+`:"owner:acme:*"}`)), request(), ExplicitDeny},
+		{logic, "a Deny that does not apply", policy(statement("Allow", ""), statement("Deny", `"StringLike":{`+sub+`:"owner:other:*"}`)), request(), Allowed},
+		{logic, "one Allow is enough", policy(statement("Allow", `"StringEquals":{`+sub+`:"x"}`), statement("Allow", `"StringEquals":{`+sub+`:`+web+`}`)), request(), Allowed},
+		{logic, "what nothing allows is denied", policy(statement("Deny", `"StringEquals":{`+sub+`:"x"}`)), request(), ImplicitDeny},
+		{conditions, "an operator that is not known", allowIf(`"StringMatches":{` + sub + `:".*"}`), request(), CannotTell},
+		{conditions, "an unknown operator beside one that fails", allowIf(`"StringMatches":{` + sub + `:".*"},"StringEquals":{` + sub + `:"x"}`), request(), ImplicitDeny},
+		{conditions, "an unknown operator in an Allow beside another Allow", policy(statement("Allow", `"Mystery":{`+sub+`:"x"}`), statement("Allow", "")), request(), Allowed},
+		{conditions, "an unknown operator in a Deny", policy(statement("Allow", ""), statement("Deny", `"Mystery":{`+sub+`:"x"}`)), request(), CannotTell},
+		{conditions, "an unknown Deny of what nothing allows", policy(statement("Deny", `"Mystery":{`+sub+`:"x"}`)), request(), ImplicitDeny},
+		{conditions, "an operator of another type", allowIf(`"IpAddress":{"aws:SourceIp":"203.0.113.0/24"}`), request(), CannotTell},
+		{conditions, "a global key that the caller does not know", allowIf(`"StringEquals":{"aws:RequestedRegion":"us-east-1"}`), request(), CannotTell},
+		{conditions, "a global key that the caller knows", allowIf(`"StringEquals":{"sts:RoleSessionName":"s"}`), request(with("sts:RoleSessionName", "s")), Allowed},
+		{variables, "a policy variable", allowIf(`"StringEquals":{` + sub + `:"${aws:username}"}`), request(), CannotTell},
+		{version, "the old version has no variables", strings.Replace(allowIf(`"StringEquals":{`+sub+`:"${aws:username}"}`), "2012-10-17", "2008-10-17", 1), request(), ImplicitDeny},
+		{conditions, "an unknown set operator", allowIf(`"ForSome:StringEquals":{` + sub + `:` + web + `}`), request(), CannotTell},
+		{conditions, "an empty list of values", allowIf(`"StringEquals":{` + sub + `:[]}`), request(), ImplicitDeny},
+	}
+	require.GreaterOrEqual(t, len(cases), 40)
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			d, err := Parse([]byte(c.policy))
+			require.NoError(t, err)
+			got := d.Evaluate(c.request)
+			require.Equal(t, c.want, got.Decision, "rule: %s\n%s", c.rule, got)
+			assert.Equal(t, c.want == Allowed, got.Allowed())
+			assert.True(t, strings.HasPrefix(got.String(), c.want.String()))
+
+			again, err := Parse([]byte(d.String()))
+			require.NoError(t, err, d.String())
+			assert.Equal(t, got.Decision, again.Evaluate(c.request).Decision, "after a round trip")
+		})
+	}
+}
+
+func TestChangesNameTheLine(t *testing.T) {
+	build := func(s Spec) *Document {
+		s.AccountID = account
+		d, err := Build(s)
+		require.NoError(t, err)
+		return d
+	}
+	web := Spec{Teams: []string{"acme"}, Projects: []string{"web"}, Environments: []string{"production"}}
+	token := func(issuer, team, project, environment, audience string) Request {
+		return Request{
+			ProviderARN: ProviderARN("", account, issuer),
+			Context:     ConditionContext(issuer, Subject(team, project, environment), []string{audience}),
+		}
+	}
+	global := web
+	global.Global = true
+	cases := []struct {
+		name    string
+		policy  *Document
+		request Request
+		want    []string
+	}{
+		{"wrong environment", build(web), token(TeamIssuer("acme"), "acme", "web", "preview", Audience("acme")),
+			[]string{`in StringEquals, set "oidc.vercel.com/acme:sub": "owner:acme:project:web:environment:preview" (another environment)`}},
+		{"renamed project", build(web), token(TeamIssuer("acme"), "acme", "shop", "production", Audience("acme")),
+			[]string{`in StringEquals, set "oidc.vercel.com/acme:sub": "owner:acme:project:shop:environment:production" (another project; if it was renamed, keep both names in a list)`}},
+		{"audience", build(web), token(TeamIssuer("acme"), "acme", "web", "production", "https://sts.amazonaws.com"),
+			[]string{`in StringEquals, set "oidc.vercel.com/acme:aud": "https://sts.amazonaws.com" (the token is for another audience)`}},
+		{"team against global issuer", build(global), token(TeamIssuer("acme"), "acme", "web", "production", Audience("acme")),
+			[]string{
+				`set "Federated": "arn:aws:iam::123456789012:oidc-provider/oidc.vercel.com/acme" (the project is in team issuer mode, the policy trusts the global issuer)`,
+				`in StringEquals, replace the key "oidc.vercel.com:aud" by "oidc.vercel.com/acme:aud" (the project is in team issuer mode, the policy trusts the global issuer)`,
+				`in StringEquals, replace the key "oidc.vercel.com:sub" by "oidc.vercel.com/acme:sub" (the project is in team issuer mode, the policy trusts the global issuer)`,
+			}},
+		{"a literal wildcard", mustParse(t, allowIf(`"StringEquals":{"oidc.vercel.com/acme:sub":"owner:acme:project:web:environment:*"}`)), request(),
+			[]string{`in StringEquals, set "oidc.vercel.com/acme:sub": "owner:acme:project:web:environment:production" (StringEquals takes * and ? literally; use StringLike)`}},
+		{"another action", mustParse(t, policy(strings.Replace(statement("Allow", ""), Action, "sts:AssumeRole", 1))), request(),
+			[]string{`add a statement that allows sts:AssumeRoleWithWebIdentity to the principal arn:aws:iam::123456789012:oidc-provider/oidc.vercel.com/acme`}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			result := c.policy.Evaluate(c.request)
+			require.Equal(t, ImplicitDeny, result.Decision)
+			assert.Equal(t, c.want, result.Changes())
+			for _, change := range c.want {
+				assert.Contains(t, result.String(), change)
+			}
+		})
+	}
+}
+
+func mustParse(t *testing.T, s string) *Document {
+	t.Helper()
+	d, err := Parse([]byte(s))
+	require.NoError(t, err)
+	return d
+}
+
+func TestLikeTakesNoExponentialTime(t *testing.T) {
+	assert.False(t, like(strings.Repeat("*a", 2000)+"b", strings.Repeat("a", 4000)))
+}
