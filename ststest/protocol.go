@@ -1,0 +1,115 @@
+package ststest
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// Error is an error as STS answers it.
+type Error struct {
+	Code    string // such as "AccessDenied"
+	Message string
+	Status  int // the HTTP status
+}
+
+// Error returns the code and the message.
+func (e *Error) Error() string { return e.Code + ": " + e.Message }
+
+// readForm reads the parameters of a call, and the body as it was signed.
+func readForm(r *http.Request) (body []byte, form url.Values, err error) {
+	body, err = io.ReadAll(io.LimitReader(r.Body, 1<<20))
+	if err != nil {
+		return nil, nil, err
+	}
+	form, err = url.ParseQuery(string(body))
+	return body, form, err
+}
+
+func writeError(w http.ResponseWriter, now time.Time, echo string, e *Error) {
+	sender := "Sender"
+	if e.Status >= 500 {
+		sender = "Receiver"
+	}
+	type detail struct{ Type, Code, Message string }
+	write(w, now, e.Status, struct {
+		XMLName   xml.Name `xml:"https://sts.amazonaws.com/doc/2011-06-15/ ErrorResponse"`
+		Error     detail
+		RequestID string `xml:"RequestId"`
+	}{Error: detail{sender, e.Code, e.Message + echo}, RequestID: requestID()}, false)
+}
+
+func writeAnswer(w http.ResponseWriter, now time.Time, answer any, truncated bool) {
+	write(w, now, http.StatusOK, answer, truncated)
+}
+
+func write(w http.ResponseWriter, now time.Time, status int, v any, truncated bool) {
+	b, err := xml.Marshal(v)
+	if err != nil {
+		panic(err) // our own types
+	}
+	w.Header().Set("Content-Type", "text/xml")
+	w.Header().Set("Date", now.UTC().Format(http.TimeFormat))
+	w.Header().Set("X-Amzn-RequestId", requestID())
+	if truncated {
+		// The length of the whole, so that the client can tell.
+		w.Header().Set("Content-Length", fmt.Sprint(len(b)))
+		b = b[:len(b)/2]
+	}
+	w.WriteHeader(status)
+	_, _ = io.Copy(w, bytes.NewReader(b))
+}
+
+func requestID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:])
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+// metadata is what every answer ends with.
+type metadata struct {
+	RequestID string `xml:"RequestId"`
+}
+
+type assumeRoleAnswer struct {
+	XMLName  xml.Name         `xml:"https://sts.amazonaws.com/doc/2011-06-15/ AssumeRoleWithWebIdentityResponse"`
+	Result   assumeRoleResult `xml:"AssumeRoleWithWebIdentityResult"`
+	Metadata metadata         `xml:"ResponseMetadata"`
+}
+
+type assumeRoleResult struct {
+	SubjectFromWebIdentityToken string
+	Audience                    string
+	Provider                    string
+	AssumedRoleUser             assumedRoleUser
+	Credentials                 *xmlCredentials
+}
+
+type assumedRoleUser struct {
+	Arn           string
+	AssumedRoleID string `xml:"AssumedRoleId"`
+}
+
+type xmlCredentials struct {
+	AccessKeyID     string `xml:"AccessKeyId"`
+	SecretAccessKey string
+	SessionToken    string
+	Expiration      string
+}
+
+type callerIdentityAnswer struct {
+	XMLName  xml.Name       `xml:"https://sts.amazonaws.com/doc/2011-06-15/ GetCallerIdentityResponse"`
+	Result   callerIdentity `xml:"GetCallerIdentityResult"`
+	Metadata metadata       `xml:"ResponseMetadata"`
+}
+
+type callerIdentity struct {
+	Arn     string
+	UserID  string `xml:"UserId"`
+	Account string
+}

@@ -1,0 +1,251 @@
+// Package ststest is an AWS Security Token Service on loopback, for tests of
+// code that assumes roles with OIDC tokens. It verifies tokens and trust
+// policies as STS does, answers in STS's protocol with its error codes, issues
+// credentials that it can check later, and injects faults:
+//
+//	issuer := oidctest.NewServer()
+//	defer issuer.Close()
+//	server := ststest.NewServer()
+//	defer server.Close()
+//	server.AddProvider(issuer.Issuer(), issuer.Audience())
+//	server.AddRole(ststest.Role{ARN: "arn:aws:iam::123456789012:role/web", TrustPolicy: policy})
+//	provider := vercelaws.NewProvider("arn:aws:iam::123456789012:role/web",
+//		func(o *vercelaws.Options) { o.Client = server.STS() })
+package ststest
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/vercelaws/vercelaws/internal/memnet"
+	"github.com/vercelaws/vercelaws/trustpolicy"
+)
+
+// Account is the AWS account of the server's OIDC providers.
+const Account = "123456789012"
+
+// Options are the choices of [NewServer].
+type Options struct {
+	// InMemory puts the server on a network in memory in place of loopback.
+	// Only Client reaches it then. It is for tests with testing/synctest.
+	InMemory bool
+
+	// HTTPClient fetches the discovery documents and keys of issuers. If nil,
+	// a client with a limit of 5 seconds.
+	HTTPClient *http.Client
+
+	// Now is the server's clock, which also dates its answers. If nil,
+	// time.Now.
+	Now func() time.Time
+}
+
+// Role is an IAM role.
+type Role struct {
+	ARN         string // such as "arn:aws:iam::123456789012:role/web"
+	TrustPolicy string // in JSON; see package trustpolicy
+
+	// MaxSessionDuration is the longest that the role's credentials live. If
+	// zero, one hour, as in IAM.
+	MaxSessionDuration time.Duration
+}
+
+// Server is an STS. Its methods are safe for concurrent use.
+type Server struct {
+	// URL is the server's base URL, such as "http://127.0.0.1:40123". It fits
+	// AWS_ENDPOINT_URL_STS.
+	URL string
+
+	options Options
+	http    *httptest.Server
+	client  *http.Client
+	closing chan struct{}
+	close   sync.Once
+	keys    keys
+
+	mu        sync.Mutex // guards what follows
+	fault     func(Call) Fault
+	calls     map[string]int
+	providers map[string][]string // issuer to audiences
+	roles     map[string]*role
+	sessions  map[string]*Session
+	refusal   *trustpolicy.Result
+}
+
+// role is a Role as it stands in the server. Making a role again makes another
+// one, so its old sessions are told by the pointer.
+type role struct {
+	Role
+	policy *trustpolicy.Document
+}
+
+// NewServer starts an STS on a free port of 127.0.0.1. Like
+// httptest.NewServer, it panics if it cannot. Call Close when done.
+func NewServer(optFns ...func(*Options)) *Server {
+	s := &Server{
+		options: Options{
+			HTTPClient: &http.Client{Timeout: 5 * time.Second},
+			Now:        time.Now,
+		},
+		closing:   make(chan struct{}),
+		calls:     map[string]int{},
+		providers: map[string][]string{},
+		roles:     map[string]*role{},
+		sessions:  map[string]*Session{},
+	}
+	for _, fn := range optFns {
+		fn(&s.options)
+	}
+	s.http = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
+	if s.options.InMemory {
+		s.http.Listener.Close()
+		l := memnet.Listen("sts.test:80")
+		s.http.Listener = l
+		s.http.Start()
+		s.client, s.URL = l.Client(), "http://sts.test"
+	} else {
+		s.http.Start()
+		s.client, s.URL = s.http.Client(), s.http.URL
+	}
+	return s
+}
+
+// Close stops the server. Calls that hang end.
+func (s *Server) Close() {
+	s.close.Do(func() {
+		close(s.closing)
+		s.client.CloseIdleConnections()
+		s.http.CloseClientConnections()
+		s.http.Close()
+	})
+}
+
+// Client returns an HTTP client that reaches the server.
+func (s *Server) Client() *http.Client { return s.client }
+
+// STS returns an SDK client for the server. It signs nothing. The functions can
+// change its options, the credentials for GetCallerIdentity for example.
+func (s *Server) STS(optFns ...func(*sts.Options)) *sts.Client {
+	return sts.New(sts.Options{
+		Region:       "us-east-1",
+		BaseEndpoint: aws.String(s.URL),
+		Credentials:  aws.AnonymousCredentials{},
+		HTTPClient:   s.client,
+	}, optFns...)
+}
+
+// AddProvider makes an IAM OIDC provider: tokens of issuer for one of the
+// audiences are trusted, as far as a role's trust policy says. It replaces one
+// for the same issuer.
+func (s *Server) AddProvider(issuer string, audiences ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.providers[issuer] = audiences
+}
+
+// AddRole makes a role. If there is one with the same ARN, that one is deleted
+// first, and its credentials are dead, as in IAM. It panics if the trust
+// policy does not parse.
+func (s *Server) AddRole(r Role) {
+	made := &role{Role: r, policy: mustParse(r.TrustPolicy)}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.roles[r.ARN] = made
+}
+
+// RemoveRole deletes a role. Its credentials are dead.
+func (s *Server) RemoveRole(arn string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.roles, arn)
+}
+
+// SetTrustPolicy changes the trust policy of a role. Credentials that it gave
+// before live on. It panics if there is no such role, or if the policy does
+// not parse.
+func (s *Server) SetTrustPolicy(arn, policy string) {
+	parsed := mustParse(policy)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.roles[arn]
+	if r == nil {
+		panic("ststest: no role " + arn)
+	}
+	r.TrustPolicy, r.policy = policy, parsed
+}
+
+func mustParse(policy string) *trustpolicy.Document {
+	d, err := trustpolicy.Parse([]byte(policy))
+	if err != nil {
+		panic("ststest: " + err.Error())
+	}
+	return d
+}
+
+// LastRefusal returns how the trust policy of a role was evaluated when it last
+// refused a token. Real STS keeps that to itself.
+func (s *Server) LastRefusal() (trustpolicy.Result, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refusal == nil {
+		return trustpolicy.Result{}, false
+	}
+	return *s.refusal, true
+}
+
+// Calls returns how many calls of an action the server has had, such as
+// "AssumeRoleWithWebIdentity", whatever came of them.
+func (s *Server) Calls(action string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calls[action]
+}
+
+// serve answers one HTTP request.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodPost {
+		w.WriteHeader(http.StatusOK)
+		return
+	}
+	body, form, err := readForm(r)
+	if err != nil {
+		writeError(w, s.options.Now(), "", &Error{Code: "MalformedInput", Message: "the body is not a form", Status: http.StatusBadRequest})
+		return
+	}
+	call := Call{Action: form.Get("Action"), RoleARN: form.Get("RoleArn"), token: form.Get("WebIdentityToken")}
+	s.mu.Lock()
+	s.calls[call.Action]++
+	call.N = s.calls[call.Action]
+	choose := s.fault
+	s.mu.Unlock()
+	var fault Fault
+	if choose != nil {
+		fault = choose(call)
+	}
+	if s.play(w, r, fault, call) {
+		return
+	}
+	var answer any
+	switch call.Action {
+	case "AssumeRoleWithWebIdentity":
+		answer, err = s.assumeRole(r.Context(), form, fault)
+	case "GetCallerIdentity":
+		answer, err = s.callerIdentity(r, body)
+	default:
+		err = &Error{Code: "InvalidAction", Message: "Could not find operation " + call.Action + " for version 2011-06-15", Status: http.StatusBadRequest}
+	}
+	if err != nil {
+		var refused *Error
+		if !errors.As(err, &refused) {
+			refused = &Error{Code: "InternalFailure", Message: err.Error(), Status: http.StatusInternalServerError}
+		}
+		writeError(w, s.options.Now(), fault.echo(call), refused)
+		return
+	}
+	writeAnswer(w, s.options.Now(), answer, fault.Truncated)
+}

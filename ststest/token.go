@@ -1,0 +1,126 @@
+package ststest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+)
+
+// clockSkew is how far in the future a token's nbf or iat may be.
+const clockSkew = 5 * time.Minute
+
+func refuse(code, format string, args ...any) *Error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...), Status: http.StatusBadRequest}
+}
+
+// verifyToken checks a token as STS does before it looks at the role.
+func (s *Server) verifyToken(ctx context.Context, raw string) (*jwt.Claims, error) {
+	token, err := jwt.ParseSigned(raw, []jose.SignatureAlgorithm{jose.RS256})
+	if err != nil {
+		return nil, refuse("InvalidIdentityToken", "The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)")
+	}
+	var claims jwt.Claims
+	if err := token.UnsafeClaimsWithoutVerification(&claims); err != nil {
+		return nil, refuse("InvalidIdentityToken", "The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)")
+	}
+	s.mu.Lock()
+	audiences, known := s.providers[claims.Issuer]
+	s.mu.Unlock()
+	if !known {
+		return nil, refuse("InvalidIdentityToken", "No OpenIDConnect provider found in your account for %s", claims.Issuer)
+	}
+	keyID := token.Headers[0].KeyID
+	key, err := s.keys.find(ctx, s.options.HTTPClient, claims.Issuer, keyID)
+	if err != nil {
+		return nil, refuse("IDPCommunicationError", "Couldn't retrieve verification key from your identity provider, please reference AssumeRoleWithWebIdentity documentation for requirements")
+	}
+	if key == nil || token.Claims(key, &claims) != nil {
+		return nil, refuse("InvalidIdentityToken", "Couldn't verify the token's signature with the keys of your identity provider")
+	}
+	now := s.options.Now()
+	switch {
+	case claims.Expiry == nil:
+		return nil, refuse("InvalidIdentityToken", "Missing a required claim: exp")
+	case claims.Subject == "":
+		return nil, refuse("InvalidIdentityToken", "Missing a required claim: sub")
+	case !slices.ContainsFunc(audiences, claims.Audience.Contains):
+		return nil, refuse("InvalidIdentityToken", "Incorrect token audience")
+	case !now.Before(claims.Expiry.Time()):
+		return nil, refuse("ExpiredTokenException", "Token expired: current date/time %d must be before the expiration date/time %d", now.Unix(), claims.Expiry.Time().Unix())
+	case claims.NotBefore != nil && now.Add(clockSkew).Before(claims.NotBefore.Time()):
+		return nil, refuse("InvalidIdentityToken", "The token is not valid before %d", claims.NotBefore.Time().Unix())
+	}
+	return &claims, nil
+}
+
+// keys caches the keys of issuers. Its zero value is ready to use.
+type keys struct {
+	mu   sync.Mutex
+	sets map[string]jose.JSONWebKeySet
+}
+
+// find returns the key with the ID, or nil if the issuer has none. It fetches
+// the issuer's keys if it does not know the ID.
+func (k *keys) find(ctx context.Context, client *http.Client, issuer, keyID string) (*jose.JSONWebKey, error) {
+	k.mu.Lock()
+	set := k.sets[issuer]
+	known := set.Key(keyID)
+	k.mu.Unlock()
+	if len(known) > 0 {
+		return &known[0], nil
+	}
+	set, err := fetchKeys(ctx, client, issuer)
+	if err != nil {
+		return nil, err
+	}
+	k.mu.Lock()
+	if k.sets == nil {
+		k.sets = map[string]jose.JSONWebKeySet{}
+	}
+	k.sets[issuer] = set
+	k.mu.Unlock()
+	if found := set.Key(keyID); len(found) > 0 {
+		return &found[0], nil
+	}
+	return nil, nil
+}
+
+func fetchKeys(ctx context.Context, client *http.Client, issuer string) (set jose.JSONWebKeySet, err error) {
+	var discovery struct {
+		Issuer string `json:"issuer"`
+		Keys   string `json:"jwks_uri"`
+	}
+	if err := fetchJSON(ctx, client, strings.TrimSuffix(issuer, "/")+"/.well-known/openid-configuration", &discovery); err != nil {
+		return set, err
+	}
+	if discovery.Issuer != issuer {
+		return set, errors.New("the discovery document is of another issuer")
+	}
+	return set, fetchJSON(ctx, client, discovery.Keys, &set)
+}
+
+func fetchJSON(ctx context.Context, client *http.Client, url string, v any) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answered %s", url, response.Status)
+	}
+	return json.NewDecoder(io.LimitReader(response.Body, 1<<20)).Decode(v)
+}
