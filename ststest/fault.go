@@ -89,11 +89,12 @@ func (f Fault) echo(c Call) string {
 // play acts the fault out, and reports whether that was the whole answer.
 func (s *Server) play(w http.ResponseWriter, r *http.Request, f Fault, c Call) bool {
 	if f.Latency > 0 && !s.wait(r, f.Latency) {
-		return true
+		panic(http.ErrAbortHandler) // no half answer to who may still listen
 	}
 	switch {
 	case f.Hang:
 		s.wait(r, 0)
+		panic(http.ErrAbortHandler)
 	case f.Drip:
 		for _, err := w.Write([]byte("<")); err == nil && s.wait(r, time.Second); _, err = w.Write([]byte("a")) {
 			_ = http.NewResponseController(w).Flush()
