@@ -37,7 +37,7 @@ type refusal struct {
 }
 
 func (r refusal) since(t time.Time) error {
-	if r.err == nil || r.at.Before(t) {
+	if r.err == nil || !r.at.After(t) {
 		return nil
 	}
 	return r.err
@@ -70,7 +70,7 @@ func (r *refusals) add(token oidc.Token, err *AssumeRoleError, now time.Time) {
 	r.byToken[idOf(token)] = refusal{err, now}
 }
 
-// of returns how STS refused token at since or later, or nil.
+// of returns how STS refused token after since, or nil.
 func (r *refusals) of(token oidc.Token, since time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
