@@ -56,19 +56,15 @@ func (l *lazyClient) sts(ctx context.Context) (client, error) {
 }
 
 // loadConfig reads the environment and the shared config file for where and
-// how to reach STS. It does not read the shared credentials file: the call is
-// not signed.
-func loadConfig(ctx context.Context, optFns ...func(*config.LoadOptions) error) (aws.Config, error) {
-	load := append([]func(*config.LoadOptions) error{
-		config.WithCredentialsProvider(aws.AnonymousCredentials{}),
-		config.WithSharedCredentialsFiles([]string{}),
-	}, optFns...)
-	cfg, err := config.LoadDefaultConfig(ctx, load...)
+// how to reach STS. It leaves the shared credentials file alone, unless
+// AWS_PROFILE names a profile that only that file has; the keys in it are not
+// used even then, since the call is not signed.
+func loadConfig(ctx context.Context) (aws.Config, error) {
+	unsigned := config.WithCredentialsProvider(aws.AnonymousCredentials{})
+	cfg, err := config.LoadDefaultConfig(ctx, unsigned, config.WithSharedCredentialsFiles([]string{}))
 	var missing config.SharedConfigProfileNotExistError
 	if errors.As(err, &missing) {
-		// AWS_PROFILE names a profile of the credentials file alone. There is
-		// nothing in it for an unsigned call.
-		cfg, err = config.LoadDefaultConfig(ctx, append(load, config.WithSharedConfigFiles([]string{}))...)
+		cfg, err = config.LoadDefaultConfig(ctx, unsigned)
 	}
 	if err != nil {
 		return aws.Config{}, err
