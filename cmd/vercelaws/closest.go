@@ -1,0 +1,49 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+)
+
+// didYouMean returns "; did you mean …?" with the known word that is closest to
+// word, or nothing if none is close.
+func didYouMean(prefix, word string, known []string) string {
+	word = strings.ToLower(strings.TrimLeft(word, "-"))
+	best, fewest := "", len(word)/2+1
+	for _, k := range known {
+		n := edits(word, k)
+		if len(word) >= 3 && strings.HasPrefix(k, word) {
+			n = 1 // an abbreviation
+		}
+		if n < fewest {
+			best, fewest = k, n
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %s%s?", prefix, best)
+}
+
+// edits is the Levenshtein distance: how many bytes must be inserted, removed
+// or replaced to turn a into b.
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			above := row[j+1]
+			row[j+1] = min(above+1, row[j]+1, diagonal+cost)
+			diagonal = above
+		}
+	}
+	return row[len(b)]
+}

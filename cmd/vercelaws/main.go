@@ -1,0 +1,120 @@
+// Vercelaws is the command beside the library of the same name: it shows the
+// library at work, writes the AWS side of the federation, says why a token is
+// refused, and lends a Vercel deployment's identity to other programs.
+//
+//	go run github.com/vercelaws/vercelaws/cmd/vercelaws@latest help
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+)
+
+// The exit statuses of every command.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// streams are where a command reads and writes. Nothing is ever coloured, so
+// terminals, pipes and NO_COLOR are all alike.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// command is one of the program's commands.
+type command struct {
+	name    string
+	usage   string // the arguments, as in "[flags]"
+	summary string // one line for the list of commands
+	help    string // what to know beside the flags
+	run     func(ctx context.Context, c *command, args []string, s streams) error
+}
+
+// commands returns all commands, in the order of the help.
+func commands() []*command {
+	return []*command{demoCommand, trustPolicyCommand, credentialProcessCommand, execCommand}
+}
+
+// errFailed ends a command that has already said what is wrong.
+var errFailed = errors.New("failed")
+
+// usageError is a mistake in the command line.
+type usageError struct {
+	command string // "" for the program as a whole
+	message string
+}
+
+func (e *usageError) Error() string { return e.message }
+
+// hint says where the help is.
+func (e *usageError) hint() string {
+	return strings.Join(strings.Fields("run vercelaws "+e.command+" --help"), " ") + " for help"
+}
+
+func main() {
+	// exec lets the child have the signals, so the context ends only here.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	status := run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr})
+	stop()
+	os.Exit(status)
+}
+
+// run runs the command that args name, and returns the exit status.
+func run(ctx context.Context, args []string, s streams) int {
+	err := dispatch(ctx, args, s)
+	var usage *usageError
+	var exit *childExit
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &exit):
+		return exit.status
+	case errors.As(err, &usage):
+		fmt.Fprintf(s.err, "vercelaws: %s\n%s\n", usage.message, usage.hint())
+		return exitUsage
+	case !errors.Is(err, errFailed):
+		fmt.Fprintf(s.err, "vercelaws: %s\n", strings.TrimPrefix(err.Error(), "vercelaws: "))
+	}
+	return exitFailed
+}
+
+func dispatch(ctx context.Context, args []string, s streams) error {
+	if len(args) == 0 {
+		printOverview(s.err)
+		return &usageError{message: "no command"}
+	}
+	name, rest := args[0], args[1:]
+	if name == "help" && len(rest) > 0 {
+		name, rest = rest[0], []string{"--help"}
+	}
+	switch name {
+	case "help", "-h", "-help", "--help":
+		printOverview(s.out)
+		return nil
+	}
+	var names []string
+	for _, c := range commands() {
+		if c.name == name {
+			return c.run(ctx, c, rest, s)
+		}
+		names = append(names, c.name)
+	}
+	return &usageError{message: fmt.Sprintf("there is no command %q%s", name, didYouMean("", name, names))}
+}
+
+func printOverview(w io.Writer) {
+	fmt.Fprint(w, "usage: vercelaws command [flags]\n\nAWS credentials from a Vercel deployment's OIDC token.\n\ncommands:\n")
+	for _, c := range commands() {
+		fmt.Fprintf(w, "  %-20s %s\n", c.name, c.summary)
+	}
+	fmt.Fprint(w, "\nvercelaws command --help says more about each.\n")
+}
