@@ -102,7 +102,7 @@ func (c *carrier) token(ctx context.Context) (Token, error) {
 		t.explicit = true
 		return t, err
 	case c.values == 0:
-		return Token{}, &sourceError{"request", fmt.Errorf("%w: the request has no %s header; enable OIDC in the Vercel project's settings (Security, Secure Backend Access with OIDC Federation) and deploy again", ErrNoToken, Header)}
+		return Token{}, &sourceError{"request", fmt.Errorf("%w: the request has no %s header; enable OIDC in the Vercel project's settings (Security, Secure backend access with OIDC federation) and deploy again", ErrNoToken, Header)}
 	case c.values > 1:
 		return Token{}, &sourceError{"request", fmt.Errorf("%w: the request has %d %s headers that differ; Vercel sends exactly one, so a proxy or the client added another", ErrMalformed, c.values, Header)}
 	default:
