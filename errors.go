@@ -54,7 +54,7 @@ func (e *AssumeRoleError) Unwrap() error { return e.err }
 
 // advice is one sentence on what to change.
 func (e *AssumeRoleError) advice() string {
-	provider := strings.TrimPrefix(e.Issuer, "https://")
+	_, provider, _ := strings.Cut(e.Issuer, "://") // as IAM names it
 	switch baseCode(e.Code) {
 	case "AccessDenied":
 		return fmt.Sprintf("the role does not exist, or its trust policy does not admit this token; its Principal.Federated must end in oidc-provider/%s, and its conditions on %s:sub and %s:aud must match the subject and audience above", provider, provider, provider)

@@ -105,6 +105,9 @@ func newProvider(roleARN string, o Options) *provider {
 	if p.source == nil {
 		p.source = oidc.DefaultSource()
 	}
+	if o.Audience != "" {
+		p.source = oidc.Exchange(p.source, o.Audience)
+	}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}

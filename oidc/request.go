@@ -20,6 +20,9 @@ import (
 // failing the others that wait with it.
 func FromRequest() TokenSource { return TokenSourceFunc(fromRequest) }
 
+// sourceRecent is the Source of tokens that other requests brought.
+const sourceRecent = "recent request"
+
 func fromRequest(ctx context.Context) (Token, error) {
 	c := carrierOf(ctx)
 	t, err := c.token(ctx)
@@ -43,7 +46,7 @@ func borrow(ctx context.Context) (Token, bool) {
 	}
 	projectID := os.Getenv("VERCEL_PROJECT_ID")
 	for _, raw := range recent.All() {
-		t, err := tokenFrom(ctx, "recent request", raw)
+		t, err := tokenFrom(ctx, sourceRecent, raw)
 		switch {
 		case err != nil:
 		case projectID != "" && t.ProjectID != projectID:

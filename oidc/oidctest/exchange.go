@@ -34,6 +34,12 @@ func (s *Server) serveExchange(w http.ResponseWriter, r *http.Request) {
 		other.ServeHTTP(w, r)
 		return
 	}
+	s.ServeExchange(w, r)
+}
+
+// ServeExchange answers an exchange as the server does by itself. A handler
+// given to SetExchange can call it after it has had its way.
+func (s *Server) ServeExchange(w http.ResponseWriter, r *http.Request) {
 	var in struct{ Token, Aud, JTI string }
 	if err := json.NewDecoder(io.LimitReader(r.Body, 64<<10)).Decode(&in); err != nil {
 		writeJSON(w, http.StatusBadRequest, map[string]string{"error": "the body is not JSON"})
