@@ -43,11 +43,10 @@ func runCredentialProcess(ctx context.Context, c *command, args []string, s stre
 	if err := c.noArguments(fs); err != nil {
 		return err
 	}
-	provider, err := role.provider(c)
-	if err != nil {
+	if err := role.check(c); err != nil {
 		return err
 	}
-	creds, err := provider.Retrieve(ctx)
+	creds, err := role.credentials(ctx)
 	if err != nil {
 		return err
 	}

@@ -46,8 +46,7 @@ func runExec(ctx context.Context, c *command, args []string, s streams) error {
 	if len(child) == 0 {
 		return c.misuse("no command to run: put it after --")
 	}
-	provider, err := role.provider(c)
-	if err != nil {
+	if err := role.check(c); err != nil {
 		return err
 	}
 	path, err := exec.LookPath(child[0])
@@ -55,7 +54,7 @@ func runExec(ctx context.Context, c *command, args []string, s streams) error {
 		fmt.Fprintf(s.err, "vercelaws: cannot run %s: %s\n", child[0], reason(err))
 		return &childExit{exitNotFound}
 	}
-	creds, err := provider.Retrieve(ctx)
+	creds, err := role.credentials(ctx)
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ type command struct {
 
 // commands returns all commands, in the order of the help.
 func commands() []*command {
-	return []*command{demoCommand, trustPolicyCommand, credentialProcessCommand, execCommand}
+	return []*command{demoCommand, doctorCommand, trustPolicyCommand, credentialProcessCommand, execCommand}
 }
 
 // errFailed ends a command that has already said what is wrong.

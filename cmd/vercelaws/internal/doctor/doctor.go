@@ -1,0 +1,75 @@
+// Package doctor finds out why a Vercel deployment's token does not become AWS
+// credentials, and says what to change.
+package doctor
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/vercelaws/vercelaws"
+	"github.com/vercelaws/vercelaws/oidc"
+)
+
+const (
+	// callLimit bounds each check that uses the network.
+	callLimit = 10 * time.Second
+	// sourceLimit bounds the search for a token, which can start a program.
+	sourceLimit = 40 * time.Second
+)
+
+// Options say what to look at.
+type Options struct {
+	RoleARN     string // if empty, no role is assumed
+	TrustPolicy []byte // the role's trust policy in JSON; nil if not known
+	Audience    string // what the token is exchanged for; "" if it is not
+
+	Source oidc.TokenSource // nil: oidc.DefaultSource()
+}
+
+// examination is a run of all checks. What one check finds is there for those
+// after it.
+type examination struct {
+	Options
+	report Report
+	http   *http.Client // for the issuer
+
+	token    oidc.Token // without a subject: there is none
+	config   aws.Config // where STS is
+	hasSTS   bool
+	provider *aws.CredentialsCache // nil unless it gave credentials
+	refusal  *vercelaws.AssumeRoleError
+}
+
+// Run makes all checks. Each is bounded in time; those that need what is missing
+// are skipped.
+func Run(ctx context.Context, o Options) Report {
+	if o.Source == nil {
+		o.Source = oidc.DefaultSource()
+	}
+	e := &examination{Options: o, http: issuerClient()}
+	for _, check := range []struct {
+		limit time.Duration
+		run   func(context.Context) Check // returns the zero value if there is nothing to look at
+	}{
+		{sourceLimit, e.checkToken},
+		{callLimit, e.checkClaims},
+		{callLimit, e.checkIssuer},
+		{callLimit, e.checkSTS},
+		{callLimit, e.checkRole},
+		{callLimit, e.checkTrustPolicy},
+		{callLimit, e.checkIdentity},
+	} {
+		bounded, cancel := context.WithTimeout(ctx, check.limit)
+		if c := check.run(bounded); c.Name != "" {
+			e.report.add(c)
+		}
+		cancel()
+	}
+	return e.report
+}
+
+// hasToken reports whether a token was found.
+func (e *examination) hasToken() bool { return e.token.Subject != "" }

@@ -1,0 +1,98 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+
+	goidc "github.com/coreos/go-oidc/v3/oidc"
+)
+
+// checkIssuer asks the issuer for its keys, as STS does, and verifies the
+// token's signature with them.
+func (e *examination) checkIssuer(ctx context.Context) Check {
+	if !e.hasToken() {
+		return Check{}
+	}
+	c := Check{Name: "issuer", Status: Failed}
+	if !worthAsking(e.token.Issuer) {
+		c.Summary = fmt.Sprintf("%q is not an https URL, so nobody asks it for keys", e.token.Issuer)
+		c.ToDo = []string{"check where the token comes from"}
+		return c
+	}
+	ctx = goidc.ClientContext(ctx, e.http)
+	issuer, err := goidc.NewProvider(ctx, e.token.Issuer)
+	if err != nil {
+		c.Summary = "discovery fails: " + e.clean(err)
+		c.ToDo = []string{"check the network and the token's issuer: STS needs " + e.token.Issuer + "/.well-known/openid-configuration as well"}
+		return c
+	}
+	// Expiry and audience are for other checks.
+	verifier := issuer.Verifier(&goidc.Config{SkipClientIDCheck: true, SkipExpiryCheck: true})
+	if _, err := verifier.Verify(ctx, e.token.Raw()); err != nil {
+		c.Summary = "the signature does not verify: " + e.clean(err)
+		c.ToDo = []string{"get the token again, unchanged: run `vercel env pull`"}
+		return c
+	}
+	c.Status = OK
+	c.Summary = "discovery and keys answer, and the token's signature verifies"
+	return c
+}
+
+// worthAsking reports whether an issuer can be asked for its keys. The token
+// that names it is not verified yet.
+func worthAsking(issuer string) bool {
+	u, err := url.Parse(issuer)
+	if err != nil || u.Host == "" {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Scheme == "https" || u.Scheme == "http" && ip != nil && ip.IsLoopback()
+}
+
+// answerLimit bounds what an issuer answers.
+const answerLimit = 1 << 20 // 1 MiB
+
+// issuerClient returns an HTTP client for issuers.
+func issuerClient() *http.Client {
+	return &http.Client{
+		Timeout:   callLimit,
+		Transport: limited{http.DefaultTransport},
+		CheckRedirect: func(*http.Request, []*http.Request) error {
+			return errors.New("the issuer redirects, which STS does not follow")
+		},
+	}
+}
+
+// limited bounds the size of answers.
+type limited struct{ next http.RoundTripper }
+
+func (l limited) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := l.next.RoundTrip(r)
+	if err == nil {
+		response.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(response.Body, answerLimit), response.Body}
+	}
+	return response, err
+}
+
+// clean returns an error's message for a report: a server can put into its
+// answer what it was sent, and as much as it likes.
+func (e *examination) clean(err error) string {
+	message := err.Error()
+	if raw := e.token.Raw(); raw != "" {
+		message = strings.ReplaceAll(message, raw, "(the token)")
+	}
+	const most = 600
+	if len(message) > most {
+		message = strings.ToValidUTF8(message[:most], "") + "..."
+	}
+	return message
+}

@@ -1,0 +1,69 @@
+package doctor
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// Status is how a check turned out.
+type Status string
+
+// The statuses of a check.
+const (
+	OK      Status = "ok"
+	Warning Status = "warning"
+	Failed  Status = "failed"
+	Skipped Status = "skipped" // what it needs is missing
+)
+
+// Check is what was looked at, and what was found.
+type Check struct {
+	Name    string   `json:"name"`
+	Status  Status   `json:"status"`
+	Summary string   `json:"summary"`
+	Details []string `json:"details,omitempty"` // can have several lines each
+	ToDo    []string `json:"to_do,omitempty"`   // can have several lines each
+}
+
+// Report is all checks, in the order in which they were made.
+type Report struct {
+	Healthy bool    `json:"healthy"` // no check failed
+	Checks  []Check `json:"checks"`
+}
+
+func (r *Report) add(c Check) {
+	r.Checks = append(r.Checks, c)
+	r.Healthy = !slices.ContainsFunc(r.Checks, func(c Check) bool { return c.Status == Failed })
+}
+
+// WriteText writes the report for a person.
+func (r Report) WriteText(w io.Writer) error {
+	var b strings.Builder
+	for _, c := range r.Checks {
+		fmt.Fprintf(&b, "%-8s %-13s %s\n", c.Status, c.Name, lines(c.Summary, 23))
+		for _, d := range c.Details {
+			fmt.Fprintf(&b, "%23s%s\n", "", lines(d, 23))
+		}
+		for _, todo := range c.ToDo {
+			fmt.Fprintf(&b, "%21sto do: %s\n", "", lines(todo, 28))
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// lines moves the second line of a text and those after it in by some spaces,
+// and takes out what a terminal would obey: much of a report was written by
+// servers, and by a token that nobody has verified.
+func lines(text string, indent int) string {
+	text = strings.Map(func(r rune) rune {
+		if r != '\n' && !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, strings.TrimSpace(text))
+	return strings.ReplaceAll(text, "\n", "\n"+strings.Repeat(" ", indent))
+}

@@ -1,0 +1,116 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+)
+
+const (
+	// clockWarning is what the library allows a local clock to be fast.
+	clockWarning = time.Minute
+	// clockFailure is what AWS allows a signature's time to be off. See
+	// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html.
+	clockFailure = 5 * time.Minute
+)
+
+// checkSTS finds the endpoint that a provider uses, how long it takes to
+// answer, and how far the local clock is from its clock.
+func (e *examination) checkSTS(ctx context.Context) Check {
+	c := Check{Name: "sts", Status: Failed, ToDo: []string{"check AWS_REGION, AWS_ENDPOINT_URL_STS, ~/.aws/config and the network"}}
+	cfg, err := loadConfig(ctx)
+	if err != nil {
+		c.Summary = "the environment's AWS settings do not load: " + e.clean(err)
+		return c
+	}
+	e.config, e.hasSTS = cfg, true
+	endpoint, err := stsURL(ctx, cfg)
+	if err != nil {
+		c.Summary = "no endpoint: " + e.clean(err)
+		return c
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodHead, endpoint, nil)
+	if err != nil {
+		c.Summary = e.clean(err)
+		return c
+	}
+	start := time.Now()
+	response, err := sts.NewFromConfig(cfg).Options().HTTPClient.Do(request)
+	took := time.Since(start)
+	if err != nil {
+		c.Summary = fmt.Sprintf("%s does not answer: %s", endpoint, e.clean(err))
+		return c
+	}
+	response.Body.Close()
+	c.Status, c.ToDo = OK, nil
+	c.Summary = fmt.Sprintf("%s in %s answers within %s", endpoint, cfg.Region, took.Round(time.Millisecond))
+	judgeClock(&c, response.Header.Get("Date"), start.Add(took/2))
+	return c
+}
+
+// judgeClock compares the local time at which an answer was made to the time
+// that the answer says (RFC 9110, section 6.6.1, to the second).
+func judgeClock(c *Check, date string, local time.Time) {
+	there, err := http.ParseTime(date)
+	if err != nil {
+		c.Details = append(c.Details, "it sends no date to compare the clock to")
+		return
+	}
+	off := local.Sub(there).Round(time.Second)
+	direction := "ahead of"
+	if off < 0 {
+		off, direction = -off, "behind"
+	}
+	switch {
+	case off <= 2*time.Second: // the date's resolution, and the way
+		c.Details = append(c.Details, "the local clock agrees with it")
+		return
+	case off > clockFailure:
+		c.Status = Failed
+	case off > clockWarning:
+		c.Status = Warning
+	}
+	c.Details = append(c.Details, fmt.Sprintf("the local clock is %s %s it", off, direction))
+	if c.Status != OK {
+		c.ToDo = append(c.ToDo, "set the local clock: AWS refuses requests signed by one that is 5 minutes off")
+	}
+}
+
+// loadConfig reads the AWS settings as the library's default STS client does:
+// without stored credentials, and with a region in any case.
+func loadConfig(ctx context.Context) (aws.Config, error) {
+	load := []func(*config.LoadOptions) error{
+		config.WithCredentialsProvider(aws.AnonymousCredentials{}),
+		config.WithSharedCredentialsFiles([]string{}),
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, load...)
+	var missing config.SharedConfigProfileNotExistError
+	if errors.As(err, &missing) {
+		cfg, err = config.LoadDefaultConfig(ctx, append(load, config.WithSharedConfigFiles([]string{}))...)
+	}
+	if err == nil && cfg.Region == "" {
+		cfg.Region = "us-east-1"
+	}
+	return cfg, err
+}
+
+func stsURL(ctx context.Context, cfg aws.Config) (string, error) {
+	o := sts.NewFromConfig(cfg).Options()
+	endpoint, err := o.EndpointResolverV2.ResolveEndpoint(ctx, sts.EndpointParameters{
+		Region:            aws.String(o.Region),
+		Endpoint:          o.BaseEndpoint,
+		UseFIPS:           aws.Bool(o.EndpointOptions.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled),
+		UseDualStack:      aws.Bool(o.EndpointOptions.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled),
+		UseGlobalEndpoint: aws.Bool(false),
+	})
+	if err != nil {
+		return "", err
+	}
+	return endpoint.URI.String(), nil
+}

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/assert"
+
+	"github.com/vercelaws/vercelaws/oidc/oidctest"
+	"github.com/vercelaws/vercelaws/ststest"
+	"github.com/vercelaws/vercelaws/trustpolicy"
+)
+
+// roleARN is the role of every test. It trusts the production deployments of
+// the project web of the team acme.
+const roleARN = "arn:aws:iam::" + ststest.Account + ":role/web"
+
+// TestMain makes the test's own binary the command vercelaws in PATH.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"vercelaws": main})
+}
+
+// TestScripts runs testdata/script, each with an issuer and an STS of its own.
+// Beside testscript's own, the scripts have the commands of scriptCommands.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: false,
+		Cmds:                scriptCommands,
+		Setup: func(env *testscript.Env) error {
+			w := newWorld()
+			env.Defer(w.close)
+			env.Values[worldKey{}] = w
+			env.Vars = append(env.Vars, w.environ()...)
+			return nil
+		},
+	})
+}
+
+// world is what a command meets outside.
+type world struct {
+	issuer *oidctest.Server
+	aws    *ststest.Server
+}
+
+type worldKey struct{}
+
+func newWorld() *world {
+	w := &world{issuer: oidctest.NewServer(), aws: ststest.NewServer()}
+	policy, err := trustpolicy.Build(trustpolicy.Spec{
+		AccountID:    ststest.Account,
+		Teams:        []string{"acme"},
+		Projects:     []string{"web"},
+		Environments: []string{"production"},
+		BaseIssuer:   w.issuer.URL,
+	})
+	if err != nil {
+		panic(err)
+	}
+	w.aws.AddProvider(w.issuer.Issuer(), w.issuer.Audience())
+	w.aws.AddProvider(w.issuer.URL, w.issuer.Audience()) // the global issuer
+	w.aws.AddRole(ststest.Role{ARN: roleARN, TrustPolicy: policy.String()})
+	return w
+}
+
+func (w *world) close() {
+	w.aws.Close()
+	w.issuer.Close()
+}
+
+// environ leads a command to w, and to nothing of the machine.
+func (w *world) environ() []string {
+	return []string{
+		"ISSUER=" + w.issuer.URL,
+		"HOST=" + strings.TrimPrefix(w.issuer.URL, "http://"),
+		"STS=" + w.aws.URL,
+		"ROLE=" + roleARN,
+		"VERCEL=1", // no Vercel CLI
+		"VERCEL_OIDC_TOKEN=",
+		"VERCEL_OIDC_TOKEN_FILE=",
+		"AWS_REGION=eu-central-1",
+		"AWS_ENDPOINT_URL_STS=" + w.aws.URL,
+		"AWS_CONFIG_FILE=" + os.DevNull,
+		"AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull,
+		"AWS_EC2_METADATA_DISABLED=true",
+		"AWS_MAX_ATTEMPTS=1",
+	}
+}
+
+// scriptCommands are what scripts can do to the world.
+var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
+	// token [issuer=… | project=… | environment=… | audience=… | subject=… | forged]...
+	// puts a fresh token into VERCEL_OIDC_TOKEN.
+	"token": func(ts *testscript.TestScript, _ bool, args []string) {
+		w := ts.Value(worldKey{}).(*world)
+		mint := w.issuer.Mint
+		var changes []func(*oidctest.Claims)
+		for _, arg := range args {
+			name, value, _ := strings.Cut(arg, "=")
+			changes = append(changes, func(c *oidctest.Claims) {
+				field, ok := map[string]*string{
+					"issuer": &c.Issuer, "project": &c.Project, "environment": &c.Environment, "audience": &c.Audience, "subject": &c.Subject,
+				}[name]
+				if ok {
+					*field = value
+				}
+			})
+			if name == "forged" {
+				mint = w.issuer.MintForged
+			}
+		}
+		ts.Setenv("VERCEL_OIDC_TOKEN", mint(changes...))
+	},
+	// trust FILE makes it the trust policy of the role.
+	"trust": func(ts *testscript.TestScript, _ bool, args []string) {
+		ts.Value(worldKey{}).(*world).aws.SetTrustPolicy(roleARN, ts.ReadFile(args[0]))
+	},
+	// provider ISSUER [AUDIENCE]... makes or changes the account's OIDC provider.
+	"provider": func(ts *testscript.TestScript, _ bool, args []string) {
+		ts.Value(worldKey{}).(*world).aws.AddProvider(args[0], args[1:]...)
+	},
+	// secretless FILE... checks that nothing looks like a token or a key.
+	"secretless": func(ts *testscript.TestScript, _ bool, args []string) {
+		for _, file := range args {
+			text := ts.ReadFile(file)
+			raw := ts.Getenv("VERCEL_OIDC_TOKEN")
+			if strings.Contains(text, "eyJ") || raw != "" && strings.Contains(text, raw) {
+				ts.Fatalf("%s holds a token:\n%s", file, text)
+			}
+		}
+	},
+}
+
+func TestDidYouMean(t *testing.T) {
+	known := []string{"demo", "doctor", "trust-policy", "credential-process", "exec"}
+	for word, want := range map[string]string{
+		"docter":       "; did you mean doctor?",
+		"trustpolicy":  "; did you mean trust-policy?",
+		"cred":         "; did you mean credential-process?",
+		"--exce":       "; did you mean exec?",
+		"DEMO":         "; did you mean demo?",
+		"x":            "",
+		"":             "",
+		"kubernetes":   "",
+		"\xff\xfe\x00": "",
+	} {
+		assert.Equal(t, want, didYouMean("", word, known), word)
+	}
+	assert.Equal(t, "; did you mean --role-arn?", didYouMean("--", "role", []string{"role-arn", "audience"}))
+}
