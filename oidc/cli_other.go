@@ -1,0 +1,9 @@
+//go:build !unix
+
+package oidc
+
+import "os/exec"
+
+// endChildrenToo does nothing where there are no process groups: the end of
+// cmd's context ends cmd alone.
+func endChildrenToo(*exec.Cmd) {}

@@ -1,0 +1,15 @@
+//go:build unix
+
+package oidc
+
+import (
+	"os/exec"
+	"syscall"
+)
+
+// endChildrenToo has the end of cmd's context end its whole process group: the
+// CLI is a script that starts others.
+func endChildrenToo(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+}
