@@ -48,7 +48,7 @@ func (r Report) WriteText(w io.Writer) error {
 			fmt.Fprintf(&b, "%23s%s\n", "", lines(d, 23))
 		}
 		for _, todo := range c.ToDo {
-			fmt.Fprintf(&b, "%21sto do: %s\n", "", lines(todo, 28))
+			fmt.Fprintf(&b, "%23sto do: %s\n", "", lines(todo, 30))
 		}
 	}
 	_, err := io.WriteString(w, b.String())
