@@ -45,7 +45,7 @@ endif
 	go test $(race) ./...
 
 .PHONY: test-others
-test-others: minio postgres
+test-others: minio postgres awscli
 	$(call in_each,$(filter-out .,$(code)),go test $(race) -count=1 ./...)
 
 .PHONY: minio
@@ -68,6 +68,17 @@ postgres: ## install PostgreSQL's server where it is missing (Debian, as root)
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends postgresql </dev/null; \
 	fi; \
 	found || { echo "the tests need PostgreSQL's server programs (initdb, postgres): install them (Debian: sudo apt-get install postgresql; Fedora: sudo dnf install postgresql-server; macOS: brew install postgresql) and see that pg_config is in PATH, then run make again" >&2; exit 1; }
+
+# Only two tests need it, and they say so where they are skipped.
+.PHONY: awscli
+awscli: ## install the AWS CLI where it is missing (Debian, as root)
+	@if command -v aws >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing the AWS CLI, about a minute..."; \
+		apt-get update -q && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends awscli </dev/null; \
+	fi; \
+	command -v aws >/dev/null || echo "no AWS CLI: the tests that run it are skipped (Debian: sudo apt-get install awscli; macOS: brew install awscli)" >&2
 
 .PHONY: check
 check: fmt vet staticcheck tidy build ## the static checks of every module
