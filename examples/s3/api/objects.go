@@ -1,0 +1,147 @@
+// Package handler lists the objects of an S3 bucket, and hands out URLs to
+// upload to it.
+//
+//	GET  /api/objects?prefix=2026/&page=<next of the last answer>
+//	POST /api/objects   {"name": "harbour.jpg", "type": "image/jpeg"}
+package handler
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"os"
+	"path"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
+
+	"github.com/vercelaws/vercelaws"
+	"github.com/vercelaws/vercelaws/oidc"
+)
+
+const (
+	pageSize   = 100
+	uploadTime = 5 * time.Minute  // for the client to begin its upload
+	awsTime    = 15 * time.Second // for one answer of ours in all
+)
+
+// client is made once for the instance, and shared by its requests.
+var client = sync.OnceValues(func() (*s3.Client, error) {
+	cfg, err := config.LoadDefaultConfig(context.Background(),
+		config.WithCredentialsProvider(vercelaws.NewProvider(os.Getenv("AWS_ROLE_ARN"))))
+	return s3.NewFromConfig(cfg), err
+})
+
+// Handler is what Vercel calls.
+func Handler(w http.ResponseWriter, r *http.Request) {
+	// Vercel gives a function no deadline, so it sets its own.
+	ctx, cancel := context.WithTimeout(oidc.RequestContext(r), awsTime)
+	defer cancel()
+	c, err := client()
+	if err != nil {
+		fail(w, r, http.StatusInternalServerError, "the server is not configured", err)
+		return
+	}
+	switch r.Method {
+	case http.MethodGet:
+		list(ctx, c, w, r)
+	case http.MethodPost:
+		upload(ctx, c, w, r)
+	default:
+		w.Header().Set("Allow", "GET, POST")
+		fail(w, r, http.StatusMethodNotAllowed, "use GET or POST", nil)
+	}
+}
+
+type object struct {
+	Key      string    `json:"key"`
+	Size     int64     `json:"size"`
+	Modified time.Time `json:"modified"`
+}
+
+func list(ctx context.Context, c *s3.Client, w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	in := &s3.ListObjectsV2Input{
+		Bucket:  aws.String(os.Getenv("BUCKET")),
+		Prefix:  aws.String(query.Get("prefix")),
+		MaxKeys: aws.Int32(pageSize),
+	}
+	if page := query.Get("page"); page != "" {
+		in.ContinuationToken = aws.String(page)
+	}
+	out, err := c.ListObjectsV2(ctx, in)
+	if err != nil {
+		failAWS(w, r, err)
+		return
+	}
+	objects := make([]object, 0, len(out.Contents))
+	for _, o := range out.Contents {
+		objects = append(objects, object{aws.ToString(o.Key), aws.ToInt64(o.Size), aws.ToTime(o.LastModified)})
+	}
+	answer(w, http.StatusOK, map[string]any{"objects": objects, "next": aws.ToString(out.NextContinuationToken)})
+}
+
+// upload answers a URL to which the client PUTs the file itself: the body of a
+// function's request is limited, and the file need not pass through it. The URL
+// ends with the credentials that signed it, if those end first.
+func upload(ctx context.Context, c *s3.Client, w http.ResponseWriter, r *http.Request) {
+	var in struct{ Name, Type string }
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4<<10)).Decode(&in); err != nil {
+		fail(w, r, http.StatusBadRequest, `the body is not {"name": …, "type": …}`, err)
+		return
+	}
+	if in.Name == "" || in.Name != path.Base(in.Name) || in.Name == "." || in.Name == ".." || in.Type == "" {
+		fail(w, r, http.StatusBadRequest, "name must be a plain file name, and type a media type", nil)
+		return
+	}
+	signed, err := s3.NewPresignClient(c).PresignPutObject(ctx, &s3.PutObjectInput{
+		Bucket:      aws.String(os.Getenv("BUCKET")),
+		Key:         aws.String("uploads/" + in.Name),
+		ContentType: aws.String(in.Type),
+	}, s3.WithPresignExpires(uploadTime))
+	if err != nil {
+		failAWS(w, r, err)
+		return
+	}
+	answer(w, http.StatusOK, map[string]any{
+		"method":  signed.Method,
+		"url":     signed.URL,
+		"headers": map[string]string{"Content-Type": in.Type},
+	})
+}
+
+// failAWS answers a status that a client can act on; the log has the details.
+func failAWS(w http.ResponseWriter, r *http.Request, err error) {
+	var api smithy.APIError
+	var refused *vercelaws.AssumeRoleError
+	switch {
+	case errors.As(err, &refused), errors.Is(err, oidc.ErrNoToken), errors.Is(err, oidc.ErrExpired), errors.Is(err, oidc.ErrMalformed):
+		fail(w, r, http.StatusServiceUnavailable, "the server has no AWS identity", err)
+	case errors.As(err, &api) && (api.ErrorCode() == "InvalidArgument" || api.ErrorCode() == "InvalidToken"):
+		fail(w, r, http.StatusBadRequest, "page is not one that was answered before", err)
+	case errors.Is(err, context.DeadlineExceeded):
+		fail(w, r, http.StatusGatewayTimeout, "the storage did not answer in time", err)
+	default:
+		fail(w, r, http.StatusBadGateway, "the storage refused", err)
+	}
+}
+
+func fail(w http.ResponseWriter, r *http.Request, status int, message string, err error) {
+	slog.ErrorContext(r.Context(), message, "status", status, "path", r.URL.Path, "error", err)
+	answer(w, status, map[string]string{"error": message})
+}
+
+func answer(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		slog.Error("the answer was not sent", "error", err)
+	}
+}
