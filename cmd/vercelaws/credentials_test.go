@@ -62,15 +62,6 @@ func TestCredentialProcessServesTheGoSDK(t *testing.T) {
 	assert.Equal(t, 1, w.aws.Calls("AssumeRoleWithWebIdentity"))
 }
 
-// A refusal reaches the SDK's user with its reason.
-func TestCredentialProcessFailsInTheGoSDK(t *testing.T) {
-	enter(t)
-	t.Setenv("VERCEL_OIDC_TOKEN", "")
-	provider := processcreds.NewProvider("vercelaws credential-process --role-arn " + roleARN)
-	_, err := provider.Retrieve(t.Context())
-	assert.Error(t, err)
-}
-
 // Signals reach the child of exec, and what it makes of them reaches the
 // parent.
 func TestExecPassesSignals(t *testing.T) {

@@ -21,7 +21,7 @@ No token or key is printed.
 
 AWS does not say which condition of a trust policy refused a token. doctor does:
 
-  aws iam get-role --role-name web --query Role.AssumeRolePolicyDocument |
+  aws iam get-role --role-name web --query Role.AssumeRolePolicyDocument --output json |
     vercelaws doctor --role-arn arn:aws:iam::123456789012:role/web --trust-policy -`,
 	run: runDoctor,
 }

@@ -61,7 +61,8 @@ func (e *usageError) hint() string {
 }
 
 func main() {
-	// exec lets the child have the signals, so the context ends only here.
+	// A command that is told to stop still says so, with its exit status. A
+	// program that exec runs gets the signals itself.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	status := run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr})
 	stop()

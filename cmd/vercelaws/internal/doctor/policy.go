@@ -60,7 +60,7 @@ func (e *examination) judgeAllowed(c *Check, warnings int) {
 	if e.refusal != nil && e.refusal.Code == "AccessDenied" {
 		c.Status = Warning
 		c.Summary = "it admits the token, but STS does not"
-		c.ToDo = []string{"compare it to the role's own: aws iam get-role --role-name " + roleName(e.RoleARN) + " --query Role.AssumeRolePolicyDocument"}
+		c.ToDo = []string{"compare it to the role's own: aws iam get-role --role-name " + roleName(e.RoleARN) + " --query Role.AssumeRolePolicyDocument --output json"}
 	}
 }
 
@@ -112,7 +112,7 @@ func roleName(arn string) string { return arn[strings.LastIndex(arn, "/")+1:] }
 // marks is the explanation of a result, condition by condition, without what
 // is said elsewhere in the report.
 func marks(r trustpolicy.Result) string {
-	r0, _, _ := strings.Cut(r.String(), "to allow it: ")
-	_, statements, _ := strings.Cut(r0, "\n") // the first line is the decision
+	text, _, _ := strings.Cut(r.String(), "to allow it: ")
+	_, statements, _ := strings.Cut(text, "\n") // the first line is the decision
 	return strings.TrimSpace(statements)
 }

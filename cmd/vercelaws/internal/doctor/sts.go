@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -35,7 +36,7 @@ func (e *examination) checkSTS(ctx context.Context) Check {
 		c.Summary = "no endpoint: " + e.clean(err)
 		return c
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodHead, endpoint, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodHead, endpoint.String(), nil)
 	if err != nil {
 		c.Summary = e.clean(err)
 		return c
@@ -44,12 +45,12 @@ func (e *examination) checkSTS(ctx context.Context) Check {
 	response, err := sts.NewFromConfig(cfg).Options().HTTPClient.Do(request)
 	took := time.Since(start)
 	if err != nil {
-		c.Summary = fmt.Sprintf("%s does not answer: %s", endpoint, e.clean(err))
+		c.Summary = fmt.Sprintf("%s does not answer: %s", endpoint.Redacted(), e.clean(err))
 		return c
 	}
 	response.Body.Close()
 	c.Status, c.ToDo = OK, nil
-	c.Summary = fmt.Sprintf("%s in %s answers within %s", endpoint, cfg.Region, took.Round(time.Millisecond))
+	c.Summary = fmt.Sprintf("%s in %s answers within %s", endpoint.Redacted(), cfg.Region, took.Round(time.Millisecond))
 	judgeClock(&c, response.Header.Get("Date"), start.Add(took/2))
 	return c
 }
@@ -100,7 +101,7 @@ func loadConfig(ctx context.Context) (aws.Config, error) {
 	return cfg, err
 }
 
-func stsURL(ctx context.Context, cfg aws.Config) (string, error) {
+func stsURL(ctx context.Context, cfg aws.Config) (*url.URL, error) {
 	o := sts.NewFromConfig(cfg).Options()
 	endpoint, err := o.EndpointResolverV2.ResolveEndpoint(ctx, sts.EndpointParameters{
 		Region:            aws.String(o.Region),
@@ -110,7 +111,7 @@ func stsURL(ctx context.Context, cfg aws.Config) (string, error) {
 		UseGlobalEndpoint: aws.Bool(false),
 	})
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return endpoint.URI.String(), nil
+	return &endpoint.URI, nil
 }
