@@ -27,7 +27,7 @@ func awsProgram(t *testing.T) string {
 // profile writes a config file whose profile web gets its credentials from the
 // command, and returns the variables that lead a tool there.
 func profile(t *testing.T, roleARN, token, stsURL string) []string {
-	command, err := vercelaws()
+	command, err := buildCommand()
 	require.NoError(t, err)
 	file := filepath.Join(t.TempDir(), "config")
 	require.NoError(t, os.WriteFile(file, []byte("[profile web]\nregion = us-east-1\ncredential_process = "+command+" credential-process --role-arn "+roleARN+"\n"), 0o600))
@@ -68,7 +68,7 @@ func TestAWSCLIThroughCredentialProcess(t *testing.T) {
 // once through credential-process, once in exec's environment.
 func TestAWSCLIListsObjects(t *testing.T) {
 	aws := awsProgram(t)
-	command, err := vercelaws()
+	command, err := buildCommand()
 	require.NoError(t, err)
 	environ := profile(t, store.RoleARN, issuer.Mint(), store.URL)
 	list := []string{"s3api", "list-objects-v2", "--bucket", photos, "--endpoint-url", store.URL, "--output", "json", "--query", "Contents[].Key"}

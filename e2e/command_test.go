@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// vercelaws is the path of the command, built from this checkout.
-var vercelaws = sync.OnceValues(func() (string, error) {
+// buildCommand is the path of the command, built from this checkout.
+var buildCommand = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(scratch, "vercelaws")
 	build := exec.Command("go", "build", "-o", path, "./cmd/vercelaws")
 	build.Dir = ".."

@@ -6,15 +6,18 @@ require (
 	github.com/aws/aws-sdk-go-v2 v1.48.0
 	github.com/aws/aws-sdk-go-v2/config v1.33.16
 	github.com/aws/aws-sdk-go-v2/credentials v1.20.16
+	github.com/aws/aws-sdk-go-v2/feature/rds/auth v1.7.11
 	github.com/aws/aws-sdk-go-v2/service/s3 v1.114.9
 	github.com/awslabs/goformation/v7 v7.14.9
 	github.com/hashicorp/hcl/v2 v2.24.0
 	github.com/jackc/pgx/v5 v5.8.0
 	github.com/stretchr/testify v1.12.1
 	github.com/vercel/go-bridge v0.0.0-20221108222652-296f4c6bdb6d
-	github.com/vercelaws/vercelaws v0.0.0-00010101000000-000000000000
+	github.com/vercelaws/vercelaws v0.0.0
 	github.com/zclconf/go-cty v1.16.3
 )
+
+require github.com/jackc/puddle/v2 v2.2.2 // indirect
 
 require (
 	github.com/agext/levenshtein v1.2.1 // indirect
@@ -39,6 +42,8 @@ require (
 	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
 	github.com/kr/text v0.2.0 // indirect
 	github.com/mitchellh/go-wordwrap v1.0.1 // indirect
+	github.com/vercelaws/vercelaws/examples/rds v0.0.0
+	github.com/vercelaws/vercelaws/examples/s3 v0.0.0
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
 	golang.org/x/mod v0.27.0 // indirect
 	golang.org/x/sync v0.17.0 // indirect
@@ -48,3 +53,7 @@ require (
 )
 
 replace github.com/vercelaws/vercelaws => ../
+
+replace github.com/vercelaws/vercelaws/examples/s3 => ../examples/s3
+
+replace github.com/vercelaws/vercelaws/examples/rds => ../examples/rds

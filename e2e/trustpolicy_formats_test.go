@@ -51,7 +51,7 @@ var formatCases = map[string]struct {
 }
 
 func TestTrustPolicyFormats(t *testing.T) {
-	command, err := vercelaws()
+	command, err := buildCommand()
 	require.NoError(t, err)
 	for name, test := range formatCases {
 		print := func(format string) string {

@@ -106,11 +106,12 @@ func NewServer(optFns ...func(*Options)) *Server {
 		s.http.Listener.Close()
 		l := memnet.Listen("sts.test:80")
 		s.http.Listener = l
-		s.http.Start()
 		s.client, s.URL = l.Client(), "http://sts.test"
-	} else {
 		s.http.Start()
-		s.client, s.URL = s.http.Client(), s.http.URL
+	} else {
+		s.URL = "http://" + s.http.Listener.Addr().String() // before the first request can come
+		s.http.Start()
+		s.client = s.http.Client()
 	}
 	return s
 }

@@ -58,12 +58,6 @@ func newWorld() *world {
 	if err != nil {
 		panic(err)
 	}
-	// The issuer's URL is known to it only after it has started. A request
-	// of this process orders that before those of the commands, which the
-	// race detector cannot see.
-	if response, err := w.issuer.Client().Get(w.issuer.Issuer() + "/.well-known/jwks"); err == nil {
-		response.Body.Close()
-	}
 	w.aws.AddProvider(w.issuer.Issuer(), w.issuer.Audience())
 	w.aws.AddProvider(w.issuer.URL, w.issuer.Audience()) // the global issuer
 	w.aws.AddRole(ststest.Role{ARN: roleARN, TrustPolicy: policy.String()})

@@ -77,13 +77,12 @@ func NewServer(optFns ...func(*Options)) *Server {
 		s.http.Listener.Close()
 		l := memnet.Listen("oidc.vercel.test:80")
 		s.http.Listener = l
-		s.client = l.Client()
+		s.client, s.URL = l.Client(), "http://oidc.vercel.test"
 		s.http.Start()
-		s.URL = "http://oidc.vercel.test"
 	} else {
+		s.URL = "http://" + s.http.Listener.Addr().String() // before the first request can come
 		s.http.Start()
 		s.client = s.http.Client()
-		s.URL = s.http.URL
 	}
 	return s
 }

@@ -1,0 +1,290 @@
+package e2e
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/feature/rds/auth"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/vercelaws/vercelaws"
+	"github.com/vercelaws/vercelaws/e2e/internal/postgres"
+	"github.com/vercelaws/vercelaws/e2e/internal/rdsgateway"
+	"github.com/vercelaws/vercelaws/e2e/internal/vercelfn"
+	_ "github.com/vercelaws/vercelaws/examples/rds/api" // compiled below
+	"github.com/vercelaws/vercelaws/oidc"
+	"github.com/vercelaws/vercelaws/ststest"
+	"github.com/vercelaws/vercelaws/trustpolicy"
+)
+
+const (
+	dbRole    = "arn:aws:iam::123456789012:role/db"
+	otherRole = "arn:aws:iam::123456789012:role/other"
+	dbRegion  = "us-east-1"
+)
+
+// database is a real PostgreSQL behind a gateway that does what RDS does at
+// connect, and the STS whose sessions it knows.
+type database struct {
+	gateway  *rdsgateway.Gateway
+	sts      *ststest.Server
+	clock    atomic.Int64 // nanoseconds by which the STS's clock is ahead
+	host     string
+	port     string
+	bundle   string // the certificate, as a file
+	roots    *x509.CertPool
+	endpoint string
+}
+
+func startDatabase(t *testing.T) *database {
+	t.Helper()
+	real, err := postgres.Start(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, real.Stop()) })
+	admin, err := pgx.Connect(t.Context(), real.DSN)
+	require.NoError(t, err)
+	defer admin.Close(context.Background())
+	for _, sql := range []string{
+		`CREATE TABLE movies (title text NOT NULL, year integer NOT NULL)`,
+		`INSERT INTO movies VALUES ('The General', 1926), ('Metropolis', 1927)`,
+	} {
+		_, err := admin.Exec(t.Context(), sql)
+		require.NoError(t, err)
+	}
+
+	d := &database{host: "localhost"}
+	d.sts = ststest.NewServer(func(o *ststest.Options) {
+		o.Now = func() time.Time { return time.Now().Add(time.Duration(d.clock.Load())) }
+	})
+	t.Cleanup(d.sts.Close)
+	policy, err := trustpolicy.Build(trustpolicy.Spec{
+		AccountID: ststest.Account, BaseIssuer: issuer.URL, Teams: []string{"acme"}, Projects: []string{"web"}, Environments: []string{"production"},
+	})
+	require.NoError(t, err)
+	d.sts.AddProvider(issuer.Issuer(), issuer.Audience())
+	for _, arn := range []string{dbRole, otherRole} {
+		d.sts.AddRole(ststest.Role{ARN: arn, TrustPolicy: policy.String()})
+	}
+
+	certificate, encoded := selfSigned(t, d.host)
+	d.bundle = filepath.Join(t.TempDir(), "bundle.pem")
+	require.NoError(t, os.WriteFile(d.bundle, encoded, 0o600))
+	d.roots = x509.NewCertPool()
+	require.True(t, d.roots.AppendCertsFromPEM(encoded))
+
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	_, d.port, err = net.SplitHostPort(l.Addr().String())
+	require.NoError(t, err)
+	d.endpoint = net.JoinHostPort(d.host, d.port)
+	d.gateway = &rdsgateway.Gateway{STS: d.sts, Region: dbRegion, RoleARN: dbRole, Endpoint: d.endpoint, Certificate: certificate, DSN: real.DSN}
+	go d.gateway.Serve(l)
+	t.Cleanup(func() {
+		l.Close()
+		d.gateway.Close()
+	})
+	return d
+}
+
+func selfSigned(t *testing.T, host string) (tls.Certificate, []byte) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: host}, DNSNames: []string{host},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	require.NoError(t, err)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+func (d *database) provider(role string) *aws.CredentialsCache {
+	return vercelaws.NewProvider(role, func(o *vercelaws.Options) { o.Client = d.sts.STS() })
+}
+
+// TestExampleRDS runs examples/rds behind Vercel's bridge against the database.
+func TestExampleRDS(t *testing.T) {
+	d := startDatabase(t)
+	program, err := vercelfn.Build(context.Background(), t.TempDir(), "github.com/vercelaws/vercelaws/examples/rds/api")
+	require.NoError(t, err)
+	start := func(t *testing.T, change ...string) *vercelfn.Function {
+		fn, err := vercelfn.Start(program, append([]string{
+			"AWS_REGION=" + dbRegion, "AWS_ROLE_ARN=" + dbRole, "AWS_ENDPOINT_URL_STS=" + d.sts.URL,
+			"RDS_HOSTNAME=" + d.host, "RDS_PORT=" + d.port, "RDS_DATABASE=postgres", "RDS_USERNAME=web", "RDS_CA_BUNDLE=" + d.bundle,
+		}, change...)...)
+		require.NoError(t, err)
+		t.Cleanup(func() { assert.NoError(t, fn.Stop()) })
+		return fn
+	}
+	t.Run("rows", func(t *testing.T) {
+		fn := start(t)
+		for range 3 {
+			status, out := call(t, fn, "GET", "/api/movies", issuer.Mint(), "")
+			require.Equal(t, http.StatusOK, status, fn.Log())
+			assert.Equal(t, map[string]any{"movies": []any{
+				map[string]any{"title": "The General", "year": 1926.0}, map[string]any{"title": "Metropolis", "year": 1927.0},
+			}}, out)
+		}
+	})
+	for _, c := range []struct {
+		name, change string
+		status       int
+		logged       string
+	}{
+		{"wrong region", "AWS_REGION=eu-west-1", http.StatusBadGateway, "the token is for another region"},
+		{"another role", "AWS_ROLE_ARN=" + otherRole, http.StatusBadGateway, "the role may not connect"},
+		{"a role that does not trust the project", "AWS_ROLE_ARN=arn:aws:iam::123456789012:role/none", http.StatusServiceUnavailable, "AccessDenied"},
+		{"no CA bundle", "RDS_CA_BUNDLE=", http.StatusInternalServerError, "RDS_CA_BUNDLE is not set"},
+		{"nobody listens", "RDS_PORT=1", http.StatusBadGateway, "connection refused"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			fn := start(t, c.change)
+			status, out := call(t, fn, "GET", "/api/movies", issuer.Mint(), "")
+			assert.Equal(t, c.status, status)
+			assert.NotContains(t, fmt.Sprint(out["error"]), c.logged, "details are not for the client")
+			assert.Contains(t, fn.Log(), c.logged)
+		})
+	}
+	t.Run("without a token", func(t *testing.T) {
+		status, _ := call(t, start(t), "GET", "/api/movies", "", "")
+		assert.Equal(t, http.StatusServiceUnavailable, status)
+	})
+}
+
+// connect opens one connection with a password.
+func (d *database) connect(ctx context.Context, user, password string, secure bool) error {
+	cfg, err := pgconn.ParseConfig("sslmode=disable")
+	if err != nil {
+		return err
+	}
+	cfg.Host, cfg.Database, cfg.User, cfg.Password, cfg.Fallbacks = d.host, "postgres", user, password, nil
+	if _, err := fmt.Sscan(d.port, &cfg.Port); err != nil {
+		return err
+	}
+	if secure {
+		cfg.TLSConfig = &tls.Config{ServerName: d.host, RootCAs: d.roots}
+	}
+	conn, err := pgconn.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	return conn.Close(ctx)
+}
+
+func TestRDSRefusals(t *testing.T) {
+	d := startDatabase(t)
+	ctx := oidc.ContextWithToken(t.Context(), issuer.Mint())
+	password := func(role, region, user string) string {
+		p, err := auth.BuildAuthToken(ctx, d.endpoint, region, user, d.provider(role))
+		require.NoError(t, err)
+		return p
+	}
+	good := password(dbRole, dbRegion, "web")
+	require.NoError(t, d.connect(ctx, "web", good, true))
+	cases := []struct {
+		name, user, password string
+		plain                bool
+		says                 string
+	}{
+		{"wrong user", "root", good, false, "the token is for the user web"},
+		{"user changed in the token", "root", strings.Replace(good, "DBUser=web", "DBUser=root", 1), false, "SignatureDoesNotMatch"},
+		{"wrong region", "web", password(dbRole, "eu-west-1", "web"), false, "another region"},
+		{"tampered signature", "web", good[:len(good)-8] + "00000000", false, "SignatureDoesNotMatch"},
+		{"another role", "web", password(otherRole, dbRegion, "web"), false, "the role may not connect"},
+		{"no token at all", "web", "hunter2", false, "the token is for hunter2"},
+		{"plain text", "web", good, true, "no encryption"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			assert.ErrorContains(t, d.connect(ctx, c.user, c.password, !c.plain), c.says)
+		})
+	}
+	t.Run("expired token", func(t *testing.T) {
+		d.clock.Store(int64(16 * time.Minute))
+		defer d.clock.Store(0)
+		assert.ErrorContains(t, d.connect(ctx, "web", good, true), "Signature expired")
+	})
+	t.Run("dead session", func(t *testing.T) {
+		d.sts.RevokeAll()
+		assert.ErrorContains(t, d.connect(ctx, "web", good, true), "InvalidClientTokenId")
+	})
+}
+
+// TestRDSRollOver keeps queries going while credentials of two seconds' life
+// roll over, and connections of a quarter of a second's life are opened with
+// each. None fails.
+func TestRDSRollOver(t *testing.T) {
+	d := startDatabase(t)
+	d.sts.SetFault(ststest.Always(ststest.Fault{Lifetime: 2 * time.Second}))
+	provider := d.provider(dbRole)
+	cfg, err := pgxpool.ParseConfig("sslmode=require")
+	require.NoError(t, err)
+	cfg.ConnConfig.Host, cfg.ConnConfig.User, cfg.ConnConfig.Database, cfg.ConnConfig.Fallbacks = d.host, "web", "postgres", nil
+	_, err = fmt.Sscan(d.port, &cfg.ConnConfig.Port)
+	require.NoError(t, err)
+	cfg.ConnConfig.TLSConfig = &tls.Config{ServerName: d.host, RootCAs: d.roots}
+	cfg.MaxConnLifetime = 250 * time.Millisecond
+	cfg.BeforeConnect = func(ctx context.Context, c *pgx.ConnConfig) error {
+		password, err := auth.BuildAuthToken(ctx, d.endpoint, dbRegion, "web", provider)
+		c.Password = password
+		return err
+	}
+	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+	require.NoError(t, err)
+	defer pool.Close()
+
+	token := issuer.Mint()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var queries, failed atomic.Int64
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for ctx.Err() == nil {
+				if _, keys := d.gateway.Connections(); keys >= 4 {
+					return
+				}
+				r, _ := http.NewRequest(http.MethodGet, "/", nil)
+				r.Header.Set(oidc.Header, token)
+				var n int
+				if err := pool.QueryRow(oidc.RequestContext(r), "SELECT count(*) FROM movies").Scan(&n); err != nil || n != 2 {
+					failed.Add(1)
+					t.Error(n, err)
+					return
+				}
+				queries.Add(1)
+			}
+		}()
+	}
+	wg.Wait()
+	connections, keys := d.gateway.Connections()
+	t.Logf("%d queries over %d connections with %d different access keys", queries.Load(), connections, keys)
+	assert.Zero(t, failed.Load())
+	assert.GreaterOrEqual(t, keys, 4)
+}
