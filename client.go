@@ -89,8 +89,10 @@ func bounded(o *sts.Options) {
 // attemptTimeout is an SDK middleware inside the retry loop.
 type attemptTimeout struct{}
 
+// ID names the middleware in the stack.
 func (attemptTimeout) ID() string { return "vercelaws.AttemptTimeout" }
 
+// HandleFinalize makes one attempt within the limit.
 func (attemptTimeout) HandleFinalize(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
 	attempt, cancel := context.WithTimeout(ctx, attemptLimit)
 	defer cancel()
@@ -107,17 +109,24 @@ var errAttemptTimeout error = attemptTimeoutError{}
 
 type attemptTimeoutError struct{}
 
+// Error names the limit.
 func (attemptTimeoutError) Error() string {
 	return fmt.Sprintf("an attempt took longer than %s", attemptLimit)
 }
-func (attemptTimeoutError) Timeout() bool        { return true }
+
+// Timeout tells net.Error users what it was.
+func (attemptTimeoutError) Timeout() bool { return true }
+
+// RetryableError tells the SDK to try again.
 func (attemptTimeoutError) RetryableError() bool { return true }
 
 // answerSize is an SDK middleware next to the transport.
 type answerSize struct{}
 
+// ID names the middleware in the stack.
 func (answerSize) ID() string { return "vercelaws.AnswerSize" }
 
+// HandleDeserialize bounds the body before it is read.
 func (answerSize) HandleDeserialize(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
 	out, metadata, err := next.HandleDeserialize(ctx, in)
 	if response, ok := out.RawResponse.(*smithyhttp.Response); ok && response.Response != nil && response.Body != nil {

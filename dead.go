@@ -46,8 +46,10 @@ type deadWatch struct {
 	when time.Time
 }
 
+// ID names the middleware in the stack.
 func (*deadWatch) ID() string { return "vercelaws.InvalidateDeadCredentials" }
 
+// HandleDeserialize looks at the error of an attempt.
 func (w *deadWatch) HandleDeserialize(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
 	out, metadata, err := next.HandleDeserialize(ctx, in)
 	if err != nil && saysDead(err) {

@@ -61,6 +61,7 @@ type cliSource struct {
 	run   chan struct{}
 }
 
+// Token gives the kept token, or waits for a run of the CLI.
 func (s *cliSource) Token(ctx context.Context) (Token, error) {
 	for _, variable := range []string{"VERCEL", "AWS_LAMBDA_FUNCTION_NAME"} {
 		if os.Getenv(variable) != "" {

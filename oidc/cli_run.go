@@ -124,6 +124,7 @@ type bounded struct {
 	overflowed bool
 }
 
+// Write takes all of p and keeps what there is room for.
 func (b *bounded) Write(p []byte) (int, error) {
 	room := maxCLIOutput - b.kept.Len()
 	if len(p) > room {

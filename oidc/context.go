@@ -73,6 +73,7 @@ type carrier struct {
 
 type carrierKey struct{}
 
+// Value finds c itself, and otherwise what its parent holds.
 func (c *carrier) Value(key any) any {
 	if key == (carrierKey{}) {
 		return c

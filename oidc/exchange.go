@@ -95,6 +95,7 @@ type exchangeCall struct {
 	err   error
 }
 
+// Token gives an exchanged token.
 func (e *exchange) Token(ctx context.Context) (Token, error) {
 	if e.invalid != nil {
 		return Token{}, e.invalid

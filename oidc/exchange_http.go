@@ -25,6 +25,7 @@ const (
 // exchangeRefused is an answer that asking again would not change.
 type exchangeRefused struct{ msg string }
 
+// Error says what the endpoint said.
 func (e *exchangeRefused) Error() string { return e.msg }
 
 // exchanger makes the requests of an exchange.

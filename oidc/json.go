@@ -42,11 +42,13 @@ func describeJSON(err error) error {
 // claimError is a claim that has the right JSON type and no meaning.
 type claimError struct{ msg string }
 
+// Error names the claim and not its value.
 func (e *claimError) Error() string { return e.msg }
 
 // audience is one string or a list of them (RFC 7519, section 4.1.3).
 type audience []string
 
+// UnmarshalJSON takes both forms.
 func (a *audience) UnmarshalJSON(b []byte) error {
 	if len(b) > 0 && b[0] == '[' {
 		return json.Unmarshal(b, (*[]string)(a))
@@ -66,6 +68,7 @@ type unixTime struct{ time.Time }
 // latestTime bounds a NumericDate so that arithmetic on it cannot overflow.
 const latestTime = 1 << 38 // the year 10680
 
+// UnmarshalJSON takes a number of seconds.
 func (t *unixTime) UnmarshalJSON(b []byte) error {
 	var seconds float64
 	if err := json.Unmarshal(b, &seconds); err != nil {

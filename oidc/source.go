@@ -32,6 +32,7 @@ func FirstOf(sources ...TokenSource) TokenSource { return firstOf(sources) }
 
 type firstOf []TokenSource
 
+// Token asks each source in turn.
 func (s firstOf) Token(ctx context.Context) (Token, error) {
 	if len(s) == 0 {
 		return Token{}, fmt.Errorf("oidc: %w: FirstOf was given no sources", ErrNoToken)
@@ -71,7 +72,10 @@ type sourceError struct {
 	err    error
 }
 
+// Error names the source and its reason.
 func (e *sourceError) Error() string { return "oidc: " + e.source + ": " + e.err.Error() }
+
+// Unwrap returns the reason.
 func (e *sourceError) Unwrap() error { return e.err }
 
 // tokenFrom finishes a source's work: it parses raw, marks where it came from
@@ -91,6 +95,7 @@ func tokenFrom(ctx context.Context, source, raw string) (Token, error) {
 // sourcesError is the errors of all sources that had no live token.
 type sourcesError []error
 
+// Error lists the reasons on one line.
 func (e sourcesError) Error() string {
 	var b strings.Builder
 	b.WriteString("oidc: no source has a live token")
@@ -103,10 +108,12 @@ func (e sourcesError) Error() string {
 	return b.String()
 }
 
+// Unwrap returns the reasons, for errors.Is.
 func (e sourcesError) Unwrap() []error { return e }
 
 // explicitError is the failure of a token that the caller chose. It ends a
 // search.
 type explicitError struct{ error }
 
+// Unwrap returns the failure.
 func (e *explicitError) Unwrap() error { return e.error }

@@ -309,7 +309,10 @@ type pathError struct {
 	err  error
 }
 
+// Error is the place and the reason.
 func (e *pathError) Error() string { return e.path + ": " + e.err.Error() }
+
+// Unwrap returns the reason.
 func (e *pathError) Unwrap() error { return e.err }
 
 func at(name string, err error) error {

@@ -27,6 +27,7 @@ profile's settings, is better served by credential-process.`,
 // childExit ends the program with the child's exit status.
 type childExit struct{ status int }
 
+// Error names the exit status.
 func (e *childExit) Error() string { return fmt.Sprintf("exit status %d", e.status) }
 
 // The exit statuses of a child that could not be started, as in a POSIX shell.

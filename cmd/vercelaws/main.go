@@ -53,6 +53,7 @@ type usageError struct {
 	message string
 }
 
+// Error is what is wrong with the command line.
 func (e *usageError) Error() string { return e.message }
 
 // hint says where the help is.

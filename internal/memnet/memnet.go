@@ -64,5 +64,8 @@ func (l *Listener) Client() *http.Client {
 
 type addr string
 
-func (addr) Network() string  { return "memory" }
+// Network implements net.Addr.
+func (addr) Network() string { return "memory" }
+
+// String implements net.Addr.
 func (a addr) String() string { return string(a) }

@@ -72,6 +72,7 @@ func issuerClient() *http.Client {
 // limited bounds the size of answers.
 type limited struct{ next http.RoundTripper }
 
+// RoundTrip bounds the body of the answer.
 func (l limited) RoundTrip(r *http.Request) (*http.Response, error) {
 	response, err := l.next.RoundTrip(r)
 	if err == nil {
