@@ -9,6 +9,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
+	"github.com/vercelaws/vercelaws/internal/recent"
 	"github.com/vercelaws/vercelaws/oidc"
 )
 
@@ -47,6 +48,8 @@ type provider struct {
 	failures    int        // refreshes that STS failed, in a row
 	nextTry     time.Time  // no refresh before this time
 	proven      oidc.Token // the token STS accepted last
+	started     time.Time  // when the last fetch with a caller waiting began
+	seen        int64      // recent.Arrivals then
 }
 
 // refresh is a fetch in the background.
@@ -112,14 +115,20 @@ func (p *provider) Retrieve(ctx context.Context) (aws.Credentials, error) {
 // flight shares the failure all the same. That gap cannot be closed from
 // inside; TestPoisonWindow measures it.
 func (p *provider) HandleFailToRefresh(ctx context.Context, _ aws.Credentials, err error) (aws.Credentials, error) {
+	p.mu.Lock()
+	left := fetchLimit - wall().Sub(p.started).Abs() - tokenGrace
+	seen := p.seen
+	p.mu.Unlock()
 	var asked *AssumeRoleError
-	if p.invalid != nil || errors.As(err, &asked) {
+	if p.invalid != nil || left <= 0 || errors.As(err, &asked) {
 		return aws.Credentials{}, err
 	}
 	time.Sleep(tokenGrace)
-	if _, none := p.token(ctx); none != nil {
+	if recent.Arrivals() == seen {
 		return aws.Credentials{}, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, left)
+	defer cancel()
 	return p.Retrieve(ctx)
 }
 
@@ -152,6 +161,7 @@ func (p *provider) fetchNow(ctx context.Context) error {
 	}
 	p.mu.Lock()
 	proven := p.proven
+	p.started, p.seen = wall(), recent.Arrivals()
 	p.mu.Unlock()
 
 	got, err := p.fetch(ctx, proven, refusalMemory)

@@ -501,3 +501,25 @@ func TestBrokenSource(t *testing.T) {
 		require.ErrorIs(t, err, oidc.ErrExpired, "a source that does not look at the expiry")
 	})
 }
+
+// A source that hangs holds no caller longer than the limit, also when requests
+// bring new tokens meanwhile.
+func TestHungSourceIsBounded(t *testing.T) {
+	isolate(t)
+	synctest.Test(t, func(t *testing.T) {
+		p := NewProvider(testRole, withClient(newFakeSTS()), func(o *Options) {
+			o.TokenSource = oidc.TokenSourceFunc(func(ctx context.Context) (oidc.Token, error) {
+				<-ctx.Done()
+				return oidc.Token{}, ctx.Err()
+			})
+		})
+		start := time.Now()
+		go func() {
+			time.Sleep(time.Second)
+			fromRequest(mint(t, "new"))
+		}()
+		_, err := p.Retrieve(fromRequest(""))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.LessOrEqual(t, time.Since(start), fetchLimit+tokenGrace)
+	})
+}

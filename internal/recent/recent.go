@@ -17,7 +17,8 @@ const Size = 8
 const maxLen = 20_000
 
 var (
-	newest atomic.Pointer[string] // the head of tokens, for Add's fast path
+	newest   atomic.Pointer[string] // the head of tokens, for Add's fast path
+	arrivals atomic.Int64           // how often another token became the newest
 
 	mu     sync.Mutex
 	tokens []string // newest first; guarded by mu
@@ -39,12 +40,16 @@ func Add(raw string) {
 		tokens = slices.Delete(tokens, i, i+1)
 	}
 	tokens = slices.Insert(tokens, 0, raw)
+	arrivals.Add(1)
 	if len(tokens) > Size {
 		clear(tokens[Size:]) // do not keep what is no longer remembered alive
 		tokens = tokens[:Size]
 	}
 	setNewest()
 }
+
+// Arrivals counts how often Add was given another token than the newest.
+func Arrivals() int64 { return arrivals.Load() }
 
 // All returns the remembered tokens, newest first.
 func All() []string {

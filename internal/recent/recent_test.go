@@ -43,6 +43,29 @@ func TestForget(t *testing.T) {
 	assert.Equal(t, []string{"b", "a"}, All())
 }
 
+func TestArrivals(t *testing.T) {
+	reset()
+	before := Arrivals()
+	Add("a")
+	Add("a")
+	assert.EqualValues(t, 1, Arrivals()-before)
+	Add("b")
+	Add("a")
+	assert.EqualValues(t, 3, Arrivals()-before)
+}
+
+func TestDemote(t *testing.T) {
+	reset()
+	for _, raw := range []string{"a", "b", "c"} {
+		Add(raw)
+	}
+	Demote("c")
+	Demote("unknown")
+	assert.Equal(t, []string{"b", "a", "c"}, All())
+	Add("c")
+	assert.Equal(t, []string{"c", "b", "a"}, All())
+}
+
 func TestSameTokenAgainAllocatesNothing(t *testing.T) {
 	reset()
 	Add("same")
