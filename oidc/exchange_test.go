@@ -155,7 +155,7 @@ func TestExchangeFaults(t *testing.T) {
 			return answer(403, `{"error":"audience not allowed"}`)
 		}, "refused with status 403: audience not allowed", 1},
 		{"redirect", func(*oidctest.Server, string) http.Handler {
-			return http.RedirectHandler("http://elsewhere.test/", 307)
+			return http.RedirectHandler("http://elsewhere.test/", http.StatusTemporaryRedirect)
 		}, "redirect, which is not followed", 1},
 		{"500", func(*oidctest.Server, string) http.Handler { return answer(500, "oops") }, "status 500: oops (after 3 attempts)", 3},
 		{"429", func(*oidctest.Server, string) http.Handler { return answer(429, "") }, "status 429", 3},
