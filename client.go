@@ -8,12 +8,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/vercelaws/vercelaws/internal/stsenv"
 )
 
 const (
@@ -23,9 +23,6 @@ const (
 
 	// answerLimit bounds an answer of STS, which is about 2 KB.
 	answerLimit = 1 << 20 // 1 MiB
-
-	// fallbackRegion is where STS is asked if no region is set anywhere.
-	fallbackRegion = "us-east-1"
 )
 
 // client is what a fetch needs of STS.
@@ -47,32 +44,12 @@ func (l *lazyClient) sts(ctx context.Context) (client, error) {
 	if l.built != nil {
 		return l.built, nil
 	}
-	cfg, err := loadConfig(ctx)
+	cfg, err := stsenv.Config(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("vercelaws: cannot make an STS client from the environment: %w", err)
 	}
 	l.built = sts.NewFromConfig(cfg)
 	return l.built, nil
-}
-
-// loadConfig reads the environment and the shared config file for where and
-// how to reach STS. It leaves the shared credentials file alone, unless
-// AWS_PROFILE names a profile that only that file has; the keys in it are not
-// used even then, since the call is not signed.
-func loadConfig(ctx context.Context) (aws.Config, error) {
-	unsigned := config.WithCredentialsProvider(aws.AnonymousCredentials{})
-	cfg, err := config.LoadDefaultConfig(ctx, unsigned, config.WithSharedCredentialsFiles([]string{}))
-	var missing config.SharedConfigProfileNotExistError
-	if errors.As(err, &missing) {
-		cfg, err = config.LoadDefaultConfig(ctx, unsigned)
-	}
-	if err != nil {
-		return aws.Config{}, err
-	}
-	if cfg.Region == "" {
-		cfg.Region = fallbackRegion
-	}
-	return cfg, nil
 }
 
 // bounded limits each attempt of an operation in time, and its answer in size.

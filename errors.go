@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"unicode"
 
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"github.com/vercelaws/vercelaws/internal/scrub"
 	"github.com/vercelaws/vercelaws/oidc"
 )
 
@@ -128,27 +128,8 @@ func presentable(err error, e *AssumeRoleError, token oidc.Token) error {
 	return &smithy.GenericAPIError{Code: e.Code, Message: message}
 }
 
-// clean makes text of a server fit for an error: without the token, without
-// control characters, and of readable length.
-func clean(s string, token oidc.Token) string {
-	const most = 1000
-	if raw := token.Raw(); raw != "" {
-		s = strings.ReplaceAll(s, raw, "[token]")
-		_, signed, _ := strings.Cut(raw, ".")
-		for part := range strings.SplitSeq(signed, ".") {
-			s = strings.ReplaceAll(s, part, "[token]")
-		}
-	}
-	if len(s) > most {
-		s = s[:most] + "…"
-	}
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, s)
-}
+// clean makes text of a server fit for an error.
+func clean(s string, token oidc.Token) string { return scrub.Text(s, token.Raw(), 1000) }
 
 // baseCode is a code without the suffix that some services and SDKs give it.
 func baseCode(code string) string { return strings.TrimSuffix(code, "Exception") }

@@ -4,8 +4,9 @@ import (
 	"context"
 	"net/http"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/vercelaws/vercelaws/internal/stsenv"
 )
 
 // connect opens a connection to STS and leaves it in the HTTP client's pool for
@@ -23,23 +24,15 @@ func (l *lazyClient) connect() {
 	if !ok {
 		return
 	}
-	o := client.Options()
-	endpoint, err := o.EndpointResolverV2.ResolveEndpoint(ctx, sts.EndpointParameters{
-		Region:       aws.String(o.Region),
-		Endpoint:     o.BaseEndpoint,
-		UseFIPS:      aws.Bool(o.EndpointOptions.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled),
-		UseDualStack: aws.Bool(o.EndpointOptions.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled),
-		// AWS_STS_REGIONAL_ENDPOINTS=legacy is not supported by this SDK.
-		UseGlobalEndpoint: aws.Bool(false),
-	})
+	endpoint, err := stsenv.URL(ctx, client)
 	if err != nil {
 		return
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodHead, endpoint.URI.String(), nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodHead, endpoint.String(), nil)
 	if err != nil {
 		return
 	}
-	response, err := o.HTTPClient.Do(request)
+	response, err := client.Options().HTTPClient.Do(request)
 	if err != nil {
 		return
 	}

@@ -50,7 +50,7 @@ func runCLI(ctx context.Context, dir, program string, args []string) ([]byte, er
 	case errors.As(err, &exit):
 		return nil, fmt.Errorf("%s failed (%s)%s%s", what, exit, said(stderr.kept.Bytes()), advice(stderr.kept.String()))
 	case err != nil && !errors.Is(err, exec.ErrWaitDelay):
-		return nil, fmt.Errorf("%s could not be run: %s", what, scrub(err.Error(), Token{}))
+		return nil, fmt.Errorf("%s could not be run: %s", what, clean(err.Error(), Token{}))
 	case stdout.overflowed:
 		return nil, fmt.Errorf("%s printed more than %d bytes", what, maxCLIOutput)
 	}
@@ -81,7 +81,7 @@ func readCLI(out []byte) (Token, error) {
 
 // said is the CLI's own words, as the end of an error.
 func said(stderr []byte) string {
-	words := scrubJWTs(scrub(string(stderr), Token{}))
+	words := scrubJWTs(clean(string(stderr), Token{}))
 	if words == "" {
 		return ""
 	}

@@ -21,7 +21,7 @@ import (
 // folder, which is the working directory, and how to count the runs.
 func fakeCLI(t *testing.T, script string) (dir string, runs func() int) {
 	t.Helper()
-	clean(t)
+	isolate(t)
 	t.Setenv("VERCEL", "")
 	bin, dir := t.TempDir(), t.TempDir()
 	log := filepath.Join(bin, "log")
@@ -71,7 +71,7 @@ func TestCLITokenNearItsEndIsNotKept(t *testing.T) {
 
 func TestCLIOptions(t *testing.T) {
 	raw := mint(t)
-	clean(t)
+	isolate(t)
 	t.Setenv("VERCEL", "")
 	program := filepath.Join(t.TempDir(), "my-vercel")
 	require.NoError(t, os.WriteFile(program, []byte("#!/bin/sh\n[ \"$*\" = 'project token web --format=json' ] || exit 9\n"+prints(raw)), 0o755))

@@ -12,7 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
+
+	"github.com/vercelaws/vercelaws/internal/scrub"
 )
 
 const (
@@ -90,13 +91,13 @@ func (x *exchanger) attempt(ctx context.Context, from Token, body []byte) (Token
 	request.Header.Set("Accept", "application/json")
 	response, err := x.client.Do(request)
 	if err != nil {
-		return none(errors.New(scrub(err.Error(), from)))
+		return none(errors.New(clean(err.Error(), from)))
 	}
 	defer response.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(response.Body, maxExchangeAnswer+1))
 	switch {
 	case err != nil:
-		return none(fmt.Errorf("the answer broke off: %s", scrub(err.Error(), from)))
+		return none(fmt.Errorf("the answer broke off: %s", clean(err.Error(), from)))
 	case len(answer) > maxExchangeAnswer:
 		return none(fmt.Errorf("the answer is longer than %d bytes", maxExchangeAnswer))
 	}
@@ -153,29 +154,10 @@ func reason(answer []byte, from Token) string {
 		Error string `json:"error"`
 	}
 	if json.Unmarshal(answer, &out) == nil && out.Error != "" {
-		return scrub(out.Error, from)
+		return clean(out.Error, from)
 	}
-	return scrub(string(answer), from)
+	return clean(string(answer), from)
 }
 
-// scrub makes text of a server or a program fit for an error: without the
-// token, without control characters, and short.
-func scrub(s string, t Token) string {
-	const most = 300
-	if raw := t.Raw(); raw != "" {
-		s = strings.ReplaceAll(s, raw, "[token]")
-		_, signed, _ := strings.Cut(raw, ".")
-		for part := range strings.SplitSeq(signed, ".") {
-			s = strings.ReplaceAll(s, part, "[token]")
-		}
-	}
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return strings.TrimSpace(strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, s))
-}
+// clean makes text of a server or a program fit for an error.
+func clean(s string, t Token) string { return strings.TrimSpace(scrub.Text(s, t.Raw(), 300)) }

@@ -152,7 +152,7 @@ var idPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
 func validID(what, id string) error {
 	if !idPattern.MatchString(id) || len(id) > 128 {
-		return fmt.Errorf("the %s %q is not an ID or name", what, scrub(id, Token{}))
+		return fmt.Errorf("the %s %q is not an ID or name", what, clean(id, Token{}))
 	}
 	return nil
 }

@@ -57,9 +57,9 @@ func expiredBy(d time.Duration) func(map[string]any) {
 	return claim("exp", time.Now().Add(-d).Unix())
 }
 
-// clean isolates a test from the machine's environment and from the tokens
+// isolate keeps the machine's environment out of a test, and the tokens
 // that other tests' requests left behind.
-func clean(t *testing.T) {
+func isolate(t *testing.T) {
 	t.Helper()
 	for _, v := range []string{envVariable, fileVariable, "VERCEL_PROJECT_ID", "AWS_LAMBDA_FUNCTION_NAME"} {
 		t.Setenv(v, "")

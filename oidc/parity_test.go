@@ -42,7 +42,7 @@ func TestParityWithVercelOIDC(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.rule, func(t *testing.T) {
-			clean(t)
+			isolate(t)
 			value := func(kind int, jti string) string {
 				switch kind {
 				case live:
@@ -76,7 +76,7 @@ func TestParityWithVercelOIDC(t *testing.T) {
 
 // A file and a variable are read at use, and not once at start.
 func TestSourcesAreReadAtUse(t *testing.T) {
-	clean(t)
+	isolate(t)
 	source := DefaultSource()
 	for _, jti := range []string{"1", "2"} {
 		raw := mint(t, claim("jti", jti))
@@ -94,7 +94,7 @@ func TestSourcesAreReadAtUse(t *testing.T) {
 
 // A user's own source is one function, alone or in FirstOf.
 func TestOwnSource(t *testing.T) {
-	clean(t)
+	isolate(t)
 	raw := mint(t)
 	own := TokenSourceFunc(func(context.Context) (Token, error) { return Parse(raw) })
 	for _, source := range []TokenSource{own, FirstOf(FromRequest(), own), FirstOf(own, FromEnv())} {

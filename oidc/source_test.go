@@ -31,7 +31,7 @@ func token(t testing.TB, source TokenSource, ctx context.Context) Token {
 }
 
 func TestRequestContext(t *testing.T) {
-	clean(t)
+	isolate(t)
 	raw := mint(t)
 	tok := token(t, FromRequest(), RequestContext(request(raw)))
 	assert.Equal(t, raw, tok.Raw())
@@ -42,7 +42,7 @@ func TestRequestContext(t *testing.T) {
 }
 
 func TestMiddleware(t *testing.T) {
-	clean(t)
+	isolate(t)
 	raw := mint(t)
 	var got Token
 	h := Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -53,7 +53,7 @@ func TestMiddleware(t *testing.T) {
 }
 
 func TestRequestContextKeepsAnOuterToken(t *testing.T) {
-	clean(t)
+	isolate(t)
 	raw := mint(t)
 	outer := request().WithContext(ContextWithToken(t.Context(), raw))
 	assert.Equal(t, raw, token(t, FromRequest(), RequestContext(outer)).Raw())
@@ -73,7 +73,7 @@ func TestRequestContextPassesOnItsParent(t *testing.T) {
 }
 
 func TestRequestErrorsSayWhatToDo(t *testing.T) {
-	clean(t)
+	isolate(t)
 	cases := []struct {
 		name string
 		ctx  context.Context
@@ -112,21 +112,21 @@ func TestBorrowing(t *testing.T) {
 	otherEnvironment := mint(t, claim("environment", "preview"))
 
 	t.Run("a goroutine without a request", func(t *testing.T) {
-		clean(t)
+		isolate(t)
 		seen(t, live, newer)
 		tok := token(t, FromRequest(), t.Context())
 		assert.Equal(t, newer, tok.Raw(), "the newest")
 		assert.Equal(t, "recent request", tok.Source())
 	})
 	t.Run("a request with a bad token", func(t *testing.T) {
-		clean(t)
+		isolate(t)
 		seen(t, live)
 		for _, bad := range []string{"garbage", "", mint(t, expiredBy(time.Hour))} {
 			assert.Equal(t, live, token(t, FromRequest(), RequestContext(request(bad))).Raw())
 		}
 	})
 	t.Run("the proven token comes before other requests'", func(t *testing.T) {
-		clean(t)
+		isolate(t)
 		proven, err := Parse(live)
 		require.NoError(t, err)
 		seen(t, newer)
@@ -138,7 +138,7 @@ func TestBorrowing(t *testing.T) {
 		assert.NotEqual(t, live, token(t, FromRequest(), refused).Raw())
 	})
 	t.Run("never of another identity than the proven one", func(t *testing.T) {
-		clean(t)
+		isolate(t)
 		dead, err := Parse(mint(t, expiredBy(time.Hour)))
 		require.NoError(t, err)
 		seen(t, otherProject, otherEnvironment)
@@ -148,7 +148,7 @@ func TestBorrowing(t *testing.T) {
 		assert.Equal(t, live, token(t, FromRequest(), WithProvenToken(t.Context(), dead)).Raw())
 	})
 	t.Run("never of another project than this deployment's", func(t *testing.T) {
-		clean(t)
+		isolate(t)
 		t.Setenv("VERCEL_PROJECT_ID", "prj_2")
 		seen(t, live)
 		_, err := FromRequest().Token(t.Context())
@@ -157,7 +157,7 @@ func TestBorrowing(t *testing.T) {
 		assert.Equal(t, otherProject, token(t, FromRequest(), t.Context()).Raw())
 	})
 	t.Run("not what STS refused", func(t *testing.T) {
-		clean(t)
+		isolate(t)
 		seen(t, live, newer)
 		ctx := t.Context()
 		for _, want := range []string{newer, live} {
@@ -169,7 +169,7 @@ func TestBorrowing(t *testing.T) {
 		assert.ErrorIs(t, err, ErrNoToken)
 	})
 	t.Run("nothing stands in for an explicit token", func(t *testing.T) {
-		clean(t)
+		isolate(t)
 		seen(t, live)
 		t.Setenv(envVariable, live)
 		explicit := mint(t, claim("jti", "explicit"))
@@ -186,7 +186,7 @@ func TestBorrowing(t *testing.T) {
 		assert.Equal(t, live, token(t, DefaultSource(), WithProvenToken(t.Context(), tok)).Raw())
 	})
 	t.Run("not from a request that carries two", func(t *testing.T) {
-		clean(t)
+		isolate(t)
 		RequestContext(request(live, newer))
 		_, err := FromRequest().Token(t.Context())
 		assert.ErrorIs(t, err, ErrNoToken)
@@ -194,7 +194,7 @@ func TestBorrowing(t *testing.T) {
 }
 
 func TestFromFile(t *testing.T) {
-	clean(t)
+	isolate(t)
 	path := filepath.Join(t.TempDir(), "token")
 	fails := func(is error, says string) {
 		t.Helper()
@@ -225,7 +225,7 @@ func TestFromFile(t *testing.T) {
 }
 
 func TestFromEnv(t *testing.T) {
-	clean(t)
+	isolate(t)
 	_, err := FromEnv().Token(t.Context())
 	require.ErrorIs(t, err, ErrNoToken)
 	assert.ErrorContains(t, err, "vercel env pull")
@@ -242,7 +242,7 @@ func TestFromEnv(t *testing.T) {
 }
 
 func TestFirstOf(t *testing.T) {
-	clean(t)
+	isolate(t)
 	none := TokenSourceFunc(func(context.Context) (Token, error) { return Token{}, ErrNoToken })
 	broken := TokenSourceFunc(func(context.Context) (Token, error) { return Token{}, errors.New("database is down") })
 	gives := func(raw string) TokenSource {
@@ -274,7 +274,7 @@ func TestFirstOf(t *testing.T) {
 }
 
 func TestDefaultSourceNamesEverySource(t *testing.T) {
-	clean(t)
+	isolate(t)
 	_, err := DefaultSource().Token(RequestContext(request()))
 	require.ErrorIs(t, err, ErrNoToken)
 	for _, name := range []string{"request: ", Header, fileVariable + ": ", envVariable + ": "} {
@@ -283,7 +283,7 @@ func TestDefaultSourceNamesEverySource(t *testing.T) {
 }
 
 func TestRequestContextAndMiddlewareAllocate(t *testing.T) {
-	clean(t)
+	isolate(t)
 	r := request(mint(t))
 	RequestContext(r) // the first sight of a token is remembered
 	assert.LessOrEqual(t, testing.AllocsPerRun(100, func() { RequestContext(r) }), 2.0)

@@ -2,15 +2,13 @@ package doctor
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/vercelaws/vercelaws/internal/stsenv"
 )
 
 const (
@@ -25,13 +23,14 @@ const (
 // answer, and how far the local clock is from its clock.
 func (e *examination) checkSTS(ctx context.Context) Check {
 	c := Check{Name: "sts", Status: Failed, ToDo: []string{"check AWS_REGION, AWS_ENDPOINT_URL_STS, ~/.aws/config and the network"}}
-	cfg, err := loadConfig(ctx)
+	cfg, err := stsenv.Config(ctx)
 	if err != nil {
 		c.Summary = "the environment's AWS settings do not load: " + e.clean(err)
 		return c
 	}
 	e.config, e.hasSTS = cfg, true
-	endpoint, err := stsURL(ctx, cfg)
+	client := sts.NewFromConfig(cfg)
+	endpoint, err := stsenv.URL(ctx, client)
 	if err != nil {
 		c.Summary = "no endpoint: " + e.clean(err)
 		return c
@@ -42,7 +41,7 @@ func (e *examination) checkSTS(ctx context.Context) Check {
 		return c
 	}
 	start := time.Now()
-	response, err := sts.NewFromConfig(cfg).Options().HTTPClient.Do(request)
+	response, err := client.Options().HTTPClient.Do(request)
 	took := time.Since(start)
 	if err != nil {
 		c.Summary = fmt.Sprintf("%s does not answer: %s", endpoint.Redacted(), e.clean(err))
@@ -81,37 +80,4 @@ func judgeClock(c *Check, date string, local time.Time) {
 	if c.Status != OK {
 		c.ToDo = append(c.ToDo, "set the local clock: AWS refuses requests signed by one that is 5 minutes off")
 	}
-}
-
-// loadConfig reads the AWS settings as the library's default STS client does:
-// without stored credentials, and with a region in any case.
-func loadConfig(ctx context.Context) (aws.Config, error) {
-	load := []func(*config.LoadOptions) error{
-		config.WithCredentialsProvider(aws.AnonymousCredentials{}),
-		config.WithSharedCredentialsFiles([]string{}),
-	}
-	cfg, err := config.LoadDefaultConfig(ctx, load...)
-	var missing config.SharedConfigProfileNotExistError
-	if errors.As(err, &missing) {
-		cfg, err = config.LoadDefaultConfig(ctx, append(load, config.WithSharedConfigFiles([]string{}))...)
-	}
-	if err == nil && cfg.Region == "" {
-		cfg.Region = "us-east-1"
-	}
-	return cfg, err
-}
-
-func stsURL(ctx context.Context, cfg aws.Config) (*url.URL, error) {
-	o := sts.NewFromConfig(cfg).Options()
-	endpoint, err := o.EndpointResolverV2.ResolveEndpoint(ctx, sts.EndpointParameters{
-		Region:            aws.String(o.Region),
-		Endpoint:          o.BaseEndpoint,
-		UseFIPS:           aws.Bool(o.EndpointOptions.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled),
-		UseDualStack:      aws.Bool(o.EndpointOptions.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled),
-		UseGlobalEndpoint: aws.Bool(false),
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &endpoint.URI, nil
 }
