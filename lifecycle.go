@@ -3,6 +3,7 @@ package vercelaws
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -100,10 +101,13 @@ func (p *provider) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now = wall()
-	if err != nil && (p.lease == nil || !p.lease.alive(now)) {
-		return aws.Credentials{}, err
+	switch {
+	case p.lease != nil && p.lease.alive(now):
+		return p.answer(now), nil
+	case err == nil:
+		err = fmt.Errorf("vercelaws: the credentials of %s ended as they came", p.roleARN)
 	}
-	return p.answer(now), nil
+	return aws.Credentials{}, err
 }
 
 // HandleFailToRefresh is the SDK's last question before it gives err to every

@@ -435,8 +435,64 @@ func TestFrozenDuringARefresh(t *testing.T) {
 		synctest.Wait()
 		again, err := p.Retrieve(ctx)
 		usable(t, s, again, err)
+		assert.Equal(t, creds.AccessKeyID, again.AccessKeyID)
+		s.set(always(errDown)) // so that the provider answers with what it holds
+		sleepToSoftExpiry(s)
+		again, err = p.Retrieve(ctx)
+		usable(t, s, again, err)
 		assert.Equal(t, creds.AccessKeyID, again.AccessKeyID, "what the frozen fetch brought is not used")
+		synctest.Wait()
 		// synctest.Test fails if a goroutine is left behind.
+	})
+}
+
+// A refresh that was frozen in flight does not keep another from starting while
+// the credentials live.
+func TestFrozenRefreshIsGivenUp(t *testing.T) {
+	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+		ctx := fromRequest(longLived(t))
+		first, err := p.Retrieve(ctx)
+		usable(t, s, first, err)
+		sleepToSoftExpiry(s)
+		thaw := make(chan struct{})
+		defer close(thaw)
+		s.set(func(context.Context, string) error { <-thaw; return nil })
+		_, err = p.Retrieve(ctx)
+		require.NoError(t, err)
+		synctest.Wait()
+		s.set(nil)
+		time.Sleep(fetchLimit + 2*time.Second)
+		_, err = p.Retrieve(ctx)
+		require.NoError(t, err)
+		synctest.Wait()
+		time.Sleep(askAgain)
+		creds, err := p.Retrieve(ctx)
+		usable(t, s, creds, err)
+		assert.NotEqual(t, first.AccessKeyID, creds.AccessKeyID)
+	})
+}
+
+// Credentials end while a refresh is on its way, and that refresh fails. The
+// caller who waited for it fetches itself.
+func TestRefreshFailsAcrossTheEnd(t *testing.T) {
+	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+		ctx := fromRequest(longLived(t))
+		first, err := p.Retrieve(ctx)
+		usable(t, s, first, err)
+		sleepToSoftExpiry(s)
+		s.set(always(errDown))
+		_, err = p.Retrieve(ctx) // a first failure, so that nobody waits in the last minute
+		require.NoError(t, err)
+		synctest.Wait()
+		end, _ := s.expiry(first.AccessKeyID)
+		time.Sleep(time.Until(end) - time.Second)
+		s.latency = 3 * time.Second
+		creds, err := p.Retrieve(ctx) // starts a refresh that fails after the end
+		usable(t, s, creds, err)
+		time.Sleep(1500 * time.Millisecond)
+		s.set(nil) // the refresh on its way fails all the same
+		creds, err = p.Retrieve(ctx)
+		usable(t, s, creds, err)
 	})
 }
 

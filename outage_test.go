@@ -156,6 +156,28 @@ func TestOutageAtColdStart(t *testing.T) {
 	}
 }
 
+// A connection that hangs costs one attempt, and not the whole fetch.
+func TestHungAttemptIsRetried(t *testing.T) {
+	for name, fault := range map[string]ststest.Fault{"hang": {Hang: true}, "drip": {Drip: true}, "latency": {Latency: time.Minute}} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world, p *aws.CredentialsCache) {
+				w.sts.SetFault(func(c ststest.Call) ststest.Fault {
+					if c.Action == "AssumeRoleWithWebIdentity" && c.N == 1 {
+						return fault
+					}
+					return ststest.Fault{}
+				})
+				start := time.Now()
+				_, err := p.Retrieve(fromRequest(w.issuer.Mint()))
+				require.NoError(t, err)
+				assert.GreaterOrEqual(t, time.Since(start), attemptLimit)
+				assert.Less(t, time.Since(start), 2*attemptLimit)
+				time.Sleep(time.Minute)
+			})
+		})
+	}
+}
+
 func TestWrongLocalClockIsNamed(t *testing.T) {
 	isolate(t)
 	synctest.Test(t, func(t *testing.T) {
