@@ -142,9 +142,9 @@ func newServices(t *testing.T, life time.Duration) *services {
 }
 
 // TestExampleServer has 500 clients ask the example server for as long as its
-// credentials take to roll over three times. No request fails.
+// credentials take to roll over. No request fails.
 func TestExampleServer(t *testing.T) {
-	s := newServices(t, 8*time.Second)
+	s := newServices(t, 20*time.Second) // a refresh leaves signed requests 2.5 s at least to arrive
 	base, _, server := startExampleServer(t, s)
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 600}}
 	deadline := time.Now().Add(2 * time.Minute)
@@ -155,7 +155,7 @@ func TestExampleServer(t *testing.T) {
 		go func() {
 			defer wg.Done()
 			path := []string{"/photos", "/visits/home"}[i%2]
-			for s.rolledOver() < 3 && time.Now().Before(deadline) {
+			for s.rolledOver() < 2 && time.Now().Before(deadline) {
 				res, err := client.Get(base + path)
 				if err != nil {
 					failed.Add(1)
@@ -177,7 +177,7 @@ func TestExampleServer(t *testing.T) {
 	wg.Wait()
 	t.Logf("%d requests, %d sets of credentials, %d STS calls", requests.Load(), s.rolledOver(), s.sts.Calls("AssumeRoleWithWebIdentity"))
 	assert.Zero(t, failed.Load())
-	assert.GreaterOrEqual(t, s.rolledOver(), 3)
+	assert.GreaterOrEqual(t, s.rolledOver(), 2)
 
 	res, err := client.Get(base + "/nothing")
 	require.NoError(t, err)
