@@ -5,98 +5,73 @@ import (
 	"strings"
 )
 
-// truth is what is known of a test.
-type truth int
-
-const (
-	no truth = iota
-	unknown
-	yes
-)
-
-func truthOf(b bool) truth {
-	if b {
-		return yes
-	}
-	return no
-}
-
-func (t truth) not() truth { return yes - t }
-
-// anyOf is yes if one is, no if all are.
-func anyOf(all ...truth) truth { return slices.Max(append(all, no)) }
-
-// allOf is yes if all are, no if one is.
-func allOf(all ...truth) truth { return slices.Min(append(all, yes)) }
-
 // operator is a condition operator taken apart. See
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html.
 type operator struct {
 	set      string // "ForAnyValue", "ForAllValues" or ""
+	base     string // the positive operator, such as "StringLike"
 	ifExists bool
 	negated  bool
-	null     bool
-	match    func(pattern, value string) bool // nil: not known here
+	compare  comparison // nil: Null, or not known here
 }
 
 func parseOperator(name string) operator {
 	var o operator
-	base := name
-	if set, rest, ok := strings.Cut(name, ":"); ok {
-		o.set, base = set, rest
-		if set != "ForAnyValue" && set != "ForAllValues" {
-			return o
-		}
+	set, base, isSet := strings.Cut(name, ":")
+	if !isSet {
+		set, base = "", name
+	} else if set != "ForAnyValue" && set != "ForAllValues" {
+		return o
 	}
-	if rest, ok := strings.CutSuffix(base, "IfExists"); ok {
-		o.ifExists, base = true, rest
+	o.set = set
+	o.base, o.ifExists = strings.CutSuffix(base, "IfExists")
+	if positive, ok := negations[o.base]; ok {
+		o.base, o.negated = positive, true
 	}
-	switch base {
-	case "StringEquals", "StringNotEquals":
-		o.match = func(pattern, value string) bool { return pattern == value }
-	case "StringEqualsIgnoreCase", "StringNotEqualsIgnoreCase":
-		o.match = strings.EqualFold
-	case "StringLike", "StringNotLike":
-		o.match = like
-	case "Null":
-		o.null = o.set == "" && !o.ifExists
-	}
-	o.negated = strings.HasPrefix(base, "StringNot")
+	o.compare = comparisons[o.base]
 	return o
 }
 
+// null reports whether o is the operator Null, which takes neither a set
+// operator nor IfExists.
+func (o operator) null() bool { return o.base == "Null" && o.set == "" && !o.ifExists }
+
+func (o operator) known() bool { return o.compare != nil || o.null() }
+
+// isString reports whether o compares text.
+func (o operator) isString() bool { return strings.HasPrefix(o.base, "String") }
+
+// takesMissing reports whether o holds where the request has not the key.
+func (o operator) takesMissing() bool {
+	if o.set == "ForAnyValue" {
+		return false // with IfExists too
+	}
+	return o.negated || o.ifExists || o.set == "ForAllValues"
+}
+
 // test reports whether c holds for the values that the request has for its
-// key. A nil slice is a key that the request has not.
-func (c Condition) test(version string, values []string, known bool) truth {
+// key. An empty slice is a key that the request has not.
+func (e *evaluation) test(c Condition, values []string, known bool) truth {
 	o := parseOperator(c.Operator)
 	switch {
-	case !known:
+	case !known, !o.known(), len(c.Values) == 0:
 		return unknown
-	case o.null:
+	case o.null():
 		return nullTest(c.Values, values)
-	case o.match == nil:
-		return unknown
 	case len(values) == 0:
-		// A key that is missing fails a positive test and passes a negated
-		// one; with the set operators it is the other way to pass or fail.
-		switch {
-		case o.ifExists, o.set == "ForAllValues":
-			return yes
-		case o.set == "ForAnyValue":
-			return no
-		default:
-			return truthOf(o.negated)
-		}
+		return truthOf(o.takesMissing())
 	case len(values) > 1 && o.set == "":
 		return unknown // IAM leaves this open: such keys need a set operator
 	}
 	var each []truth
 	for _, value := range values {
-		var matches []truth
-		for _, pattern := range c.Values {
-			matches = append(matches, matchOne(o, version, pattern, value))
+		result := no
+		for _, want := range c.Values {
+			if !e.spend(1) {
+				return unknown
+			}
+			result = anyOf(result, o.compare(e, want, value))
 		}
-		result := anyOf(matches...)
 		if o.negated {
 			result = result.not()
 		}
@@ -108,52 +83,28 @@ func (c Condition) test(version string, values []string, known bool) truth {
 	return allOf(each...)
 }
 
-// matchOne compares one value. A policy variable can stand for anything.
-func matchOne(o operator, version, pattern, value string) truth {
-	if version == "2012-10-17" && strings.Contains(pattern, "${") {
-		return unknown
-	}
-	return truthOf(o.match(pattern, value))
-}
-
 // nullTest is the operator Null: "true" wants the key to be missing.
 func nullTest(wants, values []string) truth {
 	var all []truth
 	for _, want := range wants {
-		switch strings.ToLower(want) {
-		case "true":
-			all = append(all, truthOf(len(values) == 0))
-		case "false":
-			all = append(all, truthOf(len(values) > 0))
-		default:
+		missing, ok := parseBool(want)
+		if !ok {
 			all = append(all, unknown)
+			continue
 		}
+		all = append(all, truthOf(missing == (len(values) == 0)))
 	}
 	return anyOf(all...)
 }
 
-// like matches a pattern in which * stands for any characters and ? for one.
-// It takes time proportional to the product of the lengths at worst.
-func like(pattern, value string) bool {
-	p, v := []rune(pattern), []rune(value)
-	i, j := 0, 0
-	star, mark := -1, 0 // the last * and how far it has been taken to reach
-	for j < len(v) {
-		switch {
-		case i < len(p) && p[i] == '*':
-			star, mark = i, j
-			i++
-		case i < len(p) && (p[i] == '?' || p[i] == v[j]):
-			i, j = i+1, j+1
-		case star >= 0:
-			mark++
-			i, j = star+1, mark
-		default:
-			return false
-		}
-	}
-	for i < len(p) && p[i] == '*' {
-		i++
-	}
-	return i == len(p)
+// guarded reports whether the statement demands that a key is there, which
+// makes ForAllValues and IfExists as strict as the operator without them.
+func (s Statement) guarded(key string) bool {
+	return slices.ContainsFunc(s.Conditions, func(c Condition) bool {
+		return parseOperator(c.Operator).null() && equalFold(c.Key, key) == yes && len(c.Values) > 0 &&
+			!slices.ContainsFunc(c.Values, func(value string) bool {
+				missing, ok := parseBool(value)
+				return !ok || missing
+			})
+	})
 }

@@ -9,6 +9,8 @@ package trustpolicy
 
 import (
 	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -26,13 +28,12 @@ type Document struct {
 
 // Statement is one permission or prohibition.
 type Statement struct {
-	SID          string // optional
-	Effect       string // "Allow" or "Deny"
-	Principals   Principals
-	Actions      []string // may hold * and ?
-	NotActions   []string // in place of Actions: all but these
-	Conditions   []Condition
-	notPrincipal bool // the statement has NotPrincipal, which Principals then holds
+	SID        string // optional
+	Effect     string // "Allow" or "Deny"
+	Principals Principals
+	Actions    []string // may hold * and ?
+	NotActions []string // in place of Actions: all but these
+	Conditions []Condition
 }
 
 // Principals are whom a statement speaks of.
@@ -50,7 +51,9 @@ type Condition struct {
 }
 
 // MarshalJSON writes the policy as IAM takes it. Lists of one are written as
-// the value alone.
+// the value alone. It is an error if the policy cannot be written so that it
+// still decides the same: with more conditions of one operator on one key than
+// JSON has names for.
 func (d *Document) MarshalJSON() ([]byte, error) {
 	type document struct {
 		Version   string           `json:",omitempty"`
@@ -59,30 +62,30 @@ func (d *Document) MarshalJSON() ([]byte, error) {
 	}
 	out := document{Version: d.Version, ID: d.ID, Statement: []map[string]any{}}
 	for _, s := range d.Statements {
-		out.Statement = append(out.Statement, s.fields())
+		fields, err := s.fields()
+		if err != nil {
+			return nil, err
+		}
+		out.Statement = append(out.Statement, fields)
 	}
 	return json.Marshal(out)
 }
 
-// String returns the policy as indented JSON.
+// String returns the policy as indented JSON, or the error of MarshalJSON.
 func (d *Document) String() string {
 	b, err := json.MarshalIndent(d, "", "  ")
 	if err != nil {
-		return err.Error() // strings and lists always marshal
+		return err.Error()
 	}
 	return string(b)
 }
 
-func (s Statement) fields() map[string]any {
+func (s Statement) fields() (map[string]any, error) {
 	out := map[string]any{"Effect": s.Effect}
 	if s.SID != "" {
 		out["Sid"] = s.SID
 	}
-	if s.notPrincipal {
-		out["NotPrincipal"] = s.Principals.json()
-	} else {
-		out["Principal"] = s.Principals.json()
-	}
+	out["Principal"] = s.Principals.json()
 	if len(s.Actions) > 0 {
 		out["Action"] = oneOrMany(s.Actions)
 	}
@@ -90,21 +93,45 @@ func (s Statement) fields() map[string]any {
 		out["NotAction"] = oneOrMany(s.NotActions)
 	}
 	if len(s.Conditions) > 0 {
+		written := map[string]map[string]Condition{} // by operator, then by key without regard to case
 		conditions := map[string]map[string]any{}
 		for _, c := range s.Conditions {
-			if conditions[c.Operator] == nil {
-				conditions[c.Operator] = map[string]any{}
+			operator, err := freeOperator(written, c)
+			if err != nil {
+				return nil, err
 			}
-			conditions[c.Operator][c.Key] = oneOrMany(c.Values)
+			if written[operator] == nil {
+				written[operator] = map[string]Condition{}
+				conditions[operator] = map[string]any{}
+			}
+			written[operator][lowerASCII(c.Key)] = c
+			conditions[operator][c.Key] = oneOrMany(c.Values)
 		}
 		out["Condition"] = conditions
 	}
-	return out
+	return out, nil
+}
+
+// freeOperator returns the operator under which a condition can be written
+// beside those that stand already. An object has each name once, so a second
+// condition of one operator and key becomes one with IfExists: where the key is
+// there they are the same, and where it is missing the first decides.
+func freeOperator(written map[string]map[string]Condition, c Condition) (string, error) {
+	for _, operator := range []string{c.Operator, c.Operator + "IfExists"} {
+		other, taken := written[operator][lowerASCII(c.Key)]
+		if !taken || other.Key == c.Key && slices.Equal(other.Values, c.Values) {
+			return operator, nil
+		}
+		if o := parseOperator(c.Operator); o.compare == nil || o.ifExists {
+			break
+		}
+	}
+	return "", fmt.Errorf("trustpolicy: a statement has more conditions of %s on %s than can be written", quoted(c.Operator), quoted(c.Key))
 }
 
 func (p Principals) json() any {
 	if p.Anyone {
-		return "*"
+		return "*" // whoever stands beside it
 	}
 	out := map[string][]string{}
 	if len(p.Federated) > 0 {

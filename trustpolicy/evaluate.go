@@ -22,15 +22,46 @@ type Request struct {
 	Context map[string][]string
 }
 
+// evaluation is one evaluation under way.
+type evaluation struct {
+	version string
+	request Request
+	work    int // what is left of its budget
+}
+
+// spend takes steps from the budget. It reports false when there is none left:
+// then the evaluation cannot tell.
+func (e *evaluation) spend(steps int) bool {
+	if e.work < steps {
+		e.work = 0
+		return false
+	}
+	e.work -= steps
+	return true
+}
+
 // lookup returns the request's values for a condition key, and whether they are
 // known.
-func (r Request) lookup(key string) (values []string, known bool) {
-	for name, values := range r.Context {
-		if strings.EqualFold(name, key) {
-			return values, true
+func (e *evaluation) lookup(key string) (values []string, known bool) {
+	found := false
+	for name, held := range e.request.Context {
+		if !e.spend(1 + len(key)) {
+			return nil, false
+		}
+		switch equalFold(name, key) {
+		case unknown:
+			return nil, false
+		case yes:
+			if found && !slices.Equal(values, held) {
+				return nil, false // one name in two spellings
+			}
+			found, values = true, held
 		}
 	}
-	prefix, _, _ := strings.Cut(strings.ToLower(key), ":")
+	if found {
+		return values, true
+	}
+	prefix, _, _ := strings.Cut(lowerASCII(key), ":")
 	return nil, prefix != "aws" && prefix != "sts"
 }
 
@@ -59,6 +90,7 @@ type Result struct {
 	Decision   Decision
 	Statements []StatementResult // in the document's order
 	request    Request
+	document   *Document
 }
 
 // Allowed reports whether the request is allowed for certain.
@@ -96,14 +128,26 @@ func (t truth) outcome() Outcome { return [...]Outcome{NotHeld, Unclear, Held}[t
 // action and all its conditions match; an applicable Deny wins over every
 // Allow; and what no statement allows is denied. See
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html.
+//
+// What the request does not decide, and what this package does not know, is
+// CannotTell and never Allowed. So is what would take too much work, as no
+// policy within IAM's limits does.
 func (d *Document) Evaluate(r Request) Result {
+	work := budget
+	return d.evaluate(r, &work)
+}
+
+// evaluate takes its work from a budget.
+func (d *Document) evaluate(r Request, work *int) Result {
 	if r.Action == "" {
 		r.Action = Action
 	}
-	result := Result{request: r}
+	e := &evaluation{version: d.Version, request: r, work: *work}
+	defer func() { *work = e.work }()
+	result := Result{request: r, document: d}
 	allow, deny := no, no
 	for _, s := range d.Statements {
-		sr := s.evaluate(d.Version, r)
+		sr := e.statement(s)
 		result.Statements = append(result.Statements, sr)
 		if s.Effect == "Allow" {
 			allow = anyOf(allow, sr.applies)
@@ -124,20 +168,17 @@ func (d *Document) Evaluate(r Request) Result {
 	return result
 }
 
-func (s Statement) evaluate(version string, r Request) StatementResult {
-	principal := s.Principals.include(r.ProviderARN)
-	if s.notPrincipal {
-		principal = principal.not()
-	}
-	action := matchAction(s.Actions, r.Action)
+func (e *evaluation) statement(s Statement) StatementResult {
+	principal := s.Principals.include(e.request.ProviderARN)
+	action := e.action(s.Actions)
 	if len(s.NotActions) > 0 {
-		action = !matchAction(s.NotActions, r.Action)
+		action = e.action(s.NotActions).not()
 	}
-	sr := StatementResult{Statement: s, Principal: principal.outcome(), Action: truthOf(action).outcome()}
-	all := []truth{principal, truthOf(action)}
+	sr := StatementResult{Statement: s, Principal: principal.outcome(), Action: action.outcome()}
+	all := []truth{principal, action}
 	for _, c := range s.Conditions {
-		values, known := r.lookup(c.Key)
-		held := c.test(version, values, known)
+		values, known := e.lookup(c.Key)
+		held := e.test(c, values, known)
 		sr.Conditions = append(sr.Conditions, ConditionResult{Condition: c, Have: values, Outcome: held.outcome()})
 		all = append(all, held)
 	}
@@ -145,14 +186,34 @@ func (s Statement) evaluate(version string, r Request) StatementResult {
 	return sr
 }
 
+// include compares the ARN as a whole: a principal has no wildcards but "*".
+// See
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html#principal-anonymous.
 func (p Principals) include(providerARN string) truth {
-	// IAM compares the ARN as a whole: a principal has no wildcards but "*".
-	return truthOf(p.Anyone || slices.Contains(p.Federated, "*") || slices.Contains(p.Federated, providerARN))
+	switch {
+	case p.everyone(), slices.Contains(p.Federated, providerARN):
+		return yes
+	case slices.Contains(p.Federated, "*"):
+		return unknown // Parse refuses it, as IAM does
+	}
+	return no
 }
 
-// matchAction compares as IAM does, without regard to case.
-func matchAction(patterns []string, action string) bool {
-	return slices.ContainsFunc(patterns, func(pattern string) bool {
-		return like(strings.ToLower(pattern), strings.ToLower(action))
-	})
+// everyone reports whether p is "*" or {"AWS": "*"}, which are the same.
+func (p Principals) everyone() bool { return p.Anyone || slices.Contains(p.Others, "AWS: *") }
+
+// action compares as IAM does, without regard to case.
+func (e *evaluation) action(patterns []string) truth {
+	result := no
+	for _, text := range patterns {
+		// Actions have wildcards, and no variables.
+		plain := &evaluation{work: e.work}
+		p, ok := plain.expand(lowerASCII(text), true)
+		if !ok {
+			return unknown
+		}
+		result = anyOf(result, plain.matches(p, lowerASCII(e.request.Action)))
+		e.work = plain.work
+	}
+	return result
 }

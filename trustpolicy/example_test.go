@@ -63,5 +63,5 @@ func ExampleDocument_Evaluate() {
 	//   not held     StringEquals oidc.vercel.com/acme:sub
 	//                  wants  owner:acme:project:web:environment:production
 	//                  has    owner:acme:project:web:environment:preview
-	// to allow it: in StringEquals, set "oidc.vercel.com/acme:sub": "owner:acme:project:web:environment:preview" (another environment)
+	// to allow it: in statement 1, in StringEquals, add "owner:acme:project:web:environment:preview" to the values of "oidc.vercel.com/acme:sub" (another environment)
 }

@@ -8,22 +8,23 @@ import (
 
 // String explains the result in plain text: each statement with each of its
 // tests, what was wanted, what the token has, and whether it held; and after a
-// refusal, the lines to change where that can be told.
+// refusal, the lines to change, or what stands in the way. Odd characters in
+// what a token or the policy says are quoted.
 func (r Result) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n", r.Decision)
 	for i, s := range r.Statements {
 		name := fmt.Sprint("statement ", i+1)
 		if s.Statement.SID != "" {
-			name += fmt.Sprintf(" (%s)", s.Statement.SID)
+			name += fmt.Sprintf(" (%s)", plain(s.Statement.SID))
 		}
 		fmt.Fprintf(&b, "%s: %s, %s\n", name, s.Statement.Effect, s.applies.applied())
-		line(&b, s.Principal, "Principal", s.Statement.Principals.words(s.Statement.notPrincipal), r.request.ProviderARN)
+		line(&b, s.Principal, "Principal", s.Statement.Principals.words(), plain(r.request.ProviderARN))
 		if s.Action != Held {
-			line(&b, s.Action, "Action", strings.Join(slices.Concat(s.Statement.Actions, s.Statement.NotActions), " or "), r.request.Action)
+			line(&b, s.Action, s.Statement.actionElement(), plainAll(slices.Concat(s.Statement.Actions, s.Statement.NotActions), " or "), plain(r.request.Action))
 		}
 		for _, c := range s.Conditions {
-			line(&b, c.Outcome, c.Operator+" "+c.Key, strings.Join(c.Values, " or "), strings.Join(c.Have, ", "))
+			line(&b, c.Outcome, plain(c.Operator)+" "+plain(c.Key), plainAll(c.Values, " or "), plainAll(c.Have, ", "))
 		}
 	}
 	for _, change := range r.Changes() {
@@ -47,97 +48,37 @@ func line(b *strings.Builder, o Outcome, what, want, have string) {
 	fmt.Fprintf(b, "  %-11s  %s\n                 wants  %s\n                 has    %s\n", o, what, want, have)
 }
 
-func (p Principals) words(not bool) string {
+func (p Principals) words() string {
 	all := slices.Concat(p.Federated, p.Others)
 	if p.Anyone {
 		all = append(all, "*")
 	}
-	words := strings.Join(all, " or ")
-	if not {
-		return "anyone but " + words
+	for i, other := range all {
+		kind, value, ok := strings.Cut(other, ": ")
+		if all[i] = plain(other); ok {
+			all[i] = plain(kind) + ": " + plain(value)
+		}
 	}
-	return words
+	return strings.Join(all, " or ")
 }
 
-// Changes returns, for a request that no statement allows, what to change in
-// the Allow statement that is closest to it, a sentence for each line. It is
-// empty if the request is allowed, explicitly denied, or beyond telling.
+// actionElement is the name of the element that holds the actions.
+func (s Statement) actionElement() string {
+	if len(s.NotActions) > 0 {
+		return "NotAction"
+	}
+	return "Action"
+}
+
+// Changes returns the advice of r in words, a sentence for each: what to change
+// so that the request is allowed, or what stands in the way. It is empty if the
+// request is allowed or beyond telling.
 func (r Result) Changes() []string {
-	if r.Decision != ImplicitDeny {
-		return nil
-	}
-	var closest *StatementResult
-	fewest := 0
-	for i := range r.Statements {
-		s := &r.Statements[i]
-		if s.Statement.Effect != "Allow" || s.Action == NotHeld {
-			continue
-		}
-		if n := s.misses(); closest == nil || n < fewest {
-			closest, fewest = s, n
-		}
-	}
-	if closest == nil {
-		return []string{fmt.Sprintf("add a statement that allows %s to the principal %s", r.request.Action, r.request.ProviderARN)}
-	}
-	return closest.changes(r.request)
-}
-
-func (s *StatementResult) misses() int {
-	n := 0
-	if s.Principal == NotHeld {
-		n++
-	}
-	for _, c := range s.Conditions {
-		if c.Outcome == NotHeld {
-			n++
-		}
-	}
-	return n
-}
-
-func (s *StatementResult) changes(r Request) []string {
 	var out []string
-	host := providerHost(r.ProviderARN)
-	if s.Principal == NotHeld {
-		why := ""
-		if other := s.Statement.Principals.Federated; len(other) > 0 {
-			why = issuerDifference(host, providerHost(other[0]))
-		}
-		out = append(out, fmt.Sprintf(`set "Federated": %q%s`, r.ProviderARN, why))
-	}
-	for _, c := range s.Conditions {
-		if c.Outcome != NotHeld {
-			continue
-		}
-		issuer, claim, isClaim := cutLast(c.Key)
-		values, known := r.lookup(host + ":" + claim)
-		switch {
-		case len(c.Have) > 0:
-			out = append(out, fmt.Sprintf(`in %s, set %q: %q%s`, c.Operator, c.Key, c.Have[0], valueDifference(claim, c)))
-		case isClaim && known && len(values) > 0 && !strings.EqualFold(issuer, host):
-			// The condition speaks of another issuer than the token's.
-			out = append(out, fmt.Sprintf(`in %s, replace the key %q by %q%s`, c.Operator, c.Key, host+":"+claim, issuerDifference(host, issuer)))
-			under := c
-			under.Have = values
-			if c.test("", values, true) == NotHeld.truth() {
-				out = append(out, fmt.Sprintf(`in %s, set %q: %q%s`, c.Operator, host+":"+claim, values[0], valueDifference(claim, under)))
-			}
-		default:
-			out = append(out, fmt.Sprintf(`remove the condition %s on %q: the token has no such value`, c.Operator, c.Key))
-		}
+	for _, a := range r.Advice() {
+		out = append(out, a.Text)
 	}
 	return out
-}
-
-func (o Outcome) truth() truth {
-	switch o {
-	case Held:
-		return yes
-	case NotHeld:
-		return no
-	}
-	return unknown
 }
 
 // issuerDifference says what it means that a policy trusts one issuer and the
@@ -183,11 +124,11 @@ func valueDifference(claim string, c ConditionResult) string {
 		}
 		switch {
 		case len(differs) == 0:
-			return " (StringEquals takes * and ? literally; use StringLike)"
+			return " (StringEquals takes * and ? literally)"
 		case best == "" || len(differs) == 1:
 			best = " (another " + strings.Join(differs, " and ") + ")"
 			if len(differs) == 1 && differs[0] != "environment" {
-				best = fmt.Sprintf(" (another %s; if it was renamed, keep both names in a list)", differs[0])
+				best = fmt.Sprintf(" (another %s; if it was renamed, the list then has both names)", differs[0])
 			}
 		}
 	}

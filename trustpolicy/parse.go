@@ -7,19 +7,36 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 )
 
 const (
-	maxDocument = 128 << 10 // 128 KiB; IAM's own limit is below 9 KiB
-	maxDepth    = 16        // a policy needs 6
+	// maxDocument is the most characters that CreateRole takes, with white
+	// space. See
+	// https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html.
+	maxDocument = 131_072
+	maxDepth    = 16 // a policy needs 6
+)
+
+var (
+	// sid is a statement's ID. Consoles write an empty one. See
+	// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_sid.html.
+	sid = regexp.MustCompile(`^[A-Za-z0-9]*$`)
+
+	// actionName is a service and an action. See
+	// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_action.html.
+	actionName = regexp.MustCompile(`^(\*|[A-Za-z0-9-]+:[A-Za-z0-9*?]+)$`)
 )
 
 // Parse reads a trust policy in JSON. It takes every form that IAM takes
 // (single values or lists, one statement or many), and refuses what IAM
-// refuses, saying where. Operators that it does not know pass: Evaluate says
-// that it cannot tell what they mean.
+// refuses, saying where: what the grammar of policies does not have, and what
+// cannot stand in a role's trust policy, such as NotPrincipal. See
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html.
+// Operators that it does not know pass: Evaluate says that it cannot tell what
+// they mean.
 func Parse(data []byte) (*Document, error) {
 	d, err := parse(data)
 	if err != nil {
@@ -62,6 +79,9 @@ func decode(decoder *json.Decoder, depth int) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s, ok := token.(string); ok && !inPolicy(s) {
+		return nil, fmt.Errorf("%s has a character that a policy cannot have", quoted(s))
+	}
 	switch token {
 	case json.Delim('{'):
 		object := map[string]any{}
@@ -71,8 +91,11 @@ func decode(decoder *json.Decoder, depth int) (any, error) {
 				return nil, err
 			}
 			key := name.(string) // the decoder lets nothing else through
+			if !inPolicy(key) {
+				return nil, fmt.Errorf("%s has a character that a policy cannot have", quoted(key))
+			}
 			if _, twice := object[key]; twice {
-				return nil, fmt.Errorf("%q stands twice in one object", key)
+				return nil, fmt.Errorf("%s stands twice in one object", quoted(key))
 			}
 			if object[key], err = decode(decoder, depth+1); err != nil {
 				return nil, err
@@ -95,6 +118,14 @@ func decode(decoder *json.Decoder, depth int) (any, error) {
 	return token, nil
 }
 
+// inPolicy reports whether a text has only characters that IAM takes. See
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html#reference_iam-quotas-names.
+func inPolicy(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool {
+		return r > 0xFF || r < ' ' && r != '\t' && r != '\n' && r != '\r'
+	})
+}
+
 func parseDocument(in map[string]any) (*Document, error) {
 	d := &Document{}
 	for _, name := range slices.Sorted(maps.Keys(in)) {
@@ -103,7 +134,7 @@ func parseDocument(in map[string]any) (*Document, error) {
 		case "Version":
 			d.Version, err = text(value)
 			if err == nil && d.Version != "2012-10-17" && d.Version != "2008-10-17" {
-				err = fmt.Errorf("%q is neither 2012-10-17 nor 2008-10-17", d.Version)
+				err = fmt.Errorf("%s is neither 2012-10-17 nor 2008-10-17", quoted(d.Version))
 			}
 		case "Id":
 			d.ID, err = text(value)
@@ -128,6 +159,7 @@ func parseStatements(value any) ([]Statement, error) {
 		list = []any{value}
 	}
 	var out []Statement
+	sids := map[string]bool{}
 	for i, value := range list {
 		object, ok := value.(map[string]any)
 		if !ok {
@@ -137,6 +169,10 @@ func parseStatements(value any) ([]Statement, error) {
 		if err != nil {
 			return nil, at(fmt.Sprint(i), err)
 		}
+		if s.SID != "" && sids[s.SID] {
+			return nil, at(fmt.Sprint(i), at("Sid", fmt.Errorf("%s is that of another statement too", quoted(s.SID))))
+		}
+		sids[s.SID] = true
 		out = append(out, s)
 	}
 	return out, nil
@@ -149,16 +185,18 @@ func parseStatement(in map[string]any) (Statement, error) {
 		switch value := in[name]; name {
 		case "Sid":
 			s.SID, err = text(value)
+			if err == nil && !sid.MatchString(s.SID) {
+				err = fmt.Errorf("%s has a character other than letters and digits", quoted(s.SID))
+			}
 		case "Effect":
 			s.Effect, err = text(value)
 			if err == nil && s.Effect != "Allow" && s.Effect != "Deny" {
-				err = fmt.Errorf("%q is neither Allow nor Deny", s.Effect)
+				err = fmt.Errorf("%s is neither Allow nor Deny", quoted(s.Effect))
 			}
 		case "Principal":
 			s.Principals, err = parsePrincipals(value)
 		case "NotPrincipal":
-			s.notPrincipal = true
-			s.Principals, err = parsePrincipals(value)
+			err = errors.New("a role's trust policy cannot have it; name the principals, and use a condition to leave some out")
 		case "Action":
 			s.Actions, err = actions(value)
 		case "NotAction":
@@ -180,8 +218,8 @@ func parseStatement(in map[string]any) (Statement, error) {
 	switch {
 	case s.Effect == "":
 		return s, at("Effect", errors.New("the statement has none"))
-	case principal == s.notPrincipal:
-		return s, at("Principal", errors.New("the statement needs one of Principal and NotPrincipal"))
+	case !principal:
+		return s, at("Principal", errors.New("the statement has none"))
 	case action == notAction:
 		return s, at("Action", errors.New("the statement needs one of Action and NotAction"))
 	}
@@ -205,6 +243,9 @@ func parsePrincipals(value any) (Principals, error) {
 		}
 		switch kind {
 		case "Federated":
+			if slices.Contains(list, "*") {
+				return p, at(kind, errors.New(`"*" is not an identity provider; name its ARN`))
+			}
 			p.Federated = list
 		case "AWS", "Service", "CanonicalUser":
 			for _, value := range list {
@@ -223,8 +264,8 @@ func actions(value any) ([]string, error) {
 		return nil, err
 	}
 	for _, action := range list {
-		if action != "*" && !strings.Contains(action, ":") {
-			return nil, fmt.Errorf("%q is not an action such as %s", action, Action)
+		if !actionName.MatchString(action) {
+			return nil, fmt.Errorf("%s is not an action such as %s, with wildcards only after the colon", quoted(action), Action)
 		}
 	}
 	return list, nil
@@ -241,11 +282,16 @@ func parseConditions(value any) ([]Condition, error) {
 		if !ok {
 			return nil, at(operator, errors.New("it is not an object of condition keys"))
 		}
+		seen := map[string]string{} // key names are compared without regard to case
 		for _, key := range slices.Sorted(maps.Keys(keys)) {
 			values, err := scalars(keys[key])
 			if err != nil {
 				return nil, at(operator, at(key, err))
 			}
+			if other, twice := seen[lowerASCII(key)]; twice {
+				return nil, at(operator, at(key, fmt.Errorf("it is the same key as %s, and a key can stand once", quoted(other))))
+			}
+			seen[lowerASCII(key)] = key
 			out = append(out, Condition{Operator: operator, Key: key, Values: values})
 		}
 	}
@@ -316,6 +362,7 @@ func (e *pathError) Error() string { return e.path + ": " + e.err.Error() }
 func (e *pathError) Unwrap() error { return e.err }
 
 func at(name string, err error) error {
+	name = plain(name)
 	if inner, ok := err.(*pathError); ok {
 		return &pathError{name + "." + inner.path, inner.err}
 	}

@@ -1,0 +1,216 @@
+package trustpolicy
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// budget bounds the work of one evaluation, in steps of about a byte compared.
+// A policy within IAM's quota and a token within STS's limit stay far below.
+const budget = 1 << 22
+
+// pattern is a condition value taken apart, with its variables in place.
+type pattern []symbol
+
+// symbol is one byte of a pattern, or a wildcard.
+type symbol struct {
+	char byte
+	kind symbolKind
+}
+
+type symbolKind byte
+
+const (
+	literal symbolKind = iota
+	anyChar            // ?
+	anyText            // *
+)
+
+// variable is what stands between ${ and }: a key, and a default value. See
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html#policy-vars-default-values.
+var variable = regexp.MustCompile(`^([^\s,'{}]+)(?:, '([^']*)')?$`)
+
+// expand takes a condition value apart. It reports false where it cannot tell
+// what the value means: a variable without one certain value, or one whose
+// value would bring wildcards in.
+func (e *evaluation) expand(text string, wildcards bool) (pattern, bool) {
+	out := make(pattern, 0, len(text))
+	variables := e.version == "2012-10-17"
+	for i := 0; i < len(text); {
+		if variables && strings.HasPrefix(text[i:], "${") {
+			inner, _, closed := strings.Cut(text[i+2:], "}")
+			if !closed {
+				return nil, false
+			}
+			i += len("${}") + len(inner)
+			value, ok := e.variable(inner, wildcards)
+			if !ok || !e.spend(len(value)) {
+				return nil, false
+			}
+			for j := range len(value) {
+				out = append(out, symbol{char: value[j]})
+			}
+			continue
+		}
+		s := symbol{char: text[i]}
+		if wildcards && s.char == '*' {
+			s.kind = anyText
+		} else if wildcards && s.char == '?' {
+			s.kind = anyChar
+		}
+		out = append(out, s)
+		i++
+	}
+	return out, e.spend(len(text))
+}
+
+// variable returns what a policy variable stands for.
+func (e *evaluation) variable(inner string, wildcards bool) (string, bool) {
+	if inner == "*" || inner == "?" || inner == "$" {
+		return inner, true // escapes
+	}
+	parts := variable.FindStringSubmatch(inner)
+	if parts == nil {
+		return "", false
+	}
+	values, known := e.lookup(parts[1])
+	value := parts[2]
+	switch {
+	case !known || len(values) > 1:
+		return "", false
+	case len(values) == 1:
+		value = values[0]
+	case !strings.Contains(inner, ","):
+		return "", false // the docs: the statement may be invalid
+	}
+	return value, !wildcards || !strings.ContainsAny(value, "*?")
+}
+
+// literal returns the text of a pattern without wildcards.
+func (p pattern) literal() (string, bool) {
+	var b strings.Builder
+	for _, s := range p {
+		if s.kind != literal {
+			return "", false
+		}
+		b.WriteByte(s.char)
+	}
+	return b.String(), true
+}
+
+// matches compares a pattern to a value, minding case: * stands for any
+// characters and ? for one. The parts between the stars are found one after
+// the other, each at the first place it fits, so that no work is repeated.
+func (e *evaluation) matches(p pattern, value string) truth {
+	if slices.ContainsFunc(p, func(s symbol) bool { return s.kind == anyChar }) && !isASCII(value) {
+		return unknown // what counts as one character
+	}
+	if !e.spend(len(p) + len(value) + 1) {
+		return unknown
+	}
+	parts := split(p, func(s symbol) bool { return s.kind == anyText })
+	length := 0
+	for _, part := range parts {
+		length += len(part)
+	}
+	first, last := parts[0], parts[len(parts)-1]
+	switch {
+	case length > len(value), len(parts) == 1 && length != len(value):
+		return no
+	case !first.fits(value), !last.fits(value[len(value)-len(last):]):
+		return no
+	case len(parts) == 1:
+		return yes
+	}
+	value = value[len(first) : len(value)-len(last)]
+	for _, part := range parts[1 : len(parts)-1] {
+		at, ok := e.find(part, value)
+		if !ok {
+			return unknown
+		}
+		if at < 0 {
+			return no
+		}
+		value = value[at+len(part):]
+	}
+	return yes
+}
+
+// fits reports whether a value begins with p, which has no *.
+func (p pattern) fits(value string) bool {
+	if len(p) > len(value) {
+		return false
+	}
+	for i, s := range p {
+		if s.kind == literal && s.char != value[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// find returns the first place in value where p, which has no *, fits, or -1.
+// It reports false if the work is too much.
+func (e *evaluation) find(p pattern, value string) (at int, ok bool) {
+	if text, plain := p.literal(); plain {
+		return strings.Index(value, text), e.spend(len(text) + 1)
+	}
+	for at := range len(value) - len(p) + 1 {
+		if !e.spend(len(p)) {
+			return -1, false
+		}
+		if p.fits(value[at:]) {
+			return at, true
+		}
+	}
+	return -1, true
+}
+
+// split cuts a pattern at the symbols that cut names.
+func split(p pattern, cut func(symbol) bool) []pattern {
+	var out []pattern
+	for {
+		i := slices.IndexFunc(p, cut)
+		if i < 0 {
+			return append(out, p)
+		}
+		out = append(out, p[:i])
+		p = p[i+1:]
+	}
+}
+
+func isASCII(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
+}
+
+// equalFold compares without regard to case. It cannot tell where letters
+// outside ASCII would decide: how IAM folds them is not documented.
+func equalFold(a, b string) truth {
+	switch {
+	case lowerASCII(a) == lowerASCII(b):
+		return yes
+	case (!isASCII(a) || !isASCII(b)) && strings.EqualFold(a, b):
+		return unknown
+	}
+	return no
+}
+
+func lowerASCII(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
+}
+
+// like matches a pattern that has no variables, as StringLike does. It is
+// false where the match is not certain.
+func like(text, value string) bool {
+	e := &evaluation{work: budget}
+	p, ok := e.expand(text, true)
+	return ok && e.matches(p, value) == yes
+}
