@@ -2,7 +2,12 @@ package oidcverify_test
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +25,7 @@ func TestVerify(t *testing.T) {
 	defer issuer.Close()
 	v := oidcverify.New(issuer.Issuer(), issuer.Audience(), func(o *oidcverify.Options) {
 		o.Owners, o.Projects, o.ProjectIDs, o.Environments = []string{"acme"}, []string{"web", "shop"}, []string{"prj_web"}, []string{"production"}
+		o.OwnerIDs = []string{"team_acme"}
 		o.HTTPClient = issuer.Client()
 	})
 	token, err := v.Verify(t.Context(), issuer.Mint())
@@ -28,6 +34,32 @@ func TestVerify(t *testing.T) {
 
 	cases := []struct{ name, raw, says string }{
 		{"garbage", "garbage", "malformed"},
+		{"empty", "", "malformed"},
+		{"a megabyte", strings.Repeat("a", 1<<20), "malformed"},
+		{"megabytes of dots", strings.Repeat(".", 1<<20), "malformed"},
+		{"two tokens", issuer.Mint() + "," + issuer.Mint(), "malformed"},
+		{"deep header", withHeader(issuer.Mint(), strings.Repeat("[", 14_000)), "malformed"},
+		{"many audiences", issuer.Mint(func(c *oidctest.Claims) {
+			c.Extra = map[string]any{"aud": slices.Repeat([]string{"https://vercel.com/other"}, 400)}
+		}), "and 396 more"},
+		{"no exp", issuer.Mint(func(c *oidctest.Claims) { c.Extra = map[string]any{"exp": nil} }), "no exp claim"},
+		{"no aud", issuer.Mint(func(c *oidctest.Claims) { c.Extra = map[string]any{"aud": nil} }), "audience is []"},
+		{"exp as text", issuer.Mint(func(c *oidctest.Claims) { c.Extra = map[string]any{"exp": "9999999999"} }), "not a number"},
+		{"no kid", withHeader(issuer.Mint(), `{"alg":"RS256"}`), "do not verify"},
+		{"empty kid", withHeader(issuer.Mint(), `{"alg":"RS256","kid":""}`), "do not verify"},
+		{"kid that is a number", withHeader(issuer.Mint(), `{"alg":"RS256","kid":1}`), "do not verify"},
+		{"own key inside", withHeader(issuer.MintForged(), `{"alg":"RS256","kid":"mrk-1","jwk":{"kty":"RSA","n":"AQAB","e":"AQAB"}}`), "do not verify"},
+		{"critical extension", withHeader(issuer.Mint(), `{"alg":"RS256","kid":"mrk-1","crit":["b64"],"b64":false}`), "do not verify"},
+		{"alg none", withHeader(issuer.Mint(), `{"alg":"none","kid":"mrk-1"}`), "do not verify"},
+		{"alg HS256", withHMAC(issuer), "do not verify"},
+		{"alg ES256", withHeader(issuer.Mint(), `{"alg":"ES256","kid":"mrk-1"}`), "do not verify"},
+		{"alg RS512", withHeader(issuer.Mint(), `{"alg":"RS512","kid":"mrk-1"}`), "do not verify"},
+		{"alg PS256", withHeader(issuer.Mint(), `{"alg":"PS256","kid":"mrk-1"}`), "do not verify"},
+		{"two algs", withHeader(issuer.Mint(), `{"alg":"RS256","alg":"none","kid":"mrk-1"}`), "do not verify"},
+		{"alg that is an outage's text", withHeader(issuer.Mint(), `{"alg":"fetching keys","kid":"mrk-1"}`), "do not verify"},
+		{"kid that is an outage's text", withHeader(issuer.Mint(), `{"alg":"oidcverify: cannot tell now","kid":"fetching keys"}`), "do not verify"},
+		{"empty signature", issuer.Mint()[:strings.LastIndex(issuer.Mint(), ".")+1], "malformed"},
+		{"short signature", issuer.Mint()[:strings.LastIndex(issuer.Mint(), ".")+5], "do not verify"},
 		{"forged", issuer.MintForged(), "do not verify"},
 		{"unknown key", issuer.MintUnknownKey(), "do not verify"},
 		{"unsigned", issuer.MintUnsigned("x"), "do not verify"},
@@ -37,6 +69,7 @@ func TestVerify(t *testing.T) {
 		{"issuer", issuer.Mint(func(c *oidctest.Claims) { c.Issuer = "https://evil.example" }), `issuer is "https://evil.example"`},
 		{"audience", issuer.Mint(func(c *oidctest.Claims) { c.Audience = "x" }), `audience is ["x"]`},
 		{"owner", issuer.Mint(func(c *oidctest.Claims) { c.Owner = "evil" }), `owner is "evil"`},
+		{"owner ID", issuer.Mint(func(c *oidctest.Claims) { c.OwnerID = "team_x" }), `owner_id is "team_x"`},
 		{"project", issuer.Mint(func(c *oidctest.Claims) { c.Project = "api"; c.ProjectID = "prj_web" }), `project is "api"`},
 		{"project ID", issuer.Mint(func(c *oidctest.Claims) { c.ProjectID = "prj_x" }), `project_id is "prj_x"`},
 		{"environment", issuer.Mint(func(c *oidctest.Claims) { c.Environment = "preview" }), `environment is "preview"`},
@@ -45,8 +78,16 @@ func TestVerify(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := v.Verify(t.Context(), c.raw)
 			require.ErrorIs(t, err, oidcverify.ErrRefused)
+			assert.NotErrorIs(t, err, oidcverify.ErrUnavailable)
 			assert.ErrorContains(t, err, c.says)
-			if parts := strings.Split(c.raw, "."); len(parts) == 3 {
+			assert.Less(t, len(err.Error()), 2000)
+			switch c.name {
+			case "owner", "owner ID", "project", "project ID", "environment":
+				assert.ErrorIs(t, err, oidcverify.ErrNotAllowed)
+			default:
+				assert.NotErrorIs(t, err, oidcverify.ErrNotAllowed)
+			}
+			if parts := strings.Split(c.raw, "."); len(parts) == 3 && parts[2] != "" {
 				assert.NotContains(t, err.Error(), parts[1])
 				assert.NotContains(t, err.Error(), parts[2])
 			}
@@ -57,7 +98,7 @@ func TestVerify(t *testing.T) {
 func TestRotationAndConcurrency(t *testing.T) {
 	issuer := oidctest.NewServer()
 	defer issuer.Close()
-	v := oidcverify.New(issuer.Issuer(), issuer.Audience())
+	v := oidcverify.New(issuer.Issuer(), issuer.Audience(), open)
 	var wg sync.WaitGroup
 	for range 10 {
 		wg.Add(1)
@@ -77,7 +118,7 @@ func TestRotationAndConcurrency(t *testing.T) {
 func TestFirstContextEnds(t *testing.T) {
 	issuer := oidctest.NewServer()
 	defer issuer.Close()
-	v := oidcverify.New(issuer.Issuer(), issuer.Audience())
+	v := oidcverify.New(issuer.Issuer(), issuer.Audience(), open)
 	ctx, cancel := context.WithCancel(t.Context())
 	_, err := v.Verify(ctx, issuer.Mint())
 	require.NoError(t, err)
@@ -90,18 +131,144 @@ func TestFirstContextEnds(t *testing.T) {
 func TestIssuerOutOfReach(t *testing.T) {
 	issuer := oidctest.NewServer()
 	raw := issuer.Mint()
-	v := oidcverify.New(issuer.Issuer(), issuer.Audience())
+	v := oidcverify.New(issuer.Issuer(), issuer.Audience(), open)
 	issuer.Close()
 	_, err := v.Verify(t.Context(), raw)
 	require.ErrorContains(t, err, "cannot reach the issuer")
 	assert.NotErrorIs(t, err, oidcverify.ErrRefused)
 }
 
+// withHMAC signs a token with the public key as the secret of an HMAC.
+func withHMAC(issuer *oidctest.Server) string {
+	var set struct {
+		Keys []struct{ N string }
+	}
+	if err := json.Unmarshal(document(issuer, jwks), &set); err != nil {
+		panic(err)
+	}
+	secret, _ := base64.RawURLEncoding.DecodeString(set.Keys[0].N)
+	raw := withHeader(issuer.Mint(), `{"alg":"HS256","kid":"mrk-1"}`)
+	signed := raw[:strings.LastIndexByte(raw, '.')]
+	sum := hmac.New(sha256.New, secret)
+	sum.Write([]byte(signed))
+	return signed + "." + base64.RawURLEncoding.EncodeToString(sum.Sum(nil))
+}
+
+// Who gets in is what Options say, or the deployment itself, or nobody.
+func TestClosedUnlessOpened(t *testing.T) {
+	issuer := oidctest.NewServer()
+	defer issuer.Close()
+	own := func(c *oidctest.Claims) { c.Project, c.Environment = "own", "preview" }
+	otherProject := func(c *oidctest.Claims) { c.Project, c.Environment = "other", "preview" }
+	otherEnvironment := func(c *oidctest.Claims) { c.Project, c.Environment = "own", "production" }
+	type env map[string]string
+	deployed := env{"VERCEL_PROJECT_ID": "prj_own", "VERCEL_ENV": "preview"}
+	const (
+		in     = "in"
+		out    = "out"
+		broken = "broken"
+	)
+	cases := []struct {
+		name                        string
+		env                         env
+		options                     func(*oidcverify.Options)
+		own, otherProject, otherEnv string
+	}{
+		{"nothing", env{}, nil, broken, broken, broken},
+		{"deployed", deployed, nil, in, out, out},
+		{"no project", env{"VERCEL_ENV": "preview"}, nil, broken, broken, broken},
+		{"no environment", env{"VERCEL_PROJECT_ID": "prj_own"}, nil, broken, broken, broken},
+		{"target environment first", env{"VERCEL_PROJECT_ID": "prj_own", "VERCEL_ENV": "preview", "VERCEL_TARGET_ENV": "production"}, nil, out, out, in},
+		{"owners open neither", env{}, func(o *oidcverify.Options) { o.Owners, o.OwnerIDs = []string{"acme"}, []string{"team_acme"} }, broken, broken, broken},
+		{"owners beside the deployment", deployed, func(o *oidcverify.Options) { o.Owners = []string{"acme"} }, in, out, out},
+		{"other owners", deployed, func(o *oidcverify.Options) { o.Owners = []string{"x"} }, out, out, out},
+		{"any project", deployed, func(o *oidcverify.Options) { o.AnyProject = true }, in, in, out},
+		{"any project does not open the environment", env{}, func(o *oidcverify.Options) { o.AnyProject = true }, broken, broken, broken},
+		{"any environment", deployed, func(o *oidcverify.Options) { o.AnyEnvironment = true }, in, out, in},
+		{"any environment does not open the project", env{}, func(o *oidcverify.Options) { o.AnyEnvironment = true }, broken, broken, broken},
+		{"both", env{}, open, in, in, in},
+		{"a project, and the deployment's environment", deployed, func(o *oidcverify.Options) { o.Projects = []string{"other"} }, out, in, out},
+		{"a project ID in place of the deployment's", deployed, func(o *oidcverify.Options) { o.ProjectIDs = []string{"prj_other"} }, out, in, out},
+		{"a project without an environment", env{}, func(o *oidcverify.Options) { o.Projects = []string{"own"} }, broken, broken, broken},
+		{"an environment, and the deployment's project", deployed, func(o *oidcverify.Options) { o.Environments = []string{"production"} }, out, out, in},
+		{"lists hold beside any", deployed, func(o *oidcverify.Options) {
+			open(o)
+			o.Projects, o.Environments = []string{"own"}, []string{"preview"}
+		}, in, out, out},
+		{"an empty project", deployed, func(o *oidcverify.Options) { o.Projects = []string{"own", ""} }, broken, broken, broken},
+		{"an empty owner", deployed, func(o *oidcverify.Options) { o.Owners = []string{""} }, broken, broken, broken},
+		{"a star is a name", deployed, func(o *oidcverify.Options) { o.Projects = []string{"*"} }, out, out, out},
+		{"a negative tolerance", deployed, func(o *oidcverify.Options) { o.ClockTolerance = -1 }, broken, broken, broken},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			for _, name := range []string{"VERCEL_PROJECT_ID", "VERCEL_ENV", "VERCEL_TARGET_ENV"} {
+				t.Setenv(name, c.env[name])
+			}
+			var optFns []func(*oidcverify.Options)
+			if c.options != nil {
+				optFns = append(optFns, c.options)
+			}
+			v := oidcverify.New(issuer.Issuer(), issuer.Audience(), optFns...)
+			for name, token := range map[string]struct {
+				raw, want string
+			}{
+				"own":               {issuer.Mint(own), c.own},
+				"other project":     {issuer.Mint(otherProject), c.otherProject},
+				"other environment": {issuer.Mint(otherEnvironment), c.otherEnv},
+				"forged":            {issuer.MintForged(own), map[bool]string{true: broken, false: "forged"}[c.own == broken]},
+			} {
+				_, err := v.Verify(t.Context(), token.raw)
+				switch token.want {
+				case in:
+					assert.NoError(t, err, name)
+				case out:
+					assert.ErrorIs(t, err, oidcverify.ErrNotAllowed, name)
+					assert.ErrorIs(t, err, oidcverify.ErrRefused, name)
+				case broken:
+					assert.ErrorIs(t, err, oidcverify.ErrNotConfigured, name)
+					assert.NotErrorIs(t, err, oidcverify.ErrRefused, name)
+				default:
+					assert.ErrorIs(t, err, oidcverify.ErrRefused, name)
+					assert.NotErrorIs(t, err, oidcverify.ErrNotAllowed, name)
+				}
+			}
+		})
+	}
+	for _, name := range []string{"VERCEL_PROJECT_ID", "VERCEL_ENV", "VERCEL_TARGET_ENV"} {
+		t.Setenv(name, "")
+	}
+	_, err := oidcverify.New(issuer.Issuer(), issuer.Audience()).Verify(t.Context(), issuer.Mint())
+	assert.ErrorContains(t, err, "VERCEL_PROJECT_ID")
+	assert.ErrorContains(t, err, "Options.AnyProject")
+	_, err = oidcverify.New(issuer.Issuer(), issuer.Audience(), func(o *oidcverify.Options) { o.AnyProject = true }).Verify(t.Context(), issuer.Mint())
+	assert.ErrorContains(t, err, "VERCEL_TARGET_ENV")
+	assert.ErrorContains(t, err, "Options.AnyEnvironment")
+}
+
 func TestConfigurationThatWouldLetAnyoneIn(t *testing.T) {
-	_, err := oidcverify.New("https://oidc.vercel.com", "https://vercel.com/acme").Verify(t.Context(), "x")
+	_, err := oidcverify.New("https://oidc.vercel.com", "https://vercel.com/acme", open).Verify(t.Context(), "x")
+	assert.ErrorIs(t, err, oidcverify.ErrNotConfigured)
 	assert.ErrorContains(t, err, "Options.Owners")
-	_, err = oidcverify.New("https://oidc.vercel.com/acme", "").Verify(t.Context(), "x")
+	_, err = oidcverify.New("https://oidc.vercel.com", "https://vercel.com/acme", open, func(o *oidcverify.Options) { o.OwnerIDs = []string{"team_1"} }).Verify(t.Context(), "x")
+	assert.ErrorIs(t, err, oidcverify.ErrRefused, "owner IDs will do")
+	_, err = oidcverify.New("https://oidc.vercel.com/acme", "", open).Verify(t.Context(), "x")
+	assert.ErrorIs(t, err, oidcverify.ErrNotConfigured)
 	assert.ErrorContains(t, err, "no audience")
+	_, err = new(oidcverify.Verifier).Verify(t.Context(), "x")
+	assert.ErrorIs(t, err, oidcverify.ErrNotConfigured)
+}
+
+// A long claim of a good token does not make a long error, nor break a log line.
+func TestClaimsAreQuotedAndShortened(t *testing.T) {
+	issuer := oidctest.NewServer()
+	defer issuer.Close()
+	v := oidcverify.New(issuer.Issuer(), issuer.Audience(), open, func(o *oidcverify.Options) { o.Owners = []string{"acme"} })
+	_, err := v.Verify(t.Context(), issuer.Mint(func(c *oidctest.Claims) { c.Owner = "a\n\x1b[31m" + strings.Repeat("x", 1000) }))
+	require.ErrorIs(t, err, oidcverify.ErrNotAllowed)
+	assert.Less(t, len(err.Error()), 400)
+	assert.NotContains(t, err.Error(), "\n")
+	assert.NotContains(t, err.Error(), "\x1b")
 }
 
 func ExampleVerifier() {

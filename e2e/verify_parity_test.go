@@ -1,0 +1,268 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/vercelaws/vercelaws/oidc/oidctest"
+	"github.com/vercelaws/vercelaws/oidc/oidcverify"
+)
+
+// vercelOIDC is the version that docs/verify.md compares with.
+const vercelOIDC = "@vercel/oidc@4.0.9"
+
+// What a verification says, here and there.
+const (
+	good         = "good"
+	refused      = "refused"
+	notAllowed   = "not allowed"
+	unconfigured = "not configured"
+)
+
+// TestParityWithVerifyVercelOidcToken has npm's verifyVercelOidcToken and ours
+// judge the same tokens under the same settings. It needs npm, and installs the
+// package into the cache that git ignores, once.
+func TestParityWithVerifyVercelOidcToken(t *testing.T) {
+	packages := npmPackage(t, vercelOIDC)
+	vercel := oidctest.NewServer() // plays https://oidc.vercel.com
+	defer vercel.Close()
+	const global, team, audience = "https://oidc.vercel.com", "https://oidc.vercel.com/acme", "https://vercel.com/acme"
+	mint := func(optFns ...func(*oidctest.Claims)) string {
+		return vercel.Mint(append([]func(*oidctest.Claims){func(c *oidctest.Claims) { c.Issuer = team }}, optFns...)...)
+	}
+	type (
+		claims  = oidctest.Claims
+		object  = map[string]any
+		options = oidcverify.Options
+	)
+	deployed := map[string]string{"VERCEL_PROJECT_ID": "prj_web", "VERCEL_ENV": "production"}
+	header := func(raw, header string) string {
+		_, rest, _ := strings.Cut(raw, ".")
+		return base64.RawURLEncoding.EncodeToString([]byte(header)) + "." + rest
+	}
+	now := time.Now()
+	cases := []struct {
+		name  string
+		token string
+		env   map[string]string
+		js    object // its options
+		ours  func(*options)
+		want  string // of both
+		here  string // where ours differs: what it says
+		why   string // and why
+	}{
+		// The deployment's own project and environment.
+		{name: "own", token: mint(), env: deployed, want: good},
+		{name: "another project", token: mint(func(c *claims) { c.Project = "api" }), env: deployed, want: notAllowed},
+		{name: "another environment", token: mint(func(c *claims) { c.Environment = "preview" }), env: deployed, want: notAllowed},
+		{name: "another environment's name in the case of letters", token: mint(func(c *claims) { c.Environment = "Production" }), env: deployed, want: notAllowed},
+		{name: "the project's name is not its ID", token: mint(func(c *claims) { c.Project, c.ProjectID = "prj_web", "prj_x" }), env: deployed, want: notAllowed},
+		{name: "target environment before environment", token: mint(func(c *claims) { c.Environment = "staging" }), env: map[string]string{"VERCEL_PROJECT_ID": "prj_web", "VERCEL_ENV": "preview", "VERCEL_TARGET_ENV": "staging"}, want: good},
+		{name: "the environment behind the target's name", token: mint(func(c *claims) { c.Environment = "preview" }), env: map[string]string{"VERCEL_PROJECT_ID": "prj_web", "VERCEL_ENV": "preview", "VERCEL_TARGET_ENV": "staging"}, want: notAllowed},
+		{name: "empty target environment", token: mint(), env: map[string]string{"VERCEL_PROJECT_ID": "prj_web", "VERCEL_ENV": "production", "VERCEL_TARGET_ENV": ""}, want: good},
+		{name: "nothing set", token: mint(), want: unconfigured},
+		{name: "no project set", token: mint(), env: map[string]string{"VERCEL_ENV": "production"}, want: unconfigured},
+		{name: "no environment set", token: mint(), env: map[string]string{"VERCEL_PROJECT_ID": "prj_web"}, want: unconfigured},
+		{name: "no project claim", token: mint(func(c *claims) { c.Extra = object{"project_id": nil} }), env: deployed, want: notAllowed},
+		{name: "no environment claim", token: mint(func(c *claims) { c.Extra = object{"environment": nil} }), env: deployed, want: notAllowed},
+
+		// Options.
+		{name: "projectId", token: mint(func(c *claims) { c.Project = "api" }), env: deployed, js: object{"projectId": "prj_api"}, ours: func(o *options) { o.ProjectIDs = []string{"prj_api"} }, want: good},
+		{name: "projectId replaces the own", token: mint(), env: deployed, js: object{"projectId": "prj_api"}, ours: func(o *options) { o.ProjectIDs = []string{"prj_api"} }, want: notAllowed},
+		{name: "projectId list", token: mint(), env: deployed, js: object{"projectId": []string{"prj_api", "prj_web"}}, ours: func(o *options) { o.ProjectIDs = []string{"prj_api", "prj_web"} }, want: good},
+		{name: "projectId list without it", token: mint(), env: deployed, js: object{"projectId": []string{"prj_api", "prj_x"}}, ours: func(o *options) { o.ProjectIDs = []string{"prj_api", "prj_x"} }, want: notAllowed},
+		{name: "projectId without environment", token: mint(), js: object{"projectId": "prj_web"}, ours: func(o *options) { o.ProjectIDs = []string{"prj_web"} }, want: unconfigured},
+		{name: "any project", token: mint(func(c *claims) { c.Project = "api" }), env: deployed, js: object{"projectId": "*", "audience": audience}, ours: func(o *options) { o.AnyProject = true }, want: good},
+		{name: "any project, another environment", token: mint(func(c *claims) { c.Environment = "preview" }), env: deployed, js: object{"projectId": "*", "audience": audience}, ours: func(o *options) { o.AnyProject = true }, want: notAllowed},
+		{name: "any project without an environment", token: mint(), js: object{"projectId": "*", "audience": audience}, ours: func(o *options) { o.AnyProject = true }, want: unconfigured},
+		{name: "environment", token: mint(func(c *claims) { c.Environment = "preview" }), env: deployed, js: object{"environment": "preview"}, ours: func(o *options) { o.Environments = []string{"preview"} }, want: good},
+		{name: "environment list", token: mint(), env: deployed, js: object{"environment": []string{"preview", "production"}}, ours: func(o *options) { o.Environments = []string{"preview", "production"} }, want: good},
+		{name: "environment list without it", token: mint(), env: deployed, js: object{"environment": []string{"preview", "staging"}}, ours: func(o *options) { o.Environments = []string{"preview", "staging"} }, want: notAllowed},
+		{name: "any environment", token: mint(func(c *claims) { c.Environment = "preview" }), env: deployed, js: object{"environment": "*"}, ours: func(o *options) { o.AnyEnvironment = true }, want: good},
+		{name: "any environment, another project", token: mint(func(c *claims) { c.Project = "api" }), env: deployed, js: object{"environment": "*"}, ours: func(o *options) { o.AnyEnvironment = true }, want: notAllowed},
+		{name: "any of both", token: mint(func(c *claims) { c.Project, c.Environment = "api", "preview" }), js: object{"projectId": "*", "environment": "*", "audience": audience}, ours: func(o *options) { o.AnyProject, o.AnyEnvironment = true, true }, want: good},
+		{name: "ownerId", token: mint(), env: deployed, js: object{"ownerId": "team_acme"}, ours: func(o *options) { o.OwnerIDs = []string{"team_acme"} }, want: good},
+		{name: "another ownerId", token: mint(), env: deployed, js: object{"ownerId": "team_x"}, ours: func(o *options) { o.OwnerIDs = []string{"team_x"} }, want: notAllowed},
+		{name: "ownerId does not open", token: mint(func(c *claims) { c.Project = "api" }), env: deployed, js: object{"ownerId": "team_acme"}, ours: func(o *options) { o.OwnerIDs = []string{"team_acme"} }, want: notAllowed},
+		{name: "audience", token: mint(), env: deployed, js: object{"audience": audience}, want: good},
+		{name: "another audience", token: mint(func(c *claims) { c.Audience = "https://vercel.com/other" }), env: deployed, js: object{"audience": audience}, want: refused},
+		{name: "one of two audiences", token: mint(func(c *claims) { c.Extra = object{"aud": []string{"x", audience}} }), env: deployed, js: object{"audience": audience}, want: good},
+		{name: "issuer", token: mint(), env: deployed, js: object{"issuer": team}, want: good},
+		{name: "another issuer", token: mint(func(c *claims) { c.Issuer = global + "/other" }), env: deployed, js: object{"issuer": team}, want: refused},
+		{name: "issuer of another host", token: mint(func(c *claims) { c.Issuer = "https://oidc.vercel.com.evil.example/acme" }), env: deployed, want: refused},
+		{name: "an old token within the tolerance", token: mint(func(c *claims) { c.Expiry = now.Add(-30 * time.Second) }), env: deployed, js: object{"clockTolerance": 120}, ours: func(o *options) { o.ClockTolerance = 2 * time.Minute }, want: good},
+		{name: "a new token within the tolerance", token: mint(func(c *claims) { c.NotBefore = now.Add(90 * time.Second) }), env: deployed, js: object{"clockTolerance": 120}, ours: func(o *options) { o.ClockTolerance = 2 * time.Minute }, want: good},
+
+		// Tokens.
+		{name: "forged", token: vercel.MintForged(func(c *claims) { c.Issuer = team }), env: deployed, want: refused},
+		{name: "unknown key", token: vercel.MintUnknownKey(func(c *claims) { c.Issuer = team }), env: deployed, want: refused},
+		{name: "unsigned", token: vercel.MintUnsigned("", func(c *claims) { c.Issuer = team }), env: deployed, want: refused},
+		{name: "unsigned, with a signature", token: vercel.MintUnsigned("x", func(c *claims) { c.Issuer = team }), env: deployed, want: refused},
+		{name: "tampered", token: oidctest.Tamper(mint()), env: deployed, want: refused},
+		{name: "HS256", token: header(mint(), `{"alg":"HS256","kid":"mrk-1"}`), env: deployed, want: refused},
+		{name: "RS512", token: header(mint(), `{"alg":"RS512","kid":"mrk-1"}`), env: deployed, want: refused},
+		{name: "critical extension", token: header(mint(), `{"alg":"RS256","kid":"mrk-1","crit":["x"],"x":1}`), env: deployed, want: refused},
+		{name: "expired", token: mint(func(c *claims) { c.Expiry = now.Add(-time.Minute) }), env: deployed, want: refused},
+		{name: "not yet valid", token: mint(func(c *claims) { c.NotBefore = now.Add(time.Minute) }), env: deployed, want: refused},
+		{name: "exp as text", token: mint(func(c *claims) { c.Extra = object{"exp": "9999999999"} }), env: deployed, want: refused},
+		{name: "garbage", token: "garbage", env: deployed, want: refused},
+		{name: "empty", token: "", env: deployed, want: refused},
+		{name: "white space around", token: " " + mint() + " ", env: deployed, want: refused},
+
+		// Where they differ.
+		{name: "no exp", token: mint(func(c *claims) { c.Extra = object{"exp": nil} }), env: deployed, want: good, here: refused, why: "exp is required here"},
+		{name: "no sub", token: mint(func(c *claims) { c.Extra = object{"sub": nil} }), env: deployed, want: good, here: refused, why: "sub is required here, as STS requires it"},
+		{name: "no audience given", token: mint(func(c *claims) { c.Audience = "https://vercel.com/other" }), env: deployed, want: good, here: refused, why: "an audience is always given here"},
+		{name: "issuer of the other mode", token: mint(func(c *claims) { c.Issuer = global }), env: deployed, want: good, here: refused, why: "a verifier is of one issuer here"},
+		{name: "any project without audience or owner", token: mint(), env: deployed, js: object{"projectId": "*"}, ours: func(o *options) { o.AnyProject = true }, want: unconfigured, here: good, why: "the audience is always given here"},
+		{name: "an empty project list", token: mint(), env: deployed, js: object{"projectId": []string{}}, ours: func(o *options) { o.ProjectIDs = []string{} }, want: unconfigured, here: good, why: "an empty list is no list in Go: the deployment's own project passes, and no other"},
+		{name: "an empty project list, another project", token: mint(func(c *claims) { c.Project = "api" }), env: deployed, js: object{"projectId": []string{}}, ours: func(o *options) { o.ProjectIDs = []string{} }, want: unconfigured, here: notAllowed, why: "as before"},
+		{name: "long", token: mint(func(c *claims) { c.Extra = object{"x": strings.Repeat("x", 20_000)} }), env: deployed, want: good, here: refused, why: "longer than STS takes"},
+	}
+	require.GreaterOrEqual(t, len(cases), 25)
+
+	input := make([]object, len(cases))
+	for i, c := range cases {
+		input[i] = object{"token": c.token, "options": c.js, "env": c.env}
+	}
+	theirs := runVerify(t, packages, vercel.Issuer()+"/.well-known/jwks", input)
+	require.Len(t, theirs, len(cases))
+
+	client := &http.Client{Transport: standIn{vercel}}
+	same, differ := 0, 0
+	for i, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			for _, name := range []string{"VERCEL_PROJECT_ID", "VERCEL_ENV", "VERCEL_TARGET_ENV"} {
+				t.Setenv(name, c.env[name])
+			}
+			optFns := []func(*oidcverify.Options){func(o *oidcverify.Options) { o.HTTPClient = client }}
+			if c.ours != nil {
+				optFns = append(optFns, c.ours)
+			}
+			_, err := oidcverify.New(team, audience, optFns...).Verify(t.Context(), c.token)
+			assert.Equal(t, c.want, theirVerdict(theirs[i]), "npm's says %s", theirs[i])
+			if c.here != "" {
+				assert.Equal(t, c.here, ourVerdict(err), "ours says %v", err)
+				assert.NotEmpty(t, c.why)
+				differ++
+				return
+			}
+			assert.Equal(t, c.want, ourVerdict(err), "ours says %v", err)
+			same++
+		})
+	}
+	t.Logf("%d tokens: %d judged alike, %d differently for a stated reason", len(cases), same, differ)
+}
+
+func ourVerdict(err error) string {
+	switch {
+	case err == nil:
+		return good
+	case errors.Is(err, oidcverify.ErrNotConfigured):
+		return unconfigured
+	case errors.Is(err, oidcverify.ErrNotAllowed):
+		return notAllowed
+	case errors.Is(err, oidcverify.ErrRefused):
+		return refused
+	default:
+		return err.Error()
+	}
+}
+
+// theirVerdict reads what verifyVercelOidcToken threw, by its code; verify.cjs
+// adds "iss" where it was about the issuer. It throws a bare TypeError where it
+// is not configured.
+func theirVerdict(v string) string {
+	switch v {
+	case "TypeError":
+		return unconfigured
+	case "ERR_VERCEL_OIDC_TOKEN_VALIDATION":
+		return notAllowed
+	case "ERR_VERCEL_OIDC_TOKEN_VALIDATION iss",
+		"ERR_JWS_INVALID", "ERR_JWS_SIGNATURE_VERIFICATION_FAILED", "ERR_JWKS_NO_MATCHING_KEY",
+		"ERR_JWT_INVALID", "ERR_JWT_EXPIRED", "ERR_JWT_CLAIM_VALIDATION_FAILED", "ERR_JWT_CLAIM_VALIDATION_FAILED iss",
+		"ERR_JOSE_ALG_NOT_ALLOWED", "ERR_JOSE_NOT_SUPPORTED":
+		return refused
+	default:
+		return v
+	}
+}
+
+// standIn is the way to https://oidc.vercel.com/acme that ends at a server on
+// loopback.
+type standIn struct{ server *oidctest.Server }
+
+// RoundTrip implements http.RoundTripper.
+func (s standIn) RoundTrip(r *http.Request) (*http.Response, error) {
+	switch r.URL.String() {
+	case "https://oidc.vercel.com/acme/.well-known/openid-configuration":
+		body := `{"issuer":"https://oidc.vercel.com/acme","jwks_uri":"https://oidc.vercel.com/.well-known/jwks"}`
+		return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
+	case "https://oidc.vercel.com/.well-known/jwks":
+		here, err := http.NewRequestWithContext(r.Context(), http.MethodGet, s.server.Issuer()+"/.well-known/jwks", nil)
+		if err != nil {
+			return nil, err
+		}
+		return s.server.Client().Transport.RoundTrip(here)
+	default:
+		return nil, errors.New("unexpected request: " + r.URL.String())
+	}
+}
+
+// npmPackage installs a package into the cache, and returns the folder from
+// which it resolves.
+func npmPackage(t *testing.T, name string) string {
+	t.Helper()
+	npm, err := exec.LookPath("npm")
+	if err != nil {
+		t.Skipf("npm is not on this machine, so %s is not tried beside ours", name)
+	}
+	cache, err := filepath.Abs(filepath.Join("..", ".cache", strings.ReplaceAll(strings.TrimPrefix(name, "@"), "/", "-")))
+	require.NoError(t, err)
+	if _, err := os.Stat(filepath.Join(cache, "node_modules")); err == nil {
+		return cache
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	if out, err := exec.CommandContext(ctx, npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", cache, name).CombinedOutput(); err != nil {
+		_ = os.RemoveAll(cache)
+		t.Skipf("npm cannot install %s here, so it is not tried beside ours: %v\n%s", name, err, out)
+	}
+	return cache
+}
+
+// runVerify has npm's package judge the cases.
+func runVerify(t *testing.T, packages, keySet string, cases []map[string]any) []string {
+	t.Helper()
+	node, err := exec.LookPath("node")
+	if err != nil {
+		t.Skip("node is not on this machine, so npm's package is not tried beside ours")
+	}
+	input, err := json.Marshal(cases)
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, node, filepath.Join("testdata", "verify", "verify.cjs"), packages, keySet)
+	cmd.Stdin = bytes.NewReader(input)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	require.NoError(t, err, stderr.String())
+	var verdicts []string
+	require.NoError(t, json.Unmarshal(out, &verdicts), "%s", out)
+	return verdicts
+}

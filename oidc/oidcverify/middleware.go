@@ -1,0 +1,95 @@
+package oidcverify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/vercelaws/vercelaws/oidc"
+)
+
+// MiddlewareOptions are the choices of [Middleware].
+type MiddlewareOptions struct {
+	// Header names the header that holds the token, and nothing else. If empty
+	// or "Authorization", the token is the one of that header's scheme Bearer
+	// (RFC 6750). It must not be x-vercel-oidc-token: Vercel puts the
+	// deployment's own token there on every request, whoever sends it.
+	Header string
+
+	// OnError is told why a request was not let in. The answer does not say.
+	// It runs before the answer is written.
+	OnError func(*http.Request, error)
+}
+
+// Middleware returns a middleware that lets requests through whose token the
+// verifier takes. The handler finds the token with [FromContext].
+//
+// Others are answered with a status and no detail: 401 where the token is
+// missing, given more than once, or refused, and 403 where it is good and not
+// allowed, both with WWW-Authenticate; 503 where it cannot be told now; 500
+// where the verifier is not configured.
+func Middleware(verifier *Verifier, optFns ...func(*MiddlewareOptions)) func(http.Handler) http.Handler {
+	var o MiddlewareOptions
+	for _, fn := range optFns {
+		fn(&o)
+	}
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			token, err := o.verify(verifier, r)
+			if err == nil {
+				next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), tokenKey{}, token)))
+				return
+			}
+			if o.OnError != nil {
+				o.OnError(r, err)
+			}
+			status := http.StatusInternalServerError
+			switch {
+			case errors.Is(err, ErrNotAllowed):
+				status = http.StatusForbidden
+			case errors.Is(err, ErrRefused):
+				status = http.StatusUnauthorized
+			case errors.Is(err, ErrUnavailable):
+				status = http.StatusServiceUnavailable
+			}
+			if status == http.StatusUnauthorized || status == http.StatusForbidden {
+				w.Header().Set("WWW-Authenticate", "Bearer")
+			}
+			http.Error(w, http.StatusText(status), status)
+		})
+	}
+}
+
+type tokenKey struct{}
+
+// FromContext returns the token that [Middleware] verified, and whether there
+// is one.
+func FromContext(ctx context.Context) (oidc.Token, bool) {
+	token, ok := ctx.Value(tokenKey{}).(oidc.Token)
+	return token, ok
+}
+
+func (o *MiddlewareOptions) verify(verifier *Verifier, r *http.Request) (oidc.Token, error) {
+	header := http.CanonicalHeaderKey(o.Header)
+	switch header {
+	case "":
+		header = "Authorization"
+	case "X-Vercel-Oidc-Token", "X-Vercel-Internal-Oidc-Token":
+		return oidc.Token{}, fmt.Errorf("oidcverify: %w: MiddlewareOptions.Header is %s, which on Vercel holds the deployment's own token on every request, whoever sends it", ErrNotConfigured, header)
+	}
+	values := r.Header[header]
+	if len(values) != 1 {
+		return oidc.Token{}, fmt.Errorf("oidcverify: %w: the request has %d headers %s, not one", ErrRefused, len(values), header)
+	}
+	raw := strings.TrimSpace(values[0])
+	if header == "Authorization" {
+		scheme, rest, _ := strings.Cut(raw, " ")
+		if !strings.EqualFold(scheme, "Bearer") {
+			return oidc.Token{}, fmt.Errorf("oidcverify: %w: the scheme of the header Authorization is not Bearer", ErrRefused)
+		}
+		raw = strings.TrimLeft(rest, " ")
+	}
+	return verifier.Verify(r.Context(), raw)
+}
