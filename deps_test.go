@@ -14,8 +14,9 @@ func TestDependencies(t *testing.T) {
 	const module = "github.com/vercelaws/vercelaws"
 	sdk := []string{"github.com/aws/aws-sdk-go-v2", "github.com/aws/smithy-go"}
 	for pkg, allowed := range map[string][]string{
-		".":             append([]string{module + "/oidc", module + "/internal/recent", module + "/internal/scrub", module + "/internal/stsenv", module}, sdk...),
-		"./oidc":        {module + "/oidc", module + "/internal/recent", module + "/internal/scrub"},
+		".":             append([]string{module + "/oidc", module + "/refresh", module + "/internal/recent", module + "/internal/candidate", module + "/internal/allowance", module + "/internal/scrub", module + "/internal/stsclient", module}, sdk...),
+		"./refresh":     append([]string{module + "/refresh"}, sdk...),
+		"./oidc":        {module + "/oidc", module + "/internal/recent", module + "/internal/candidate", module + "/internal/allowance", module + "/internal/scrub"},
 		"./trustpolicy": {module + "/trustpolicy"},
 	} {
 		out, err := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", pkg).Output()
@@ -25,6 +26,7 @@ func TestDependencies(t *testing.T) {
 			for _, prefix := range allowed {
 				ok = ok || path == prefix || prefix != module && strings.HasPrefix(path, prefix+"/")
 			}
+			require.False(t, strings.HasSuffix(path, "aws-sdk-go-v2/config") || pkg == "./refresh" && strings.Contains(path, "/sts"), "%s imports %s", pkg, path)
 			require.True(t, ok && !strings.HasPrefix(path, module+"/oidc/"), "%s imports %s", pkg, path)
 		}
 	}

@@ -14,16 +14,41 @@
 //	func Handler(w http.ResponseWriter, r *http.Request) {
 //		out, err := client.ListObjectsV2(oidc.RequestContext(r), &s3.ListObjectsV2Input{Bucket: aws.String("photos")})
 //
+// A server wraps its handler in oidc.Middleware and passes r.Context().
+//
 // # Life of the credentials
 //
 // Fresh credentials come from the SDK's cache and cost nothing. Some minutes
 // before they expire, one refresh starts in the background and no caller waits
 // for it. If STS fails, the old credentials serve to their real end. Nothing
-// runs while nobody asks.
+// runs while nobody asks. Package refresh has the details.
+//
+// # What callers can rely on
+//
+//   - While credentials live, no fault of STS, of the network or of the
+//     program's own hooks fails a call that has half a second left.
+//   - Every call ends within ten seconds.
+//   - A request's bad token fails no other request, and a flood of them does
+//     not keep good ones out.
+//   - STS sees at most four refused operations and two a second after that from
+//     a provider, and five requests a second while it faults.
+//   - No token or key is in an error, a log record or an event.
 //
 // # One identity
 //
 // A provider serves one role with one identity: all requests of a deployment
 // carry the same project and environment. A program that acts for several
 // identities makes a provider for each.
+//
+// A program that uses a role on Vercel and something else elsewhere decides by
+// whether it was given a role, and not by whether the role failed.
+//
+// # Backwards compatibility
+//
+// Before v1.0.0 a minor version may change public names, which CHANGELOG.md then
+// lists; a patch version changes none. From v1.0.0 on, no public name is removed
+// or changes its meaning within a major version. Fields may be added to option
+// structs and to refresh.Event, so use field names in composite literals. The
+// text of errors and logs is not part of the promise; their types, and what they
+// match under [errors.Is] and [errors.As], are.
 package vercelaws

@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/smithy-go"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/vercelaws/vercelaws/internal/scrub"
+	"github.com/vercelaws/vercelaws/internal/stsclient"
 	"github.com/vercelaws/vercelaws/oidc"
 )
 
@@ -46,7 +45,7 @@ const (
 // Error says what STS said, for which token, and what to do.
 func (e *AssumeRoleError) Error() string {
 	return fmt.Sprintf("vercelaws: cannot assume %s: %s (token of issuer %q, subject %q, audience %q): %s",
-		e.RoleARN, e.message, e.Issuer, e.Subject, e.Audience, e.advice())
+		e.RoleARN, e.message, shorten(e.Issuer), shorten(e.Subject), shortenAll(e.Audience), e.advice())
 }
 
 // Unwrap returns the SDK's error, or what is safe to show of it.
@@ -55,15 +54,16 @@ func (e *AssumeRoleError) Unwrap() error { return e.err }
 // advice is one sentence on what to change.
 func (e *AssumeRoleError) advice() string {
 	_, provider, _ := strings.Cut(e.Issuer, "://") // as IAM names it
+	provider = shorten(provider)
 	switch baseCode(e.Code) {
 	case "AccessDenied":
-		return fmt.Sprintf("the role does not exist, or its trust policy does not admit this token; its Principal.Federated must end in oidc-provider/%s, and its conditions on %s:sub and %s:aud must match the subject and audience above", provider, provider, provider)
+		return fmt.Sprintf("the role does not exist, or its trust policy does not admit this token; its Principal.Federated must end in %q, and its conditions on %q and %q must match the subject and audience above", "oidc-provider/"+provider, provider+":sub", provider+":aud")
 	case "ExpiredToken":
 		return "the token has expired by STS's clock; pass each request's own token with oidc.RequestContext(r), and check the local clock"
 	case "InvalidIdentityToken", "InvalidParameterValue":
-		return fmt.Sprintf("STS does not accept the token; the role's account needs an IAM OIDC provider with URL %s and the audience above, and the token must come unchanged from Vercel", e.Issuer)
+		return fmt.Sprintf("STS does not accept the token; the role's account needs an IAM OIDC provider with URL %q and the audience above, and the token must come unchanged from Vercel", shorten(e.Issuer))
 	case "IDPCommunicationError":
-		return fmt.Sprintf("STS could not reach %s for its keys; this usually passes, so try again", e.Issuer)
+		return fmt.Sprintf("STS could not reach %q for its keys; this usually passes, so try again", shorten(e.Issuer))
 	case "IDPRejectedClaim":
 		return "the token's issuer rejects it, so it may have been revoked; deploy again to get a new one, and check the account's IAM OIDC provider"
 	case "MalformedPolicyDocument":
@@ -87,18 +87,17 @@ func (e *AssumeRoleError) advice() string {
 	}
 }
 
-// failure makes an AssumeRoleError of what went wrong with token.
-func (p *provider) failure(token oidc.Token, err error) *AssumeRoleError {
+// assumeError makes an AssumeRoleError of what went wrong with token.
+func (f *fetcher) assumeError(token oidc.Token, err error) *AssumeRoleError {
 	e := &AssumeRoleError{
-		RoleARN:  p.roleARN,
+		RoleARN:  f.roleARN,
 		Issuer:   token.Issuer,
 		Subject:  token.Subject,
 		Audience: token.Audience,
+		kind:     kindOf(err),
 	}
-	var api smithy.APIError
-	if errors.As(err, &api) {
+	if api := apiError(err); api != nil {
 		e.Code = clean(api.ErrorCode(), token)
-		e.kind = kindOf(e.Code, err)
 		e.message = strings.TrimSuffix(e.Code+": "+clean(api.ErrorMessage(), token), ": ")
 	} else {
 		e.message = clean(err.Error(), token)
@@ -110,9 +109,16 @@ func (p *provider) failure(token oidc.Token, err error) *AssumeRoleError {
 	return e
 }
 
-// presentable returns err if nothing in it shows a secret, and a plain copy of
-// it otherwise: a server can put what it was sent into its error message, and
-// the SDK keeps the beginning of an answer that it could not read.
+func apiError(err error) smithy.APIError {
+	var api smithy.APIError
+	errors.As(err, &api)
+	return api
+}
+
+// presentable returns err if nothing in it shows a secret or is unfit for a
+// message, and a plain copy of it otherwise: a server can put what it was sent
+// into its error message, and the SDK keeps the beginning of an answer that it
+// could not read.
 func presentable(err error, e *AssumeRoleError, token oidc.Token) error {
 	var unreadable *smithy.DeserializationError
 	switch {
@@ -134,29 +140,22 @@ func clean(s string, token oidc.Token) string { return scrub.Text(s, token.Raw()
 // baseCode is a code without the suffix that some services and SDKs give it.
 func baseCode(code string) string { return strings.TrimSuffix(code, "Exception") }
 
-func kindOf(code string, err error) failureKind {
-	switch baseCode(code) {
-	case "AccessDenied", "ExpiredToken", "InvalidIdentityToken", "IDPRejectedClaim",
-		"InvalidParameterValue": // what MinIO says of any bad token
-		return tokenRefused
-	case "MalformedPolicyDocument", "PackedPolicyTooLarge", "RegionDisabled", "ValidationError":
+// kindOf reads an error of an STS operation. A refusal that is not known here
+// is the token's, never everybody's: whoever can send a token could otherwise
+// stop the others with one that draws it.
+func kindOf(err error) failureKind {
+	api := apiError(err)
+	if api == nil {
+		return serviceFault
+	}
+	switch baseCode(api.ErrorCode()) {
+	case "MalformedPolicyDocument", "PackedPolicyTooLarge", "RegionDisabled":
 		return requestRefused
-	case "IDPCommunicationError":
+	}
+	if stsclient.IsFault(err) {
 		return serviceFault
 	}
-	var answer *smithyhttp.ResponseError
-	if isThrottle(code) || !errors.As(err, &answer) {
-		return serviceFault
-	}
-	switch status := answer.HTTPStatusCode(); status {
-	case http.StatusRequestTimeout, http.StatusTooManyRequests:
-		return serviceFault
-	default:
-		if status/100 == 4 {
-			return requestRefused
-		}
-		return serviceFault
-	}
+	return tokenRefused
 }
 
 func isThrottle(code string) bool {
@@ -164,8 +163,24 @@ func isThrottle(code string) bool {
 	return ok
 }
 
-// isTokenRefusal reports whether another token may do better.
-func isTokenRefusal(err error) bool {
+// isRefusal reports whether STS answered, and said no.
+func isRefusal(err error) bool {
 	var e *AssumeRoleError
-	return errors.As(err, &e) && e.kind == tokenRefused
+	return errors.As(err, &e) && e.kind != serviceFault
+}
+
+// isFault reports whether STS failed, or could not be asked.
+func isFault(err error) bool {
+	var e *AssumeRoleError
+	return errors.As(err, &e) && e.kind == serviceFault
+}
+
+// anotherMayDo reports whether another token may do where one met err. What STS
+// answered may be about the token, also where it reads as a fault of its own.
+func anotherMayDo(err error) bool {
+	var e *AssumeRoleError
+	if !errors.As(err, &e) {
+		return true
+	}
+	return e.kind == tokenRefused || e.kind == serviceFault && e.Code != "" && !isThrottle(e.Code)
 }

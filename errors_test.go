@@ -90,7 +90,7 @@ func TestSessionName(t *testing.T) {
 	for _, c := range cases {
 		got := sessionNameFor(oidc.Token{Project: c.project, Environment: c.environment})
 		assert.Equal(t, c.want, got)
-		assert.Regexp(t, sessionName, got)
+		assert.True(t, validSessionName(got))
 	}
 }
 
@@ -129,10 +129,10 @@ func TestEveryCodeSaysWhatToDo(t *testing.T) {
 	cases := map[string]string{
 		"ExpiredTokenException":            "expired by STS's clock",
 		"ExpiredToken":                     "expired by STS's clock",
-		"InvalidIdentityToken":             "IAM OIDC provider with URL https://oidc.vercel.com/acme",
+		"InvalidIdentityToken":             `IAM OIDC provider with URL "https://oidc.vercel.com/acme"`,
 		"InvalidIdentityTokenException":    "IAM OIDC provider",
 		"InvalidParameterValue":            "IAM OIDC provider",
-		"IDPCommunicationError":            "could not reach https://oidc.vercel.com/acme",
+		"IDPCommunicationError":            `could not reach "https://oidc.vercel.com/acme"`,
 		"IDPRejectedClaim":                 "deploy again",
 		"AccessDenied":                     "oidc.vercel.com/acme:sub",
 		"MalformedPolicyDocument":          "Options.Policy is not a valid IAM policy",
@@ -145,8 +145,9 @@ func TestEveryCodeSaysWhatToDo(t *testing.T) {
 	}
 	for code, says := range cases {
 		t.Run(code, func(t *testing.T) {
+			forgetRequests()
 			s := newFakeSTS()
-			s.set(always(apiError(code)))
+			s.set(always(codeError(code)))
 			_, err := NewProvider(testRole, withClient(s)).Retrieve(fromRequest(mint(t, "a")))
 			var refused *AssumeRoleError
 			require.ErrorAs(t, err, &refused)
@@ -263,32 +264,6 @@ func stsAt(server *httptest.Server) *sts.Client {
 		HTTPClient:   server.Client(),
 		Retryer:      aws.NopRetryer{},
 	})
-}
-
-func TestProviderPrintsNoSecret(t *testing.T) {
-	isolate(t)
-	s := newFakeSTS()
-	raw := mint(t, "a")
-	p := newProvider(testRole, Options{Client: s})
-	creds, err := p.Retrieve(fromRequest(raw))
-	require.NoError(t, err)
-	s.set(always(apiError("AccessDenied")))
-	p.lease = nil
-	_, err = p.Retrieve(fromRequest(mint(t, "b")))
-	require.Error(t, err)
-	signature := raw[strings.LastIndex(raw, ".")+1:]
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d", "%t", "%x", "%q"} {
-		for _, v := range []any{p.refusals.byToken, p.options, Options{}} {
-			assert.NotContains(t, fmt.Sprintf(verb, v), signature, verb)
-		}
-	}
-	cache := aws.NewCredentialsCache(p)
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%t"} {
-		out := fmt.Sprintf(verb, cache)
-		assert.NotContains(t, out, creds.SecretAccessKey, verb)
-		assert.NotContains(t, out, creds.SessionToken, verb)
-		assert.NotContains(t, out, signature, verb)
-	}
 }
 
 func TestEndlessAndSlowAnswersAreBounded(t *testing.T) {

@@ -54,7 +54,8 @@ func TestExchangedTokens(t *testing.T) {
 }
 
 func TestOptionAudienceExchanges(t *testing.T) {
-	p := newProvider(testRole, Options{Audience: "bad audience"})
-	_, err := p.Retrieve(t.Context())
-	assert.ErrorContains(t, err, "the audience", "the source is an exchange")
+	_, err := NewProvider(testRole, func(o *Options) { o.Audience = "bad audience" }).Retrieve(t.Context())
+	var failed *oidc.ExchangeError
+	require.ErrorAs(t, err, &failed, "the source is an exchange")
+	assert.ErrorContains(t, err, "the audience")
 }

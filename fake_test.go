@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/aws-sdk-go-v2/service/sts/types"
 	"github.com/aws/smithy-go"
@@ -83,6 +84,19 @@ func (f *fakeSTS) count() int {
 	return len(f.calls)
 }
 
+// paced checks that no window of time had more calls than a burst, and two for
+// each second of it.
+func (f *fakeSTS) paced(t testing.TB, burst int) {
+	t.Helper()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range f.calls {
+		for j := i; j < len(f.calls); j++ {
+			require.LessOrEqual(t, j-i+1, burst+int(2*f.calls[j].Sub(f.calls[i]).Seconds()), "calls %d to %d", i, j)
+		}
+	}
+}
+
 func (f *fakeSTS) set(answer func(ctx context.Context, raw string) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -96,7 +110,7 @@ func (f *fakeSTS) expiry(key string) (time.Time, bool) {
 	return t, ok
 }
 
-func apiError(code string) error {
+func codeError(code string) error {
 	return &smithy.GenericAPIError{Code: code, Message: "the service says " + code}
 }
 
@@ -104,7 +118,7 @@ func always(err error) func(context.Context, string) error {
 	return func(context.Context, string) error { return err }
 }
 
-var errDown = apiError("InternalFailure") // a fault of the service
+var errDown = codeError("InternalFailure") // a fault of the service
 
 // mint makes a token that Parse takes. Its signature is not a real one.
 func mint(t testing.TB, jti string, change ...func(map[string]any)) string {
@@ -153,4 +167,6 @@ func isolate(t testing.TB) {
 
 func forgetRequests() { recent.Forget(func(string) bool { return true }) }
 
-func withClient(c client) func(*Options) { return func(o *Options) { o.Client = c } }
+func withClient(c stscreds.AssumeRoleWithWebIdentityAPIClient) func(*Options) {
+	return func(o *Options) { o.Client = c }
+}

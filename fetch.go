@@ -1,193 +1,247 @@
 package vercelaws
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
-	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 
+	"github.com/vercelaws/vercelaws/internal/allowance"
+	"github.com/vercelaws/vercelaws/internal/candidate"
 	"github.com/vercelaws/vercelaws/internal/recent"
 	"github.com/vercelaws/vercelaws/oidc"
+	"github.com/vercelaws/vercelaws/refresh"
 )
 
-// maxOperations is how many STS operations one fetch may cost: one for the
-// token at hand, and one for another if STS refuses the first as a token.
-const maxOperations = 2
+const (
+	// fetchLimit bounds what is done in the background for nobody in
+	// particular. A fetch is bounded by package refresh, to the same length.
+	fetchLimit = 10 * time.Second
 
-// fetched is the outcome of a fetch.
-type fetched struct {
-	creds      aws.Credentials
-	token      oidc.Token    // the one STS accepted
-	operations int           // how many times STS was asked
-	took       time.Duration // from the first source asked to the outcome
+	// tokenGrace is how long a fetch that has run out of tokens waits for a
+	// request that brings one. In that time the requests that came together
+	// with the first have all been seen.
+	tokenGrace = 10 * time.Millisecond
+)
+
+// fetcher gets credentials of a role: token after token, until STS accepts one.
+// Package refresh calls it, one call at a time, and says when. This file is
+// which tokens are tried; assume.go is the STS operation.
+type fetcher struct {
+	roleARN string
+	options Options
+	invalid error // what is wrong with roleARN or options
+	source  oidc.TokenSource
+	client  stscreds.AssumeRoleWithWebIdentityAPIClient
+
+	refusals refusals
+	faults   allowance.Allowance // of requests to STS that end in a fault
+
+	mu       sync.Mutex // guards what follows
+	proven   oidc.Token // the token that STS accepted last
+	until    time.Time  // the latest expiry of a token that it accepted
+	arrivals int64      // recent.Arrivals when the last fetch began its last round
 }
 
-// fetch gets new credentials. Where STS refuses a token as a token, one other
-// candidate of the source is tried. A token refused within the last remember
-// is passed over without asking STS again.
+var (
+	_ refresh.Dependent       = (*fetcher)(nil)
+	_ refresh.Retrier         = (*fetcher)(nil)
+	_ aws.CredentialsProvider = (*fetcher)(nil)
+)
+
+// passes are the candidates in three parts: good ones first, then those that
+// STS refused in earlier fetches, whoever brought them, and last those that have
+// just expired, for which STS allows (candidate.Grace). In each part the order
+// is the source's.
+var passes = []candidate.Hints{
+	{},
+	{AllowRefused: true},
+	{AllowRefused: true, AllowExpired: true},
+}
+
+// Retrieve is one fetch. The token in ctx is the first choice.
 //
-// This calls STS itself and not through stscreds.WebIdentityRoleProvider, which
-// asks three times with a token that was refused as invalid, and hides the
-// response's date.
-func (p *provider) fetch(ctx context.Context, proven oidc.Token, remember time.Duration) (got fetched, err error) {
-	start := time.Now()
-	defer func() {
-		got.took = time.Since(start)
-		if got.operations > 0 && isTokenRefusal(err) {
-			p.refusals.count(wall())
-		}
+// A fetch goes on while there is another token that might do, also one that
+// comes meanwhile: whoever waits for it may have brought a good one, whatever
+// the others did. What that may cost STS is bounded by the allowances.
+func (f *fetcher) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	if f.invalid != nil {
+		return aws.Credentials{}, f.invalid
+	}
+	f.mu.Lock()
+	s := &search{fetcher: f, proven: f.proven, tried: map[string]bool{}}
+	f.mu.Unlock()
+	seen := recent.Arrivals()
+	defer func() { // also where the source or the client panics
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.arrivals = seen
 	}()
+	for ; ; seen = recent.Arrivals() {
+		for _, hints := range passes {
+			if creds, ok := s.pass(ctx, hints); ok {
+				return creds, nil
+			}
+		}
+		if s.over || s.chosen || !anotherComes(ctx, seen) {
+			return aws.Credentials{}, s.failure()
+		}
+	}
+}
 
-	if err := p.refusals.pausing(wall()); err != nil {
-		return got, err
-	}
-	client, err := p.client.sts(ctx)
-	if err != nil {
-		return got, err
-	}
-	ctx = oidc.WithProvenToken(ctx, proven)
-	seen := map[string]bool{}
-	var first error // the fault of the token that was the first choice
-	for got.operations < maxOperations {
-		token, err := p.token(ctx)
+// search is one fetch's way through the tokens.
+type search struct {
+	*fetcher
+	proven oidc.Token
+	tried  map[string]bool // by JWT
+	turn   int             // of the draws among the tokens of other requests
+
+	refused error // what STS, or an exchange, said of the first token
+	none    error // why there was no token, the first time that there was none
+	chosen  bool  // the caller chose the token: there is no other
+	over    bool  // no other token will do
+}
+
+// pass tries the tokens that the source has under hints. It reports false when
+// there is no other, or when no other will do.
+func (s *search) pass(ctx context.Context, hints candidate.Hints) (aws.Credentials, bool) {
+	for !s.over {
+		token, err := s.next(ctx, hints)
 		if err != nil {
-			return got, orElse(first, err)
+			s.without(ctx, err)
+			return aws.Credentials{}, false
 		}
-		if seen[token.Raw()] { // the source knows no other
-			return got, first
+		if s.tried[token.Raw()] { // a source that does not heed hints
+			return aws.Credentials{}, false
 		}
-		seen[token.Raw()] = true
-		err = p.refusals.of(token, wall().Add(-remember))
+		s.tried[token.Raw()] = true
+		s.turn++
+		creds, err := s.try(ctx, token)
 		if err == nil {
-			if got.operations == 0 {
-				if err := p.refusals.turn(ctx); err != nil {
-					return got, orElse(first, p.failure(token, err))
-				}
-			}
-			got.operations++
-			got.creds, err = p.assume(ctx, client, token)
-			if err == nil {
-				got.token = token
-				return got, nil
-			}
-			if !isTokenRefusal(err) {
-				return got, err
-			}
-			recent.Demote(token.Raw())
+			return creds, true
 		}
-		first = orElse(first, err)
-		ctx = oidc.WithoutToken(ctx, token)
+		s.refused = cmp.Or(s.refused, err)
+		s.over = !anotherMayDo(err)
 	}
-	return got, first
+	return aws.Credentials{}, false
 }
 
-func orElse(first, second error) error {
-	if first != nil {
-		return first
-	}
-	return second
-}
-
-// token asks the source, and makes sure that it lives: a user's own source may
-// not look.
-func (p *provider) token(ctx context.Context) (oidc.Token, error) {
-	token, err := p.source.Token(ctx)
-	if err != nil {
-		return oidc.Token{}, fmt.Errorf("vercelaws: no token to assume %s with: %w", p.roleARN, err)
-	}
-	if token.Raw() == "" {
+// next asks the source, and makes sure that what it gives can be used: a user's
+// own source may not look.
+func (s *search) next(ctx context.Context, hints candidate.Hints) (oidc.Token, error) {
+	ctx = oidc.WithProvenToken(ctx, s.proven)
+	hints.Proven = candidate.Of(ctx).Proven
+	hints.Tried = func(raw string) bool { return s.tried[raw] }
+	hints.Refused = s.refusals.has
+	hints.Turn = s.turn
+	refresh.Doing(ctx, "the token source")
+	token, err := s.source.Token(candidate.With(ctx, hints))
+	switch {
+	case err != nil:
+		return oidc.Token{}, fmt.Errorf("vercelaws: no token to assume %s with: %w", s.roleARN, err)
+	case token.Raw() == "":
 		return oidc.Token{}, fmt.Errorf("vercelaws: Options.TokenSource returned a zero Token and no error: %w", oidc.ErrNoToken)
 	}
-	if err := token.CheckExpiry(time.Now()); err != nil {
+	now := time.Now()
+	if hints.AllowExpired {
+		now = now.Add(-candidate.Grace)
+	}
+	if err := token.CheckExpiry(now); err != nil {
 		return oidc.Token{}, fmt.Errorf("vercelaws: Options.TokenSource: %w", err)
 	}
 	return token, nil
 }
 
-// assume is one STS operation.
-func (p *provider) assume(ctx context.Context, client client, token oidc.Token) (aws.Credentials, error) {
-	in := &sts.AssumeRoleWithWebIdentityInput{
-		RoleArn:          aws.String(p.roleARN),
-		RoleSessionName:  aws.String(p.options.RoleSessionName),
-		WebIdentityToken: aws.String(token.Raw()),
-		Policy:           p.options.Policy,
-		PolicyArns:       p.options.PolicyARNs,
+// without takes note that the source has no token under some hints.
+func (s *search) without(ctx context.Context, err error) {
+	var exchange *oidc.ExchangeError
+	if errors.As(err, &exchange) {
+		s.refused = cmp.Or(s.refused, err)
 	}
-	if p.options.RoleSessionName == "" {
-		in.RoleSessionName = aws.String(sessionNameFor(token))
-	}
-	if p.options.Duration != 0 {
-		in.DurationSeconds = aws.Int32(int32(p.options.Duration / time.Second))
-	}
-	out, err := client.AssumeRoleWithWebIdentity(ctx, in, bounded)
-	if err != nil {
-		failure := p.failure(token, err)
-		p.refusals.add(token, failure, wall())
-		return aws.Credentials{}, failure
-	}
-	creds, err := credentialsOf(out, wall())
-	if err != nil {
-		failure := p.failure(token, err)
-		if errors.Is(err, errExpiredOnArrival) {
-			p.refusals.pause(failure, wall()) // every token would meet the same clock
-		}
-		return aws.Credentials{}, failure
-	}
-	return creds, nil
+	s.none = cmp.Or(s.none, err)
+	s.chosen = s.chosen || candidate.Final(err)
+	s.over = s.over || ctx.Err() != nil
 }
 
-// credentialsOf takes the credentials out of STS's answer.
-func credentialsOf(out *sts.AssumeRoleWithWebIdentityOutput, now time.Time) (aws.Credentials, error) {
-	if out == nil || out.Credentials == nil {
-		return aws.Credentials{}, errors.New("the answer holds no credentials")
+// try is what STS says of token, or has said a moment ago.
+func (s *search) try(ctx context.Context, token oidc.Token) (aws.Credentials, error) {
+	if err := s.refusals.recent(token); err != nil {
+		return aws.Credentials{}, err
 	}
-	creds := aws.Credentials{
-		AccessKeyID:     aws.ToString(out.Credentials.AccessKeyId),
-		SecretAccessKey: aws.ToString(out.Credentials.SecretAccessKey),
-		SessionToken:    aws.ToString(out.Credentials.SessionToken),
-		Expires:         aws.ToTime(out.Credentials.Expiration),
-		CanExpire:       true,
-		Source:          ProviderName,
+	giveBack, err := s.refusals.allowed.Take(ctx)
+	if err != nil {
+		return aws.Credentials{}, cmp.Or(s.refused, error(s.assumeError(token, err)))
 	}
+	creds, err := s.assume(ctx, token)
 	switch {
-	case !creds.HasKeys() || creds.SessionToken == "":
-		return aws.Credentials{}, errors.New("the answer holds credentials with an empty key or session token")
-	case creds.Expires.IsZero():
-		return aws.Credentials{}, errors.New("the answer holds credentials without an expiry")
-	case !now.Before(creds.Expires):
-		return aws.Credentials{}, expiredOnArrival(creds.Expires, now, out)
+	case err == nil:
+		giveBack()
+		s.refusals.forget(token)
+		s.accepted(token)
+	case isRefusal(err):
+		s.refusals.add(token, err)
+	case errors.As(err, new(unusableAnswer)):
+		giveBack()
+		s.faults.Spend() // to the client it was a success
+	default:
+		giveBack() // the allowance of faults has counted it
 	}
-	if out.AssumedRoleUser != nil {
-		// arn:partition:sts::account:assumed-role/name/session
-		if parts := strings.SplitN(aws.ToString(out.AssumedRoleUser.Arn), ":", 6); len(parts) == 6 {
-			creds.AccountID = parts[4]
-		}
-	}
-	return creds, nil
+	return creds, err
 }
 
-var errExpiredOnArrival = errors.New("the credentials expired on arrival")
+// failure is the news for those who waited.
+func (s *search) failure() error { return cmp.Or(s.refused, s.none) }
 
-// expiredOnArrival says what is wrong when new credentials are already dead:
-// nearly always the local clock.
-func expiredOnArrival(expires, now time.Time, out *sts.AssumeRoleWithWebIdentityOutput) error {
-	err := fmt.Errorf("%w: they end at %s and the local clock says %s", errExpiredOnArrival,
-		expires.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
-	date, ok := awsmiddleware.GetServerTime(out.ResultMetadata)
-	if !ok || date.IsZero() {
-		return err
+// accepted takes note of a token that STS has accepted.
+func (f *fetcher) accepted(token oidc.Token) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.proven = token
+	if token.Expiry.After(f.until) {
+		f.until = token.Expiry
 	}
-	switch ahead := now.Sub(date).Round(time.Second); {
-	case ahead > 0:
-		return fmt.Errorf("%w, which is %s ahead of STS's; set the local clock right", err, ahead)
-	case ahead < 0:
-		return fmt.Errorf("%w, which is %s behind STS's", err, -ahead)
-	default:
-		return fmt.Errorf("%w, as does that of STS", err)
+}
+
+// DependsUntil is when the tokens that STS has accepted end. A deployed function
+// cannot renew one: the only fresh token is the one on the next request.
+func (f *fetcher) DependsUntil() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.until
+}
+
+// RetryNow reports whether a token has come since a fetch failed for want of a
+// good one.
+func (f *fetcher) RetryNow(err error) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return recent.Arrivals() != f.arrivals && !isFault(err)
+}
+
+// anotherComes waits a moment for a request that brings a token that was not
+// seen before.
+//
+// A caller who joins between the last look here and the end of the SDK's single
+// flight shares its failure all the same. That gap cannot be closed from
+// inside; TestPoisonWindow measures it.
+func anotherComes(ctx context.Context, seen int64) bool {
+	timer := time.NewTimer(tokenGrace)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return false
 	}
+	return recent.Arrivals() != seen
+}
+
+// ProviderSources lets the SDK say in its user agent how the credentials were
+// obtained.
+func (f *fetcher) ProviderSources() []aws.CredentialSource {
+	return []aws.CredentialSource{aws.CredentialSourceSTSAssumeRoleWebID}
 }

@@ -105,7 +105,7 @@ func TestOutageWhileCredentialsLive(t *testing.T) {
 				}
 				tried := w.calls() - before
 				assert.Positive(t, tried)
-				assert.LessOrEqual(t, tried, 3*backOffBound(15*time.Minute), "three attempts a refresh, refreshes as the back-off allows")
+				assert.LessOrEqual(t, tried, 3*(3+10+15*60/15), "three attempts a refresh, refreshes as the back-off allows")
 
 				w.sts.SetFault(nil)
 				back := time.Now()
@@ -117,7 +117,7 @@ func TestOutageWhileCredentialsLive(t *testing.T) {
 					}
 					time.Sleep(time.Second)
 				}
-				assert.LessOrEqual(t, time.Since(back), lastBackOff+fetchLimit+2*askAgain)
+				assert.LessOrEqual(t, time.Since(back), 45*time.Second)
 				synctest.Wait()
 			})
 		})
@@ -146,7 +146,7 @@ func TestOutageAtColdStart(t *testing.T) {
 				wg.Wait()
 				w.sts.SetFault(nil)
 				if fault().Lifetime < 0 {
-					time.Sleep(refusalMemory) // a wrong clock is remembered for a moment
+					time.Sleep(time.Second) // a wrong clock is remembered for a moment
 				}
 				_, err := p.Retrieve(ctx)
 				require.NoError(t, err, "the first caller after STS is back")
@@ -170,8 +170,8 @@ func TestHungAttemptIsRetried(t *testing.T) {
 				start := time.Now()
 				_, err := p.Retrieve(fromRequest(w.issuer.Mint()))
 				require.NoError(t, err)
-				assert.GreaterOrEqual(t, time.Since(start), attemptLimit)
-				assert.Less(t, time.Since(start), 2*attemptLimit)
+				assert.GreaterOrEqual(t, time.Since(start), 3*time.Second)
+				assert.Less(t, time.Since(start), 2*3*time.Second)
 				time.Sleep(time.Minute)
 			})
 		})

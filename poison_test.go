@@ -39,11 +39,11 @@ func judge(t testing.TB, good string) *fakeSTS {
 		tok, err := oidc.Parse(raw)
 		switch {
 		case err != nil:
-			return apiError("InvalidIdentityToken")
+			return codeError("InvalidIdentityToken")
 		case tok.Project != "web":
-			return apiError("AccessDenied")
+			return codeError("AccessDenied")
 		case raw != good:
-			return apiError("InvalidIdentityToken")
+			return codeError("InvalidIdentityToken")
 		}
 		return nil
 	})

@@ -79,7 +79,7 @@ func TestPreconnectNeverHurts(t *testing.T) {
 
 		broken := sts.New(sts.Options{Region: "us-east-1", BaseEndpoint: aws.String("http://sts.test"), HTTPClient: &http.Client{Transport: hung{}}})
 		NewProvider(testRole, withClient(broken), func(o *Options) { o.Preconnect = true })
-		time.Sleep(attemptLimit)
+		time.Sleep(fetchLimit)
 		synctest.Wait() // the goroutine has ended: synctest.Test would fail otherwise
 	})
 }

@@ -1,15 +1,19 @@
 package vercelaws
 
 import (
+	"context"
 	"log/slog"
-	"math/rand/v2"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/aws-sdk-go-v2/service/sts/types"
 
+	"github.com/vercelaws/vercelaws/internal/allowance"
+	"github.com/vercelaws/vercelaws/internal/stsclient"
 	"github.com/vercelaws/vercelaws/oidc"
+	"github.com/vercelaws/vercelaws/refresh"
 )
 
 // ProviderName is the Source of the credentials that a provider returns.
@@ -20,10 +24,11 @@ const ProviderName = "VercelOIDCProvider"
 // before any network call.
 type Options struct {
 	// Client calls STS. If nil, one is built on first use from the
-	// environment and the shared config file, as config.LoadDefaultConfig
-	// reads them (AWS_REGION, AWS_DEFAULT_REGION, AWS_ENDPOINT_URL_STS, FIPS,
-	// dual-stack and CA settings), with us-east-1 where no region is set. It
-	// signs nothing and reads no stored credentials.
+	// environment (AWS_REGION, AWS_DEFAULT_REGION, AWS_ENDPOINT_URL_STS, FIPS,
+	// dual-stack, retry and CA settings), with a region of the role's
+	// partition where none is set. It signs nothing, and reads no stored
+	// credentials and no shared config file: who needs that file gives
+	// sts.NewFromConfig(cfg) here.
 	Client stscreds.AssumeRoleWithWebIdentityAPIClient
 
 	// TokenSource gives the token. If nil, oidc.DefaultSource().
@@ -51,6 +56,16 @@ type Options struct {
 	// an exchanged token is always the team's (see oidc.Exchange).
 	Audience string
 
+	// JTI becomes the jti claim of the exchanged tokens. It needs an Audience.
+	// If empty, Vercel chooses.
+	JTI string
+
+	// FallbackRegion is a second region, such as "eu-west-1", whose STS is
+	// asked where the first does not answer within a second, or fails. If
+	// empty, none. It must be of the role's partition, and not the first. It
+	// has no effect where a Client is given.
+	FallbackRegion string
+
 	// Preconnect opens a connection to STS in the background as soon as the
 	// provider is made, so that the first fetch of credentials needs one
 	// round trip in place of three (TCP, TLS, HTTP). It sends STS no token.
@@ -58,9 +73,12 @@ type Options struct {
 	Preconnect bool
 
 	// Logger receives a record for each refresh: at level Info when it
-	// succeeded, Warn when it failed or old credentials are served. If nil,
-	// nothing is logged. Records never hold a token or key.
+	// succeeded, Warn when it failed. If nil, nothing is logged. Records never
+	// hold a token or key. See refresh.Options, also for when it is called.
 	Logger *slog.Logger
+
+	// OnEvent is told of each refresh; see refresh.Options. If nil, nobody is.
+	OnEvent func(refresh.Event)
 }
 
 // NewProvider returns AWS credentials of the role roleARN, obtained with the
@@ -70,14 +88,15 @@ type Options struct {
 // The result is safe for concurrent use and meant to be made once and shared by
 // all clients. It can be given to a client's Options.Credentials and to
 // config.WithCredentialsProvider. Its Invalidate method makes the next
-// Retrieve fetch new credentials.
+// Retrieve fetch new credentials. When they are replaced, and what callers see
+// of it, is told in package refresh.
 //
 // The role's trust policy must allow sts:AssumeRoleWithWebIdentity to the
 // token's issuer, subject and audience; see
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html.
-// Retrieve's errors match *[AssumeRoleError] where STS was asked, and
-// oidc.ErrNoToken, oidc.ErrExpired or oidc.ErrMalformed where there was no
-// token to ask with.
+// Retrieve's errors match *[AssumeRoleError] where STS was asked,
+// *oidc.ExchangeError where an exchange failed, and oidc.ErrNoToken,
+// oidc.ErrExpired or oidc.ErrMalformed where there was no token to ask with.
 //
 // The Expires of the credentials it returns is when the SDK should ask again,
 // which is some minutes before STS ends them.
@@ -86,39 +105,60 @@ func NewProvider(roleARN string, optFns ...func(*Options)) *aws.CredentialsCache
 	for _, fn := range optFns {
 		fn(&o)
 	}
-	return aws.NewCredentialsCache(newProvider(roleARN, o))
+	f := newFetcher(roleARN, o)
+	if o.Preconnect && f.invalid == nil {
+		go preconnect(f.client)
+	}
+	return refresh.NewCredentialsCache(f, func(r *refresh.Options) {
+		r.OnEvent = o.OnEvent
+		r.Carry = oidc.Detach // the token, and nothing else of a request
+		if o.Logger != nil {
+			r.Logger = o.Logger.With("role", roleARN)
+		}
+	})
 }
 
-// newProvider returns the provider behind the SDK's cache. The cache calls it
-// only when it has no credentials, or those it has have run out, and never
-// twice at the same time.
-func newProvider(roleARN string, o Options) *provider {
-	p := &provider{
+// newFetcher wires the rooms: the token's source and the way to STS.
+func newFetcher(roleARN string, o Options) *fetcher {
+	f := &fetcher{
 		roleARN: roleARN,
 		options: o,
 		invalid: validate(roleARN, o),
 		source:  o.TokenSource,
-		client:  clientOf(o.Client),
-		log:     o.Logger,
-		jitter:  rand.Float64(),
+		client:  o.Client,
+		refusals: refusals{
+			allowed: allowance.Allowance{Burst: 4, Every: time.Second / 2},
+		},
+		faults: allowance.Allowance{Burst: 3, Every: time.Second / 2},
 	}
-	if p.source == nil {
-		p.source = oidc.DefaultSource()
+	if f.source == nil {
+		f.source = oidc.DefaultSource()
 	}
 	if o.Audience != "" {
-		p.source = oidc.Exchange(p.source, o.Audience)
+		f.source = oidc.Exchange(f.source, o.Audience, func(e *oidc.ExchangeOptions) { e.JTI = o.JTI })
 	}
-	if p.log == nil {
-		p.log = slog.New(slog.DiscardHandler)
+	if f.client == nil {
+		f.client = stsclient.New(stsclient.Options{RoleARN: roleARN, FallbackRegion: o.FallbackRegion})
+		if warnings := stsclient.Warnings(); len(warnings) > 0 && o.Logger != nil {
+			go func() { // the handler may take its time
+				for _, w := range warnings {
+					o.Logger.Warn("vercelaws: "+w, "role", roleARN)
+				}
+			}()
+		}
 	}
-	if o.Preconnect && p.invalid == nil {
-		go p.client.connect()
-	}
-	return p
+	return f
 }
 
-// ProviderSources lets the SDK say in its user agent how the credentials were
-// obtained.
-func (p *provider) ProviderSources() []aws.CredentialSource {
-	return []aws.CredentialSource{aws.CredentialSourceSTSAssumeRoleWebID}
+// preconnect opens a connection for the first operation. Its failure is
+// nobody's loss: the first operation connects by itself.
+func preconnect(client stscreds.AssumeRoleWithWebIdentityAPIClient) {
+	ctx, cancel := context.WithTimeout(context.Background(), fetchLimit)
+	defer cancel()
+	switch c := client.(type) {
+	case *stsclient.Client:
+		c.Connect(ctx)
+	case *sts.Client:
+		stsclient.Connect(ctx, c)
+	}
 }

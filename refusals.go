@@ -1,123 +1,87 @@
 package vercelaws
 
 import (
-	"context"
 	"crypto/sha256"
 	"sync"
 	"time"
 
+	"github.com/vercelaws/vercelaws/internal/allowance"
 	"github.com/vercelaws/vercelaws/oidc"
 )
 
 const (
-	// refusalMemory is how long a refusal is given again without asking STS,
-	// so that a misconfigured deployment under load does not hammer it.
-	refusalMemory = time.Second
+	// sameAnswer is how long a refusal is given again without asking STS, so
+	// that callers of a misconfigured deployment have it at once.
+	sameAnswer = time.Second
 
-	// maxRefusals bounds how many refused tokens are remembered.
-	maxRefusals = 16
+	// maxRefusals bounds how many refused tokens are remembered. At the rate
+	// that is allowed, it takes eight minutes to fill.
+	maxRefusals = 1024
 )
 
-// refusals remembers what STS said no to. Its zero value is ready to use.
+// refusals remembers which tokens STS said no to, for this role, and bounds how
+// often it may say so.
 type refusals struct {
-	mu       sync.Mutex
-	byToken  map[tokenID]refusal
-	anyToken refusal   // holds for every token
-	next     time.Time // when the allowance of refused fetches is whole again
+	allowed allowance.Allowance
+
+	mu    sync.Mutex // guards what follows
+	known map[tokenID]refusal
 }
 
 // tokenID tells tokens apart without being one.
 type tokenID [sha256.Size]byte
 
-func idOf(t oidc.Token) tokenID { return sha256.Sum256([]byte(t.Raw())) }
+func idOf(raw string) tokenID { return sha256.Sum256([]byte(raw)) }
 
+// refusal is one. Its time is only used for its monotonic reading, which does
+// not jump when the clock is set.
 type refusal struct {
 	err error
 	at  time.Time
 }
 
-func (r refusal) since(t time.Time) error {
-	if r.err == nil || !r.at.After(t) {
-		return nil
-	}
-	return r.err
-}
-
-// add remembers err if asking again would not change it.
-func (r *refusals) add(token oidc.Token, err *AssumeRoleError, now time.Time) {
-	switch {
-	case err.kind == tokenRefused:
-	case err.kind == requestRefused:
-		r.pause(err, now)
-		return
-	default:
-		return
-	}
+func (r *refusals) add(token oidc.Token, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.byToken == nil {
-		r.byToken = make(map[tokenID]refusal)
+	if r.known == nil {
+		r.known = map[tokenID]refusal{}
 	}
-	if len(r.byToken) >= maxRefusals {
-		oldest, at := tokenID{}, now
-		for id, known := range r.byToken {
+	if len(r.known) >= maxRefusals {
+		var oldest tokenID
+		at := time.Now()
+		for id, known := range r.known {
 			if !known.at.After(at) {
 				oldest, at = id, known.at
 			}
 		}
-		delete(r.byToken, oldest)
+		delete(r.known, oldest)
 	}
-	r.byToken[idOf(token)] = refusal{err, now}
+	r.known[idOf(token.Raw())] = refusal{err, time.Now()}
 }
 
-// of returns how STS refused token after since, or nil.
-func (r *refusals) of(token oidc.Token, since time.Time) error {
+// has reports whether STS has refused a token: others come before it.
+func (r *refusals) has(raw string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.byToken[idOf(token)].since(since)
+	_, ok := r.known[idOf(raw)]
+	return ok
 }
 
-// pause remembers an error that no other token would change.
-func (r *refusals) pause(err error, now time.Time) {
+// forget drops what is known of a token that STS has accepted after all, as
+// after its trust policy was mended.
+func (r *refusals) forget(token oidc.Token) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.anyToken = refusal{err, now}
+	delete(r.known, idOf(token.Raw()))
 }
 
-// pausing returns the error that pause remembers, while it does.
-func (r *refusals) pausing(now time.Time) error {
+// recent is how STS refused token less than sameAnswer ago, or nil.
+func (r *refusals) recent(token oidc.Token) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.anyToken.since(now.Add(-refusalMemory))
-}
-
-// count takes note of a fetch in which every token was refused.
-func (r *refusals) count(now time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.next.Before(now) || r.next.Sub(now) > time.Minute { // the clock was set back
-		r.next = now
-	}
-	r.next = r.next.Add(refusalMemory)
-}
-
-// turn waits until another fetch may follow the refused ones: the second at
-// once, so that a good token after a bad one does not wait, and then one each
-// refusalMemory. A flood of forged tokens, each of them new, costs STS no more
-// than that.
-func (r *refusals) turn(ctx context.Context) error {
-	r.mu.Lock()
-	pause := r.next.Add(-refusalMemory).Sub(wall())
-	r.mu.Unlock()
-	if pause <= 0 {
+	known, ok := r.known[idOf(token.Raw())]
+	if !ok || time.Since(known.at) >= sameAnswer {
 		return nil
 	}
-	timer := time.NewTimer(min(pause, refusalMemory))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return known.err
 }

@@ -87,11 +87,6 @@ func TestScarWindowAsLongAsTheSession(t *testing.T) {
 // aws-sdk-java-v2 issue 6805: exponential back-off overflowed after 58
 // failures, and the provider never refreshed again.
 func TestScarBackOffOverflow(t *testing.T) {
-	for _, failures := range []int{1, 5, 6, 57, 58, 63, 64, 65, 1000, 1 << 30} {
-		pause := backOff(failures)
-		assert.GreaterOrEqual(t, pause, firstBackOff, "%d failures", failures)
-		assert.LessOrEqual(t, pause, lastBackOff, "%d failures", failures)
-	}
 	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		s.life = 12 * time.Hour
 		ctx := fromRequest(longLived(t))
@@ -105,7 +100,7 @@ func TestScarBackOffOverflow(t *testing.T) {
 			usable(t, s, creds, err)
 		}
 		assert.Greater(t, s.count(), 50)
-		assert.LessOrEqual(t, s.count(), 1+backOffBound(30*time.Minute))
+		assert.LessOrEqual(t, s.count(), 1+10+30*60/15)
 		for range 1000 {
 			_, err := p.Retrieve(ctx)
 			require.Error(t, err)
@@ -139,13 +134,12 @@ func TestScarExpiryMovedLater(t *testing.T) {
 func TestScarExpiredOnArrival(t *testing.T) {
 	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		s.life = -3 * time.Minute
-		const seconds = 5
-		for i := range 1000 * seconds {
+		for i := range 100 {
 			_, err := p.Retrieve(fromRequest(mint(t, fmt.Sprint(i))))
 			require.ErrorContains(t, err, "expired on arrival")
 			time.Sleep(time.Millisecond)
 		}
-		assert.LessOrEqual(t, s.count(), seconds+1)
+		s.paced(t, 4)
 		s.life = time.Hour
 		time.Sleep(time.Second)
 		creds, err := p.Retrieve(fromRequest(longLived(t)))
@@ -209,17 +203,24 @@ func TestScarWakingInTheLastMinute(t *testing.T) {
 // aws-sdk-java-v2 issue 5690: a misconfigured role hammered STS. A refusal that
 // no token changes is remembered whatever the token is.
 func TestScarMisconfiguredRole(t *testing.T) {
-	for _, code := range []string{"MalformedPolicyDocument", "PackedPolicyTooLarge", "RegionDisabledException", "ValidationError"} {
+	for _, code := range []string{"MalformedPolicyDocument", "PackedPolicyTooLarge", "RegionDisabledException"} {
 		t.Run(code, func(t *testing.T) {
 			story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
-				s.set(always(apiError(code)))
-				const seconds = 5
-				for i := range 100 * seconds {
+				s.set(always(codeError(code)))
+				for i := range 100 {
 					_, err := p.Retrieve(fromRequest(mint(t, fmt.Sprint(i))))
 					require.ErrorContains(t, err, code)
 					time.Sleep(10 * time.Millisecond)
 				}
-				assert.LessOrEqual(t, s.count(), seconds+1)
+				s.paced(t, 4)
+				calls := s.count()
+				start := time.Now()
+				for range 100 { // as nearly all requests have, one token
+					_, err := p.Retrieve(fromRequest(mint(t, "99")))
+					require.ErrorContains(t, err, code)
+				}
+				assert.LessOrEqual(t, s.count(), calls+1)
+				assert.LessOrEqual(t, time.Since(start), time.Second)
 			})
 		})
 	}
@@ -259,7 +260,8 @@ func TestAnswersThatHoldNoCredentials(t *testing.T) {
 			_, err := p.Retrieve(ctx)
 			var failed *AssumeRoleError
 			require.ErrorAs(t, err, &failed, name)
-			assert.ErrorContains(t, err, "the answer holds", name)
+			assert.ErrorContains(t, err, "answer", name)
+			assert.NotContains(t, err.Error(), "stscreds", name)
 			assert.NotContains(t, err.Error(), "secret-of", name)
 		}
 		spoil = func(o *sts.AssumeRoleWithWebIdentityOutput) *sts.AssumeRoleWithWebIdentityOutput { return o }

@@ -1,8 +1,8 @@
 package vercelaws
 
 import (
+	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 	"unicode"
@@ -23,8 +23,6 @@ const (
 	maxSessionName = 64
 )
 
-var sessionName = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
-
 // validate says what STS would refuse whatever the token is.
 func validate(roleARN string, o Options) error {
 	if err := validateRoleARN(roleARN); err != nil {
@@ -33,11 +31,15 @@ func validate(roleARN string, o Options) error {
 	switch {
 	case o.Duration != 0 && (o.Duration < minDuration || o.Duration > maxDuration):
 		return fmt.Errorf("vercelaws: Options.Duration is %s; STS takes %s to %s", o.Duration, minDuration, maxDuration)
+	case o.Duration%time.Second != 0:
+		return fmt.Errorf("vercelaws: Options.Duration is %s; STS counts in whole seconds", o.Duration)
+	case o.JTI != "" && o.Audience == "":
+		return errors.New("vercelaws: Options.JTI is set without Options.Audience; it is a claim of exchanged tokens")
 	case o.Policy != nil && (*o.Policy == "" || utf8.RuneCountInString(*o.Policy) > maxPolicy):
 		return fmt.Errorf("vercelaws: Options.Policy has %d characters; STS takes 1 to %d", utf8.RuneCountInString(*o.Policy), maxPolicy)
 	case len(o.PolicyARNs) > maxPolicyARNs:
 		return fmt.Errorf("vercelaws: Options.PolicyARNs has %d policies; STS takes at most %d", len(o.PolicyARNs), maxPolicyARNs)
-	case o.RoleSessionName != "" && !sessionName.MatchString(o.RoleSessionName):
+	case o.RoleSessionName != "" && !validSessionName(o.RoleSessionName):
 		return fmt.Errorf("vercelaws: Options.RoleSessionName is %q; STS takes 2 to %d characters of A-Z, a-z, 0-9 and _+=,.@-", shorten(o.RoleSessionName), maxSessionName)
 	}
 	return nil
@@ -70,7 +72,20 @@ func shorten(s string) string {
 	if len(s) <= most {
 		return s
 	}
-	return s[:most] + "…"
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}
+
+// shortenAll does so for a list, of which it keeps the beginning.
+func shortenAll(list []string) []string {
+	const most = 4
+	var out []string
+	for i, s := range list {
+		if i == most {
+			return append(out, "…")
+		}
+		out = append(out, shorten(s))
+	}
+	return out
 }
 
 // sessionNameFor names a session after the token's project and environment, in
@@ -83,10 +98,18 @@ func sessionNameFor(t oidc.Token) string {
 		}
 	}
 	name = strings.Map(func(r rune) rune {
-		if r < utf8.RuneSelf && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("_+=,.@-", r)) {
+		if inSessionName(r) {
 			return r
 		}
 		return '-'
 	}, name)
 	return name[:min(len(name), maxSessionName)]
+}
+
+func validSessionName(s string) bool {
+	return len(s) >= 2 && len(s) <= maxSessionName && !strings.ContainsFunc(s, func(r rune) bool { return !inSessionName(r) })
+}
+
+func inSessionName(r rune) bool {
+	return r < utf8.RuneSelf && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("_+=,.@-", r))
 }

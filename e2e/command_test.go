@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,7 +15,9 @@ import (
 // buildCommand is the path of the command, built from this checkout.
 var buildCommand = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(scratch, "vercelaws")
-	build := exec.Command("go", "build", "-o", path, "./cmd/vercelaws")
+	ctx, cancel := context.WithTimeout(context.Background(), buildTime)
+	defer cancel()
+	build := exec.CommandContext(ctx, "go", "build", "-o", path, "./cmd/vercelaws")
 	build.Dir = ".."
 	build.Stderr = os.Stderr
 	return path, build.Run()
@@ -25,7 +28,7 @@ var buildCommand = sync.OnceValues(func() (string, error) {
 // settings is seen.
 func runCommand(t *testing.T, environ []string, name string, args ...string) string {
 	t.Helper()
-	command := exec.CommandContext(t.Context(), name, args...)
+	command := exec.CommandContext(within(t, patience), name, args...)
 	command.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"),
 		"HOME=" + t.TempDir(),

@@ -19,7 +19,9 @@ import (
 
 // objectsProgram is the compiled function/api. It is built once, for all tests.
 var objectsProgram = sync.OnceValues(func() (string, error) {
-	return vercelfn.Build(context.Background(), scratch, "github.com/vercelaws/vercelaws/e2e/function/api")
+	ctx, cancel := context.WithTimeout(context.Background(), buildTime)
+	defer cancel()
+	return vercelfn.Build(ctx, scratch, "github.com/vercelaws/vercelaws/e2e/function/api")
 })
 
 // objects is an instance of the function in function/api.

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"encoding/json"
 	"net"
 	"net/http"
@@ -11,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -93,7 +91,7 @@ func TestLocalDevelopment(t *testing.T) {
 		"PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"), "GOFLAGS=-mod=mod", "GOWORK=off",
 		"AWS_REGION=us-east-1", "AWS_ROLE_ARN="+store.RoleARN, "AWS_ENDPOINT_URL_STS="+store.URL, "AWS_ENDPOINT_URL_S3="+store.URL)
 	run := func(extra []string, name string, args ...string) (stdout, stderr string, err error) {
-		cmd := exec.CommandContext(t.Context(), name, args...)
+		cmd := exec.CommandContext(within(t, buildTime), name, args...)
 		var out, errs strings.Builder
 		cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, append(environment, extra...), &out, &errs
 		err = cmd.Run()
@@ -151,8 +149,7 @@ func TestLocalDevelopment(t *testing.T) {
 	server, err := process.Start(cmd)
 	require.NoError(t, err)
 	defer func() { assert.NoError(t, server.Stop(syscall.SIGTERM)) }()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
+	ctx := within(t, patience)
 	require.NoError(t, server.WaitUntil(ctx, func() bool {
 		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
 		if err == nil {

@@ -5,9 +5,11 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -24,12 +26,33 @@ var (
 	store   *minio.Server    // stands in for AWS, and trusts issuer
 )
 
+// What bounds each wait of the tests. Both are long, because the machine may be
+// busy, and a fraction of what go test allows the package.
+const (
+	patience  = 2 * time.Minute // for an answer
+	buildTime = 5 * time.Minute // for the Go command, with nothing in its cache
+)
+
+// within is a context of the test that ends after d.
+func within(t *testing.T, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 // photos is a bucket in store, and photoKeys are the objects in it.
 const photos = "photos"
 
 var photoKeys = []string{"2025/harbour.jpg", "2025/moon.jpg", "2026/snow.jpg"}
 
 func TestMain(m *testing.M) {
+	if os.Getenv(whoAmIVariable) != "" {
+		if err := whoAmI(context.Background(), os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	status, err := run(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
@@ -43,9 +66,11 @@ func run(m *testing.M) (status int, err error) {
 		return 0, err
 	}
 	defer os.RemoveAll(scratch)
+	http.DefaultClient.Timeout = patience
 	issuer = oidctest.NewServer()
 	defer issuer.Close()
-	ctx := context.Background()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
 	if store, err = minio.Start(ctx, issuer.Issuer(), issuer.Audience()); err != nil {
 		return 0, err
 	}

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -18,14 +17,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/vercelaws/vercelaws/e2e/internal/vercelfn"
-	_ "github.com/vercelaws/vercelaws/examples/s3/api" // compiled below
 	"github.com/vercelaws/vercelaws/oidc"
 )
 
 // call sends a request to an instance as Vercel would, and decodes its answer.
 func call(t *testing.T, fn *vercelfn.Function, method, target, token, body string) (status int, out map[string]any) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, "https://demo.vercel.app"+target, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(within(t, patience), method, "https://demo.vercel.app"+target, strings.NewReader(body))
 	require.NoError(t, err)
 	if token != "" {
 		req.Header.Set(oidc.Header, token)
@@ -38,22 +36,22 @@ func call(t *testing.T, fn *vercelfn.Function, method, target, token, body strin
 	return res.StatusCode, out
 }
 
-// TestExampleS3 runs examples/s3 behind Vercel's bridge against MinIO.
+// TestExampleS3 runs examples/s3, as Vercel builds it, behind Vercel's bridge
+// against MinIO.
 func TestExampleS3(t *testing.T) {
+	e := buildExample(t, "s3")
 	const bucket = "example"
+	ctx := within(t, patience)
 	owner := s3.New(s3.Options{Region: "us-east-1", BaseEndpoint: aws.String(store.URL), Credentials: credentials.NewStaticCredentialsProvider(store.User, store.Password, "")})
-	_, err := owner.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String(bucket)})
+	_, err := owner.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String(bucket)})
 	require.NoError(t, err)
 	for i := range 120 { // more than a page
-		_, err := owner.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(bucket), Key: aws.String(fmt.Sprintf("%03d.txt", i)), Body: strings.NewReader("x")})
+		_, err := owner.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String(bucket), Key: aws.String(fmt.Sprintf("%03d.txt", i)), Body: strings.NewReader("x")})
 		require.NoError(t, err)
 	}
-	program, err := vercelfn.Build(context.Background(), t.TempDir(), "github.com/vercelaws/vercelaws/examples/s3/api")
-	require.NoError(t, err)
-	fn, err := vercelfn.Start(program, "BUCKET="+bucket, "AWS_REGION=us-east-1", "AWS_ROLE_ARN="+store.RoleARN,
+	fn := e.start(t, "api/objects", map[string]string{"BUCKET": bucket, "BUCKET_REGION": "us-east-1", "AWS_ROLE_ARN": store.RoleARN},
+		"AWS_REGION=eu-west-1", // the function's own, as Vercel sets it
 		"AWS_ENDPOINT_URL_STS="+store.URL, "AWS_ENDPOINT_URL_S3="+store.URL)
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, fn.Stop()) })
 
 	t.Run("without a token", func(t *testing.T) {
 		status, out := call(t, fn, "GET", "/api/objects", "", "")
@@ -86,7 +84,7 @@ func TestExampleS3(t *testing.T) {
 		status, out := call(t, fn, "POST", "/api/objects", issuer.Mint(), `{"name":"harbour.txt","type":"text/plain"}`)
 		require.Equal(t, http.StatusOK, status, fn.Log())
 		put := func(body string) int {
-			req, err := http.NewRequestWithContext(t.Context(), out["method"].(string), out["url"].(string), bytes.NewReader([]byte(body)))
+			req, err := http.NewRequestWithContext(ctx, out["method"].(string), out["url"].(string), bytes.NewReader([]byte(body)))
 			require.NoError(t, err)
 			for name, value := range out["headers"].(map[string]any) {
 				req.Header.Set(name, value.(string))
@@ -97,7 +95,7 @@ func TestExampleS3(t *testing.T) {
 			return res.StatusCode
 		}
 		require.Equal(t, http.StatusOK, put("the harbour at dawn"))
-		got, err := owner.GetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String(bucket), Key: aws.String("uploads/harbour.txt")})
+		got, err := owner.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String(bucket), Key: aws.String("uploads/harbour.txt")})
 		require.NoError(t, err)
 		defer got.Body.Close()
 		body, err := io.ReadAll(got.Body)
@@ -106,6 +104,17 @@ func TestExampleS3(t *testing.T) {
 
 		out["url"] = strings.Replace(out["url"].(string), "harbour.txt", "other.txt", 1)
 		assert.Equal(t, http.StatusForbidden, put("x"), "the URL is for that file alone")
+	})
+	t.Run("the README's requests", func(t *testing.T) {
+		out := e.try(t, fn)
+		assert.Contains(t, out, `{"next":"","objects":[]}`)
+		assert.Contains(t, out, `"method":"PUT"`)
+	})
+	t.Run("a variable is missing", func(t *testing.T) {
+		fn := e.start(t, "api/objects", map[string]string{"BUCKET": "", "BUCKET_REGION": "us-east-1", "AWS_ROLE_ARN": store.RoleARN})
+		status, _ := call(t, fn, "GET", "/api/objects", issuer.Mint(), "")
+		assert.Equal(t, http.StatusInternalServerError, status)
+		assert.Contains(t, fn.Log(), "the environment variable BUCKET is not set")
 	})
 	t.Run("bad requests", func(t *testing.T) {
 		for _, body := range []string{"", "[]", `{"name":"../x","type":"a/b"}`, `{"name":"..","type":"a/b"}`, `{"name":"x"}`} {

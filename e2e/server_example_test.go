@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
@@ -29,14 +27,13 @@ import (
 )
 
 // services answers for S3 and DynamoDB, after it has checked each request's
-// signature against the sessions that the STS issued. There is no DynamoDB to
-// run here, and MinIO's sessions live 15 minutes at least, which is too long to
+// signature against the sessions that the STS issued. MinIO's sessions live 15 minutes at least, which is too long to
 // see them roll over; examples/s3 is tested against MinIO.
 type services struct {
 	sts    *ststest.Server
 	visits atomic.Int64
 	keys   sync.Map      // access keys seen
-	hold   chan struct{} // if not nil, answers wait until it is closed
+	hold   chan struct{} // if not nil, each answer waits for a value, or until it is closed
 	held   atomic.Int64
 }
 
@@ -56,7 +53,11 @@ func (s *services) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.keys.Store(session.AccessKeyID, true)
 	if s.hold != nil {
 		s.held.Add(1)
-		<-s.hold
+		select {
+		case <-s.hold:
+		case <-r.Context().Done():
+			return
+		}
 	}
 	switch {
 	case r.Header.Get("X-Amz-Target") == "DynamoDB_20120810.UpdateItem":
@@ -74,29 +75,40 @@ func (s *services) rolledOver() (n int) {
 	return n
 }
 
-// startExampleServer builds and starts examples/server, and Vercel's proxy
-// before it, which adds the token.
-func startExampleServer(t *testing.T, s *services) (base, address string, server *process.Process) {
+// exampleServer lays out examples/server as Vercel builds it, and returns its
+// folder and the environment of its project.
+func exampleServer(t *testing.T, s *services) (folder string, env []string) {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "server")
-	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", program, ".")
-	build.Dir = filepath.Join("..", "examples", "server")
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, string(out))
-
+	e := buildExample(t, "server")
+	folder = t.TempDir()
+	_, err := e.Functions["go"].Unpack(folder)
+	require.NoError(t, err)
 	aws := httptest.NewServer(s)
 	t.Cleanup(aws.Close)
+	values := map[string]string{"AWS_ROLE_ARN": dbRole, "AWS_REGION": "us-east-1", "BUCKET": "photos", "TABLE": "visits"}
+	env = []string{"VERCEL=1", "VERCEL_ENV=production", "AWS_LAMBDA_FUNCTION_NAME=e2e",
+		"AWS_ENDPOINT_URL_STS=" + s.sts.URL, "AWS_ENDPOINT_URL_S3=" + aws.URL, "AWS_ENDPOINT_URL_DYNAMODB=" + aws.URL}
+	for _, name := range e.Environment {
+		require.Contains(t, values, name, "the README sets it")
+		env = append(env, name+"="+values[name])
+	}
+	return folder, env
+}
+
+// startExampleServer starts examples/server, and a proxy before it, which adds
+// the token. More is added to the server's environment.
+func startExampleServer(t *testing.T, s *services, more ...string) (base, address string, server *process.Process) {
+	t.Helper()
+	folder, env := exampleServer(t, s)
 	port := freePort(t)
-	cmd := exec.Command(program)
-	cmd.Env = append(os.Environ(), "PORT="+port, "AWS_REGION=us-east-1", "AWS_ROLE_ARN="+dbRole, "BUCKET=photos", "TABLE=visits",
-		"AWS_ENDPOINT_URL_STS="+s.sts.URL, "AWS_ENDPOINT_URL_S3="+aws.URL, "AWS_ENDPOINT_URL_DYNAMODB="+aws.URL)
-	server, err = process.Start(cmd)
+	cmd := exec.Command(filepath.Join(folder, "user-server"))
+	cmd.Dir, cmd.Env = folder, append(append(env, "PORT="+port), more...)
+	server, err := process.Start(cmd)
 	require.NoError(t, err)
+	t.Cleanup(server.Kill)
 	target, err := url.Parse("http://127.0.0.1:" + port)
 	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	require.NoError(t, server.WaitUntil(ctx, func() bool {
+	require.NoError(t, server.WaitUntil(within(t, patience), func() bool {
 		res, err := http.Get(target.String() + "/health")
 		if err != nil {
 			return false
@@ -144,10 +156,11 @@ func newServices(t *testing.T, life time.Duration) *services {
 // TestExampleServer has 500 clients ask the example server for as long as its
 // credentials take to roll over. No request fails.
 func TestExampleServer(t *testing.T) {
-	s := newServices(t, 20*time.Second) // a refresh leaves signed requests 2.5 s at least to arrive
+	t.Parallel()                        // it and TestRDSRollOver wait for most of their time
+	s := newServices(t, 40*time.Second) // a refresh leaves signed requests 5 s at least to arrive
 	base, _, server := startExampleServer(t, s)
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 600}}
-	deadline := time.Now().Add(2 * time.Minute)
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 600}, Timeout: patience}
+	deadline := time.Now().Add(patience)
 	var requests, failed atomic.Int64
 	var wg sync.WaitGroup
 	for i := range 500 {
@@ -171,6 +184,7 @@ func TestExampleServer(t *testing.T) {
 					return
 				}
 				requests.Add(1)
+				time.Sleep(500 * time.Millisecond) // a client's own work
 			}
 		}()
 	}
@@ -208,7 +222,7 @@ func TestExampleServerDrains(t *testing.T) {
 			}
 		}()
 	}
-	require.Eventually(t, func() bool { return s.held.Load() == open }, 30*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return s.held.Load() == open }, patience, 5*time.Millisecond)
 	stopped := make(chan error, 1)
 	go func() { stopped <- server.Stop(syscall.SIGTERM) }()
 	// The server no longer takes connections once it drains.
@@ -218,7 +232,7 @@ func TestExampleServerDrains(t *testing.T) {
 			conn.Close()
 		}
 		return err != nil
-	}, 30*time.Second, 5*time.Millisecond)
+	}, patience, 5*time.Millisecond)
 	close(s.hold)
 	wg.Wait()
 	assert.EqualValues(t, open, answered.Load())

@@ -2,6 +2,9 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -9,6 +12,7 @@ import (
 	"github.com/awslabs/goformation/v7/intrinsics"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/zclconf/go-cty/cty"
@@ -54,8 +58,9 @@ func TestTrustPolicyFormats(t *testing.T) {
 	command, err := buildCommand()
 	require.NoError(t, err)
 	for name, test := range formatCases {
-		print := func(format string) string {
-			return runCommand(t, nil, command, append([]string{"trust-policy", "--account", "123456789012", "--format", format}, test.args...)...)
+		print := func(format string, more ...string) string {
+			args := append([]string{"trust-policy", "--account", "123456789012", "--format", format}, more...)
+			return runCommand(t, nil, command, append(args, test.args...)...)
 		}
 		want := test.want
 		want.policy = print("json")
@@ -66,8 +71,32 @@ func TestTrustPolicyFormats(t *testing.T) {
 				got.policy = want.policy
 				assert.Equal(t, want, got)
 			})
+			t.Run(format+" with an existing provider, "+name, func(t *testing.T) {
+				got := read(t, print(format, "--existing-provider"))
+				assert.JSONEq(t, want.policy, got.policy)
+				assert.Empty(t, got.providers, "none is made")
+				assert.Equal(t, want.roleName, got.roleName)
+			})
+		}
+		for _, more := range [][]string{nil, {"--existing-provider"}} {
+			t.Run(fmt.Sprint("terraform fmt, ", name, more), func(t *testing.T) { checkFormatted(t, print("terraform", more...)) })
 		}
 	}
+}
+
+// checkFormatted checks that terraform fmt would change nothing: the formatter
+// that it is made of, and the program itself where there is one.
+func checkFormatted(t *testing.T, config string) {
+	assert.Equal(t, string(hclwrite.Format([]byte(config))), config)
+	terraform, err := exec.LookPath("terraform")
+	if err != nil {
+		return
+	}
+	check := exec.CommandContext(t.Context(), terraform, "fmt", "-check", "-diff", "-")
+	check.Env = append(os.Environ(), "TF_CLI_CONFIG_FILE="+os.DevNull, "CHECKPOINT_DISABLE=1")
+	check.Stdin = strings.NewReader(config)
+	out, err := check.CombinedOutput()
+	assert.NoError(t, err, string(out))
 }
 
 // providerARN is what AWS calls the provider with a URL.
@@ -81,7 +110,7 @@ func readTerraform(t *testing.T, config string) awsSide {
 	file, diagnostics := hclsyntax.ParseConfig([]byte(config), "main.tf", hcl.InitialPos)
 	require.False(t, diagnostics.HasErrors(), diagnostics.Error())
 	got := awsSide{providers: map[string][]string{}}
-	arns := map[string]cty.Value{}
+	arns, existing := map[string]cty.Value{}, map[string]cty.Value{}
 	evaluate := func(block *hclsyntax.Block, attribute string, context *hcl.EvalContext) cty.Value {
 		require.Contains(t, block.Body.Attributes, attribute)
 		value, diagnostics := block.Body.Attributes[attribute].Expr.Value(context)
@@ -92,6 +121,8 @@ func readTerraform(t *testing.T, config string) awsSide {
 	for _, block := range file.Body.(*hclsyntax.Body).Blocks {
 		switch {
 		case block.Type == "output":
+		case block.Type == "data" && block.Labels[0] == "aws_iam_openid_connect_provider":
+			existing[block.Labels[1]] = cty.ObjectVal(map[string]cty.Value{"arn": cty.StringVal(providerARN(evaluate(block, "url", nil).AsString()))})
 		case block.Labels[0] == "aws_iam_openid_connect_provider":
 			url := evaluate(block, "url", nil).AsString()
 			arns[block.Labels[1]] = cty.ObjectVal(map[string]cty.Value{"arn": cty.StringVal(providerARN(url))})
@@ -108,7 +139,10 @@ func readTerraform(t *testing.T, config string) awsSide {
 	require.NotNil(t, role)
 	got.roleName = evaluate(role, "name", nil).AsString()
 	got.policy = evaluate(role, "assume_role_policy", &hcl.EvalContext{
-		Variables: map[string]cty.Value{"aws_iam_openid_connect_provider": cty.ObjectVal(arns)},
+		Variables: map[string]cty.Value{
+			"aws_iam_openid_connect_provider": cty.ObjectVal(arns),
+			"data":                            cty.ObjectVal(map[string]cty.Value{"aws_iam_openid_connect_provider": cty.ObjectVal(existing)}),
+		},
 		Functions: map[string]function.Function{"jsonencode": stdlib.JSONEncodeFunc},
 	}).AsString()
 	return got

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"time"
 )
@@ -33,13 +32,15 @@ type CLIOptions struct {
 }
 
 // FromCLI returns the source that asks the Vercel CLI for a development token,
-// as `vercel project token` prints it. It is for a developer's machine: on
-// Vercel, and where no folder from the working directory up is linked (`vercel
-// link`), it has no token. The developer must be logged in (`vercel login`).
+// as `vercel project token` prints it. It is for a developer's machine: in a
+// deployment or build (AWS_LAMBDA_FUNCTION_NAME is set, or VERCEL_ENV to
+// another value than "development"), and where no folder from the working
+// directory up is linked (`vercel link`), it has no token. The developer must
+// be logged in (`vercel login`).
 //
 // The token is kept in memory until a minute before it expires. Callers share
 // one run of the CLI, which takes at most 30 seconds; a caller who leaves does
-// not end it. A run that failed is not repeated for 5 seconds. Nothing of the
+// not end it, and none waits longer for a CLI that cannot be ended. A run that failed is not repeated for 5 seconds. Nothing of the
 // CLI's own files is read or written.
 //
 // See https://vercel.com/docs/cli/project.
@@ -63,11 +64,11 @@ type cliSource struct {
 
 // Token gives the kept token, or waits for a run of the CLI.
 func (s *cliSource) Token(ctx context.Context) (Token, error) {
-	for _, variable := range []string{"VERCEL", "AWS_LAMBDA_FUNCTION_NAME"} {
-		if os.Getenv(variable) != "" {
-			return Token{}, noCLI("it is for a developer's machine, and %s is set here", variable)
-		}
+	if variable := deployed(); variable != "" {
+		return Token{}, noCLI("it is for a developer's machine, and this is a deployment or build (%s is set)", variable)
 	}
+	limit := time.NewTimer(cliLimit + 2*cliWaitForPipe)
+	defer limit.Stop()
 	fresh := false // token is of a run that this call waited for
 	for {
 		s.mu.Lock()
@@ -92,12 +93,14 @@ func (s *cliSource) Token(ctx context.Context) (Token, error) {
 		if run == nil {
 			run = make(chan struct{})
 			s.run = run
-			go s.ask(context.WithoutCancel(ctx), run)
+			go s.ask(run)
 		}
 		s.mu.Unlock()
 		select {
 		case <-run:
 			fresh = true
+		case <-limit.C:
+			return Token{}, noCLI("it did not end within %s", cliLimit)
 		case <-ctx.Done():
 			return Token{}, &sourceError{sourceCLI, context.Cause(ctx)}
 		}
@@ -110,9 +113,10 @@ func noCLI(format string, args ...any) error {
 	return &sourceError{sourceCLI, fmt.Errorf("%w: %w", ErrNoToken, fmt.Errorf(format, args...))}
 }
 
-// ask runs the CLI and stores its outcome.
-func (s *cliSource) ask(ctx context.Context, done chan struct{}) {
-	token, err := s.options.ask(ctx)
+// ask runs the CLI and stores its outcome. The run is nobody's in particular:
+// it ends with none of its callers, and sees nothing of their contexts.
+func (s *cliSource) ask(done chan struct{}) {
+	token, err := s.options.ask(context.Background())
 	if err != nil {
 		err = fmt.Errorf("%w: %w", ErrNoToken, err)
 	}

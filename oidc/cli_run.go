@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"strings"
 	"time"
+
+	"github.com/vercelaws/vercelaws/internal/scrub"
 )
 
 const (
@@ -85,7 +87,7 @@ func said(stderr []byte) string {
 	if words == "" {
 		return ""
 	}
-	return ": " + words
+	return ": " + scrub.Quote(words, maxWords)
 }
 
 // scrubJWTs takes out what looks like a token. The one in question is not known

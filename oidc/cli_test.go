@@ -22,7 +22,6 @@ import (
 func fakeCLI(t *testing.T, script string) (dir string, runs func() int) {
 	t.Helper()
 	isolate(t)
-	t.Setenv("VERCEL", "")
 	bin, dir := t.TempDir(), t.TempDir()
 	log := filepath.Join(bin, "log")
 	program := fmt.Sprintf("#!/bin/sh\necho run >> %q\n", log) +
@@ -72,7 +71,6 @@ func TestCLITokenNearItsEndIsNotKept(t *testing.T) {
 func TestCLIOptions(t *testing.T) {
 	raw := mint(t)
 	isolate(t)
-	t.Setenv("VERCEL", "")
 	program := filepath.Join(t.TempDir(), "my-vercel")
 	require.NoError(t, os.WriteFile(program, []byte("#!/bin/sh\n[ \"$*\" = 'project token web --format=json' ] || exit 9\n"+prints(raw)), 0o755))
 	tok, err := FromCLI(func(o *CLIOptions) { o.Path, o.Project, o.Dir = program, "web", t.TempDir() }).Token(t.Context())
@@ -123,16 +121,26 @@ func TestCLIFailuresNameTheStep(t *testing.T) {
 }
 
 func TestNoCLI(t *testing.T) {
-	t.Run("on Vercel", func(t *testing.T) {
-		_, runs := fakeCLI(t, prints(mint(t)))
-		for _, variable := range []string{"VERCEL", "AWS_LAMBDA_FUNCTION_NAME"} {
-			t.Setenv(variable, "1")
+	t.Run("in a deployment", func(t *testing.T) {
+		raw := mint(t)
+		_, runs := fakeCLI(t, prints(raw))
+		t.Setenv("VERCEL", "1")
+		for variable, value := range map[string]string{"VERCEL_ENV": "production", "AWS_LAMBDA_FUNCTION_NAME": "f"} {
+			t.Setenv(variable, value)
 			_, err := FromCLI().Token(t.Context())
 			require.ErrorIs(t, err, ErrNoToken)
-			assert.ErrorContains(t, err, variable+" is set")
+			assert.ErrorContains(t, err, "("+variable+" is set)")
 			t.Setenv(variable, "")
 		}
 		assert.Zero(t, runs())
+	})
+	t.Run("vercel dev is no deployment", func(t *testing.T) {
+		raw := mint(t)
+		fakeCLI(t, prints(raw))
+		t.Setenv("VERCEL", "1")
+		t.Setenv("VERCEL_ENV", "development")
+		t.Setenv(envVariable, mint(t, expiredBy(time.Hour)))
+		assert.Equal(t, raw, token(t, DefaultSource(), t.Context()).Raw())
 	})
 	t.Run("not linked", func(t *testing.T) {
 		_, runs := fakeCLI(t, prints(mint(t)))

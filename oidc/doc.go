@@ -17,7 +17,9 @@
 // # Errors
 //
 // Errors say which source was asked, why it had no token, and what to do. They
-// match [ErrNoToken], [ErrExpired] or [ErrMalformed], and never hold a token.
+// match [ErrNoToken], [ErrExpired] or [ErrMalformed], or *[ExchangeError] where
+// there was a token and it could not be exchanged. They never hold a token, and
+// what a claim, a server or a program says stands in them quoted and shortened.
 //
 // # Trust
 //

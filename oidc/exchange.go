@@ -6,20 +6,20 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
-	"sync"
 	"time"
+
+	"github.com/vercelaws/vercelaws/internal/candidate"
+	"github.com/vercelaws/vercelaws/internal/scrub"
 )
 
 // ExchangeURL is where Vercel exchanges tokens.
 const ExchangeURL = "https://oidc.vercel.com/~token"
 
 const (
-	maxExchanged    = 16               // exchanged tokens kept by one source
-	exchangeLimit   = 10 * time.Second // for one exchange in all
-	exchangeMargin  = 30 * time.Second // before expiry, a new one is fetched
-	exchangeRefusal = time.Second      // how long a refusal is given again without asking
-	maxAudience     = 2048             // characters
+	exchangeLimit = 10 * time.Second // for one exchange in all
+	maxAudience   = 2048             // characters
 )
 
 // ExchangeOptions are the choices of [Exchange].
@@ -31,36 +31,84 @@ type ExchangeOptions struct {
 	// Endpoint is where tokens are exchanged. If empty, ExchangeURL.
 	Endpoint string
 
-	// HTTPClient makes the requests. If nil, one with default settings.
-	// Redirects are not followed in any case: a token must not follow one.
+	// HTTPClient makes the requests. If nil, one that speaks HTTP/1.1 through
+	// the proxy that the environment names, and keeps an idle connection for
+	// five seconds. Redirects are not followed in any case: a token must not
+	// follow one.
 	HTTPClient *http.Client
 }
 
+// ExchangeError says that [Exchange] had a token and could not exchange it.
+// Find it with [errors.As]. Where a context ended it, it matches that context's
+// cause, such as context.DeadlineExceeded. It matches no other error of this
+// package: a source that has no token to exchange says so itself.
+type ExchangeError struct {
+	Audience string // the audience that was asked for
+	Issuer   string // iss of the token that was to be exchanged
+	Subject  string // its sub
+
+	// Status is the HTTP status of the last answer, 0 if there was none.
+	Status int
+
+	// Refused says that asking again with this token will not help until
+	// something is changed. Otherwise the fault may pass by itself.
+	Refused bool
+
+	message string
+	ended   error // the cause of the context's end, or nil
+}
+
+// Error says what was asked for, with which token, and what went wrong.
+func (e *ExchangeError) Error() string {
+	about := ""
+	if e.Issuer != "" {
+		about = fmt.Sprintf(" (token of issuer %s, subject %s)", scrub.Quote(e.Issuer, maxClaim), scrub.Quote(e.Subject, maxClaim))
+	}
+	return fmt.Sprintf("oidc: exchange for %s: %s%s", scrub.Quote(e.Audience, maxClaim), e.message, about)
+}
+
+// Unwrap returns the cause of the context's end, if that ended the exchange.
+func (e *ExchangeError) Unwrap() error { return e.ended }
+
 // Exchange returns a source that exchanges source's tokens at Vercel for ones
 // with another audience, such as "https://sts.amazonaws.com", so that a
-// service which is shown one cannot use it elsewhere.
+// service which is shown one cannot use it elsewhere. See
+// https://vercel.com/docs/oidc. Where it has a token and cannot exchange it, its
+// error matches *[ExchangeError].
 //
 // The issuer of an exchanged token is always the team's,
 // https://oidc.vercel.com/<team>, also where the project is in global issuer
 // mode: the trust policy must name that one.
 //
 // Exchanged tokens are kept while they live, and an exchange that fails leaves
-// one that lives in use. An exchange takes at most 10 seconds. A fault that may
-// pass is tried again, a refusal is not; after a refusal another token of
-// source is tried once.
+// one that lives in use. A call takes at most 10 seconds where source heeds its
+// context. A fault that may pass is tried again, twice in an exchange. Where a
+// token is refused, source is asked for another, and those that were refused
+// before come last.
+//
+// The cost is bounded for a source as a whole: four refused exchanges and two a
+// second after that, and five requests a second while the endpoint faults. At
+// most 64 exchanges are under way at a time.
 func Exchange(source TokenSource, audience string, optFns ...func(*ExchangeOptions)) TokenSource {
 	var o ExchangeOptions
 	for _, fn := range optFns {
 		fn(&o)
 	}
 	e := &exchange{source: source, audience: audience, exchanger: newExchanger(audience, o)}
+	invalid := ""
+	_, notURL := url.Parse(e.exchanger.endpoint)
 	switch {
 	case audience == "":
-		e.invalid = errors.New("oidc: Exchange: the audience is empty")
+		invalid = "the audience is empty"
 	case len(audience) > maxAudience:
-		e.invalid = fmt.Errorf("oidc: Exchange: the audience has %d characters; at most %d make sense", len(audience), maxAudience)
+		invalid = fmt.Sprintf("the audience has %d characters; at most %d make sense", len(audience), maxAudience)
 	case strings.ContainsFunc(audience, func(r rune) bool { return r <= ' ' || r == 0x7f }):
-		e.invalid = fmt.Errorf("oidc: Exchange: the audience %q has a space or control character", audience)
+		invalid = "the audience has a space or control character"
+	case notURL != nil:
+		invalid = "ExchangeOptions.Endpoint is not a URL"
+	}
+	if invalid != "" {
+		e.invalid = &ExchangeError{Audience: audience, Refused: true, message: invalid}
 	}
 	return e
 }
@@ -71,28 +119,8 @@ type exchange struct {
 	source    TokenSource
 	audience  string
 	invalid   error
-	exchanger exchanger
-
-	mu      sync.Mutex
-	entries []*exchanged // newest first; guarded by mu
-}
-
-// exchanged is what is known of one source token.
-type exchanged struct {
-	id      [sha256.Size]byte // of the source token
-	from    Token             // the source token
-	token   Token             // what it was exchanged for; zero if nothing yet
-	until   time.Time         // token is given out until then
-	refused error             // the endpoint refused from
-	at      time.Time         // when it did
-	call    *exchangeCall     // under way, or nil
-}
-
-// exchangeCall is one exchange that any number of callers wait for.
-type exchangeCall struct {
-	done  chan struct{}
-	token Token // to be read after done
-	err   error
+	exchanger *exchanger
+	memory    exchangeMemory
 }
 
 // Token gives an exchanged token.
@@ -100,146 +128,144 @@ func (e *exchange) Token(ctx context.Context) (Token, error) {
 	if e.invalid != nil {
 		return Token{}, e.invalid
 	}
-	proven := hintsOf(ctx).proven
-	inner := e.translate(ctx)
+	h := candidate.Of(ctx)
+	proven, _ := tokenFrom(ctx, Token{source: sourceProven + exchangedSuffix}, h.Proven)
+	ctx, cancel := context.WithTimeout(ctx, exchangeLimit)
+	defer cancel()
+
+	tried := map[tokenID]bool{}
 	var first error
-	for range 2 { // the first choice, and one other if that is refused
-		from, err := e.source.Token(inner)
-		if err == nil {
-			err = from.CheckExpiry(time.Now())
-		}
-		if borrowed := err != nil || from.source == sourceRecent; borrowed && proven.secret != nil && check(ctx, proven) == nil {
-			var final *explicitError
-			if !errors.As(err, &final) {
-				return proven, nil // the last accepted comes before what others brought
-			}
+	var faulted Token // by what may pass; one more of its kind is tried, lest it be the token's fault
+	for {
+		from, err := e.next(ctx, h, tried)
+		var final *explicitError
+		borrowed := err != nil && !errors.As(err, &final) || from.source == sourceRecent
+		if borrowed && proven.secret != nil {
+			return proven, nil // the last accepted comes before what others brought
 		}
 		if err != nil {
-			if first != nil {
-				err = first
-			}
-			return Token{}, err
+			return Token{}, orElse(first, err)
 		}
+		if faulted.secret != nil && !from.sameIdentity(faulted) {
+			return Token{}, first
+		}
+		tried[idOf(from.Raw())] = true
+
 		token, err := e.exchange(ctx, from)
 		if err == nil {
-			return token, nil
+			token.source, token.explicit = from.source+exchangedSuffix, from.explicit
+			if err = check(ctx, token); err == nil {
+				return token, nil
+			}
+			err = &sourceError{token.source, err}
 		}
 		if from.explicit {
 			return Token{}, &explicitError{err}
 		}
-		if token, ok := e.stillAlive(ctx, from); ok {
+		if token, ok := e.memory.alive(ctx, from); ok {
 			return token, nil
 		}
-		if first == nil {
-			first = err
+		first = orElse(first, err)
+		var failure *ExchangeError
+		if errors.As(err, &failure) && !failure.Refused {
+			if failure.Status == 0 || faulted.secret != nil {
+				return Token{}, first
+			}
+			faulted = from
 		}
-		var refused *exchangeRefused
-		if !errors.As(err, &refused) {
-			break
-		}
-		inner = WithoutToken(inner, from)
 	}
-	return Token{}, first
 }
 
-// translate returns ctx with its hints, which speak of exchanged tokens,
-// speaking of the tokens that those came from.
-func (e *exchange) translate(ctx context.Context) context.Context {
-	h := hintsOf(ctx)
-	var inner hints
-	e.mu.Lock()
-	for _, entry := range e.entries {
-		raw := entry.token.Raw()
-		if raw == "" {
-			continue
-		}
-		if raw == h.proven.Raw() {
-			inner.proven = entry.from
-		}
-		if h.refuses(entry.token) {
-			inner.refused = append(inner.refused, entry.from)
-		}
+const exchangedSuffix = ", exchanged"
+
+func orElse(first, second error) error {
+	if first != nil {
+		return first
 	}
-	e.mu.Unlock()
-	return context.WithValue(ctx, hintsKey{}, &inner)
+	return second
+}
+
+// next asks the source for a token that this call has not tried: one that the
+// endpoint has not refused, if there is any.
+func (e *exchange) next(ctx context.Context, outer candidate.Hints, tried map[tokenID]bool) (Token, error) {
+	inner := e.translate(outer, tried)
+	anew := inner.Refused // what the caller of this source passes over
+	inner.Refused = func(raw string) bool { return anew(raw) || e.memory.refused(idOf(raw)) }
+	t, err := e.ask(ctx, inner)
+	var final *explicitError
+	if err == nil || errors.As(err, &final) || ctx.Err() != nil {
+		return t, err
+	}
+	inner.Refused = anew
+	if t, again := e.ask(ctx, inner); again == nil {
+		return t, nil
+	}
+	return Token{}, err
+}
+
+// ask asks the source, which may be a user's own that knows nothing of hints.
+func (e *exchange) ask(ctx context.Context, h candidate.Hints) (Token, error) {
+	ctx = candidate.With(ctx, h)
+	t, err := e.source.Token(ctx)
+	if err != nil {
+		return Token{}, err
+	}
+	if t.secret == nil {
+		return Token{}, fmt.Errorf("oidc: %w: the source of Exchange returned a zero Token and no error", ErrNoToken)
+	}
+	if err := check(ctx, t); err != nil {
+		return Token{}, &sourceError{t.source, err}
+	}
+	return t, nil
+}
+
+// translate returns hints, which speak of exchanged tokens, speaking of the
+// tokens that those came from.
+func (e *exchange) translate(h candidate.Hints, tried map[tokenID]bool) candidate.Hints {
+	became := func(raw string, report func(string) bool) bool {
+		if report == nil {
+			return false
+		}
+		token := e.memory.becameOf(idOf(raw))
+		return token != "" && report(token)
+	}
+	return candidate.Hints{
+		Proven:       e.memory.originOf(h.Proven),
+		Tried:        func(raw string) bool { return tried[idOf(raw)] || became(raw, h.Tried) },
+		Refused:      func(raw string) bool { return !h.AllowRefused && became(raw, h.Refused) },
+		AllowExpired: h.AllowExpired,
+		Turn:         h.Turn + len(tried),
+	}
 }
 
 // exchange returns the token for which from is exchanged: one that is kept, or
 // a new one. The caller's context ends its wait, not the exchange.
 func (e *exchange) exchange(ctx context.Context, from Token) (Token, error) {
-	now := time.Now()
-	e.mu.Lock()
-	entry := e.entry(from)
-	if token := entry.token; token.secret != nil && now.Before(entry.until) {
-		e.mu.Unlock()
-		return token, nil
+	call, token, err := e.memory.lookUp(from, func(call *exchangeCall) { go e.run(from, call) })
+	switch {
+	case err == errBusy:
+		return Token{}, e.exchanger.fault(from, 0, err.Error())
+	case call == nil:
+		return token, err
 	}
-	if refused := entry.refused; refused != nil && now.Sub(entry.at) < exchangeRefusal {
-		e.mu.Unlock()
-		return Token{}, refused
-	}
-	call := entry.call
-	if call == nil {
-		call = &exchangeCall{done: make(chan struct{})}
-		entry.call = call
-		go e.run(context.WithoutCancel(ctx), entry, call)
-	}
-	e.mu.Unlock()
 	select {
 	case <-call.done:
 		return call.token, call.err
 	case <-ctx.Done():
-		return Token{}, &sourceError{"exchange", context.Cause(ctx)}
+		return Token{}, e.exchanger.ended(from, "no answer in time", context.Cause(ctx))
 	}
 }
 
-// run makes one exchange and stores its outcome.
-func (e *exchange) run(ctx context.Context, entry *exchanged, call *exchangeCall) {
-	ctx, cancel := context.WithTimeout(ctx, exchangeLimit)
+// run makes one exchange and stores its outcome. It is nobody's in particular:
+// it ends with none of its callers, and sees nothing of their contexts.
+func (e *exchange) run(from Token, call *exchangeCall) {
+	ctx, cancel := context.WithTimeout(context.Background(), exchangeLimit)
 	defer cancel()
-	token, until, err := e.exchanger.exchange(ctx, entry.from)
-	if err != nil {
-		err = &sourceError{"exchange for " + e.audience, err}
-	}
-	e.mu.Lock()
-	entry.call, entry.refused = nil, nil
-	var refused *exchangeRefused
-	switch {
-	case err == nil:
-		entry.token, entry.until = token, until
-	case errors.As(err, &refused):
-		entry.refused, entry.at = err, time.Now()
-	}
-	e.mu.Unlock()
-	call.token, call.err = token, err
-	close(call.done)
+	token, until, err := e.exchanger.exchange(ctx, from)
+	e.memory.store(from, call, token, until, err)
 }
 
-// entry needs mu. It returns what is known of from, and makes room for it.
-func (e *exchange) entry(from Token) *exchanged {
-	id := sha256.Sum256([]byte(from.Raw()))
-	for _, entry := range e.entries {
-		if entry.id == id {
-			return entry
-		}
-	}
-	entry := &exchanged{id: id, from: from}
-	e.entries = append([]*exchanged{entry}, e.entries...)
-	if len(e.entries) > maxExchanged {
-		e.entries = e.entries[:maxExchanged:maxExchanged]
-	}
-	return entry
-}
+// tokenID tells tokens apart without being one.
+type tokenID [sha256.Size]byte
 
-// stillAlive returns an exchanged token of from's identity that lives.
-func (e *exchange) stillAlive(ctx context.Context, from Token) (Token, bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, entry := range e.entries {
-		if entry.token.secret != nil && !entry.token.explicit && !entry.until.IsZero() &&
-			entry.from.sameIdentity(from) && check(ctx, entry.token) == nil {
-			return entry.token, true
-		}
-	}
-	return Token{}, false
-}
+func idOf(raw string) tokenID { return sha256.Sum256([]byte(raw)) }

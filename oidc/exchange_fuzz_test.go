@@ -17,8 +17,8 @@ func FuzzExchangeAnswer(f *testing.F) {
 	f.Add([]byte(`{"token":"` + from.Raw() + `","expiry":1e300}`))
 	f.Add([]byte(`{"error":"` + from.Raw() + `"}`))
 	f.Add([]byte(`[`))
-	f.Fuzz(func(t *testing.T, answer []byte) {
-		token, until, err := x.read(answer, from)
+	f.Fuzz(func(t *testing.T, body []byte) {
+		token, until, err := x.read(answer{status: 200, body: body}, from)
 		if err == nil {
 			if len(token.Audience) == 0 || token.Raw() == "" || token.ProjectID != from.ProjectID || until.After(token.Expiry) {
 				t.Fatalf("took %v until %s", token, until)
@@ -26,7 +26,7 @@ func FuzzExchangeAnswer(f *testing.F) {
 		} else if strings.Contains(err.Error(), from.Raw()) {
 			t.Fatalf("the error holds the token: %v", err)
 		}
-		if said := reason(answer, from); strings.Contains(said, from.Raw()) || strings.ContainsAny(said, "\n\r\x1b") {
+		if said := reason(body, from); strings.Contains(said, from.Raw()) || strings.ContainsAny(said, "\n\r\x1b") {
 			t.Fatalf("the reason is %q", said)
 		}
 	})

@@ -153,11 +153,11 @@ func TestExchangeFaults(t *testing.T) {
 	}{
 		{"refusal", func(_ *oidctest.Server, _ string) http.Handler {
 			return answer(403, `{"error":"audience not allowed"}`)
-		}, "refused with status 403: audience not allowed", 1},
+		}, `refused with status 403: "audience not allowed"`, 1},
 		{"redirect", func(*oidctest.Server, string) http.Handler {
 			return http.RedirectHandler("http://elsewhere.test/", http.StatusTemporaryRedirect)
 		}, "redirect, which is not followed", 1},
-		{"500", func(*oidctest.Server, string) http.Handler { return answer(500, "oops") }, "status 500: oops (after 3 attempts)", 3},
+		{"500", func(*oidctest.Server, string) http.Handler { return answer(500, "oops") }, `status 500: "oops" (after 3 attempts)`, 3},
 		{"429", func(*oidctest.Server, string) http.Handler { return answer(429, "") }, "status 429", 3},
 		{"garbage", func(*oidctest.Server, string) http.Handler { return answer(200, "<html>") }, "it is not JSON", 3},
 		{"no token", func(*oidctest.Server, string) http.Handler { return answer(200, "{}") }, "malformed token", 3},
@@ -267,12 +267,12 @@ func TestExchangeForgetsOldTokens(t *testing.T) {
 		first := requestWith(issuer.Mint(func(c *oidctest.Claims) { c.JTI = "first" }))
 		_, err := source.Token(first)
 		require.NoError(t, err)
-		for i := range 16 {
+		for i := range 64 {
 			_, err := source.Token(requestWith(issuer.Mint(func(c *oidctest.Claims) { c.JTI = fmt.Sprint(i) })))
 			require.NoError(t, err)
 		}
 		_, err = source.Token(first)
 		require.NoError(t, err)
-		assert.Equal(t, 18, issuer.Exchanges())
+		assert.Equal(t, 66, issuer.Exchanges())
 	})
 }

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
+
+	"github.com/vercelaws/vercelaws/internal/scrub"
 )
 
 const (
@@ -14,62 +17,101 @@ const (
 	envVariable  = "VERCEL_OIDC_TOKEN"
 )
 
+// deployed says by which environment variable this process is known to run in a
+// deployment or a build, "" if it is on a developer's machine. VERCEL does not
+// tell: `vercel dev` sets it, and `vercel env pull` writes it to .env.local.
+// See https://vercel.com/docs/environment-variables/system-environment-variables.
+func deployed() string {
+	if os.Getenv("AWS_LAMBDA_FUNCTION_NAME") != "" {
+		return "AWS_LAMBDA_FUNCTION_NAME"
+	}
+	if env := os.Getenv("VERCEL_ENV"); env != "" && env != "development" {
+		return "VERCEL_ENV"
+	}
+	return ""
+}
+
+// bare takes off what editors and shells put around a token: white space, and
+// the byte order mark that PowerShell writes.
+func bare(s string) string { return strings.TrimSpace(strings.TrimPrefix(s, "\ufeff")) }
+
 // FromFile returns the source that reads the file named by the environment
 // variable VERCEL_OIDC_TOKEN_FILE. It reads both at each call, so whoever
 // keeps the file fresh needs no restart of the program. White space around the
-// token is ignored.
+// token is ignored, and so is a byte order mark before it.
 func FromFile() TokenSource {
 	return TokenSourceFunc(func(ctx context.Context) (Token, error) {
 		path := os.Getenv(fileVariable)
 		if path == "" {
 			return Token{}, &sourceError{fileVariable, fmt.Errorf("%w: the variable is not set", ErrNoToken)}
 		}
+		if strings.HasPrefix(bare(path), "eyJ") {
+			return Token{}, &sourceError{fileVariable, fmt.Errorf("%w: the variable holds a token and not the name of a file; put it into %s", ErrNoToken, envVariable)}
+		}
 		raw, err := readTokenFile(path)
 		if err != nil {
-			return Token{}, &sourceError{fileVariable, fmt.Errorf("%w: %w", ErrNoToken, err)}
+			return Token{}, &sourceError{fileVariable, fmt.Errorf("%w: %s: %w", ErrNoToken, scrub.Quote(path, 200), err)}
 		}
-		return tokenFrom(ctx, fileVariable, raw)
+		return tokenFrom(ctx, Token{source: fileVariable}, raw)
 	})
 }
 
 // readTokenFile reads no more than a token's length and a little white space,
-// and only of a regular file: opening a pipe could block for ever.
+// and only of a regular file: opening a pipe could block for ever. Its errors do
+// not name the file.
 func readTokenFile(path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return "", err
+		return "", withoutPath(err)
 	}
 	if !info.Mode().IsRegular() {
-		return "", fmt.Errorf("%s is not a regular file", path)
+		return "", errors.New("it is not a regular file")
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return "", err
+		return "", withoutPath(err)
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, MaxTokenLength+1024))
 	if err != nil {
-		return "", err
+		return "", withoutPath(err)
 	}
-	raw := strings.TrimSpace(string(b))
+	raw := bare(string(b))
 	if raw == "" {
-		return "", errors.New(path + " is empty")
+		return "", errors.New("it is empty")
 	}
 	return raw, nil
+}
+
+// withoutPath is what went wrong with a file, without its name.
+func withoutPath(err error) error {
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		return pathErr.Err
+	}
+	return err
 }
 
 // FromEnv returns the source that reads the environment variable
 // VERCEL_OIDC_TOKEN at each call. Vercel sets it during a build; `vercel env
 // pull` writes it to .env.local for local development, where it lives 12
-// hours. In a deployed function it is not kept fresh: the request's header is.
+// hours. In a deployed function it may be there too and is not kept fresh: the
+// request's header is.
 func FromEnv() TokenSource {
 	return TokenSourceFunc(func(ctx context.Context) (Token, error) {
-		raw := strings.TrimSpace(os.Getenv(envVariable))
+		raw := bare(os.Getenv(envVariable))
 		if raw == "" {
-			return Token{}, &sourceError{envVariable, fmt.Errorf("%w: the variable is not set; for local development run `vercel env pull` and load .env.local", ErrNoToken)}
+			err := fmt.Errorf("%w: the variable is not set", ErrNoToken)
+			if deployed() == "" {
+				err = fmt.Errorf("%w; for local development run `vercel env pull` and load .env.local", err)
+			}
+			return Token{}, &sourceError{envVariable, err}
 		}
-		t, err := tokenFrom(ctx, envVariable, raw)
+		t, err := tokenFrom(ctx, Token{source: envVariable}, raw)
 		if errors.Is(err, ErrExpired) {
+			if deployed() != "" {
+				return Token{}, fmt.Errorf("%w; in a deployment only the tokens of requests are fresh", err)
+			}
 			return Token{}, fmt.Errorf("%w; run `vercel env pull` for a new one", err)
 		}
 		return t, err

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 )
 
 // maxAllocation is how much a parse of n bytes may allocate: a small multiple
@@ -17,6 +18,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(mint(f, claim("aud", []string{"a", "b"}), claim("exp", 1e308)))
 	f.Add("")
 	f.Add("..")
+	f.Add(mint(f, claim("sub", hostile), claim("iss", strings.Repeat(hostile, 100))))
 	f.Add(join("{}", strings.Repeat("[", 5000), "s"))
 	f.Add(join("{}", `{"exp":1,"exp":"x","iss":{},"sub":null}`, "s"))
 	f.Fuzz(func(t *testing.T, raw string) {
@@ -34,7 +36,9 @@ func FuzzParse(f *testing.F) {
 			t.Fatal("accepted what STS would not")
 		}
 		_ = tok.CheckExpiry(time.Now())
-		_ = tok.String()
+		if s := tok.String(); len(s) > 600 || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			t.Fatalf("unfit for a log: %q", s)
+		}
 		var all map[string]any
 		if err := tok.Claims(&all); err != nil {
 			t.Fatalf("claims: %v", err)

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"github.com/vercelaws/vercelaws/internal/scrub"
 )
 
 // link is what `vercel link` wrote about a folder.
@@ -66,13 +68,13 @@ func readLinkFile(file string) ([]byte, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fs.ErrNotExist
 	case err != nil:
-		return nil, errors.Unwrap(err) // without the path, which the caller adds
+		return nil, withoutPath(err) // the caller adds it
 	case !info.Mode().IsRegular():
 		return nil, errors.New("it is not a regular file")
 	}
 	f, err := os.Open(file)
 	if err != nil {
-		return nil, errors.Unwrap(err)
+		return nil, withoutPath(err)
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxLinkFile+1))
@@ -152,7 +154,7 @@ var idPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
 func validID(what, id string) error {
 	if !idPattern.MatchString(id) || len(id) > 128 {
-		return fmt.Errorf("the %s %q is not an ID or name", what, clean(id, Token{}))
+		return fmt.Errorf("the %s %s is not an ID or name", what, scrub.Quote(id, maxClaim))
 	}
 	return nil
 }

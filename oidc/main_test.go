@@ -61,10 +61,10 @@ func expiredBy(d time.Duration) func(map[string]any) {
 // that other tests' requests left behind.
 func isolate(t *testing.T) {
 	t.Helper()
-	for _, v := range []string{envVariable, fileVariable, "VERCEL_PROJECT_ID", "AWS_LAMBDA_FUNCTION_NAME"} {
+	for _, v := range []string{envVariable, fileVariable, "VERCEL_PROJECT_ID", "VERCEL", "VERCEL_ENV", "AWS_LAMBDA_FUNCTION_NAME"} {
 		t.Setenv(v, "")
 	}
-	t.Setenv("VERCEL", "1") // no Vercel CLI
+	t.Chdir(t.TempDir()) // not linked: no Vercel CLI
 	forget := func() { recent.Forget(func(string) bool { return true }) }
 	forget()
 	t.Cleanup(forget)

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/vercelaws/vercelaws/internal/candidate"
+	"github.com/vercelaws/vercelaws/internal/scrub"
 )
 
 // TokenSource gives a token. Implementations must be safe for concurrent use,
@@ -58,12 +61,27 @@ func (s firstOf) Token(ctx context.Context) (Token, error) {
 	return Token{}, failed
 }
 
-// check says why t cannot be used now, if it cannot.
+// check says why t cannot be used now, if it cannot. It is where the hints of
+// a fetch of credentials take effect: see package candidate.
 func check(ctx context.Context, t Token) error {
-	if hintsOf(ctx).refuses(t) {
-		return fmt.Errorf("%w but the one that STS refused", ErrNoToken)
+	h := candidate.Of(ctx)
+	if t.explicit {
+		h.Refused = nil // the caller's choice is asked about in every fetch
 	}
-	return t.CheckExpiry(time.Now())
+	if h.PassOver(t.Raw()) {
+		return fmt.Errorf("%w but one that STS refused", ErrNoToken)
+	}
+	return checkExpiry(h, t)
+}
+
+// checkExpiry is [Token.CheckExpiry] for now, unless a fetch that has tried
+// everything else asks for tokens that STS may still take.
+func checkExpiry(h candidate.Hints, t Token) error {
+	now := time.Now()
+	if h.AllowExpired && now.Before(t.Expiry.Add(candidate.Grace)) {
+		return nil
+	}
+	return t.CheckExpiry(now)
 }
 
 // sourceError is why one source had no token.
@@ -78,22 +96,29 @@ func (e *sourceError) Error() string { return "oidc: " + e.source + ": " + e.err
 // Unwrap returns the reason.
 func (e *sourceError) Unwrap() error { return e.err }
 
-// tokenFrom finishes a source's work: it parses raw, marks where it came from
-// and checks that it can be used.
-func tokenFrom(ctx context.Context, source, raw string) (Token, error) {
+// tokenFrom finishes a source's work: it parses raw, marks it as origin is and
+// checks that it can be used.
+func tokenFrom(ctx context.Context, origin Token, raw string) (Token, error) {
 	t, err := parseToken(raw)
-	if err != nil {
-		return Token{}, &sourceError{source, err}
+	if err == nil {
+		t.source, t.explicit = origin.source, origin.explicit
+		err = check(ctx, t)
 	}
-	t.source = source
-	if err := check(ctx, t); err != nil {
-		return Token{}, &sourceError{source, err}
+	if err != nil {
+		return Token{}, &sourceError{origin.source, err}
 	}
 	return t, nil
 }
 
 // sourcesError is the errors of all sources that had no live token.
 type sourcesError []error
+
+// The lengths of an error's text, where other code than this package's may have
+// written it.
+const (
+	maxReason  = 1000 // bytes for a source
+	maxReasons = 4000 // bytes for all
+)
 
 // Error lists the reasons on one line.
 func (e sourcesError) Error() string {
@@ -103,9 +128,9 @@ func (e sourcesError) Error() string {
 	for _, err := range e {
 		b.WriteString(separator)
 		separator = "; "
-		b.WriteString(strings.TrimPrefix(err.Error(), "oidc: "))
+		b.WriteString(scrub.Text(strings.TrimPrefix(err.Error(), "oidc: "), "", maxReason))
 	}
-	return b.String()
+	return scrub.Text(b.String(), "", maxReasons)
 }
 
 // Unwrap returns the reasons, for errors.Is.
@@ -117,3 +142,6 @@ type explicitError struct{ error }
 
 // Unwrap returns the failure.
 func (e *explicitError) Unwrap() error { return e.error }
+
+// Final tells a fetch of credentials what it is; see candidate.Final.
+func (*explicitError) Final() {}

@@ -1,6 +1,7 @@
 package oidc
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -8,12 +9,17 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"github.com/vercelaws/vercelaws/internal/scrub"
 )
 
 // MaxTokenLength is the longest token, in characters, that STS accepts
 // (AssumeRoleWithWebIdentity, parameter WebIdentityToken). Parse refuses
 // longer ones.
 const MaxTokenLength = 20_000
+
+// maxClaim is how many characters of a claim a message shows.
+const maxClaim = 200
 
 // clockLeeway is how far the local clock may be ahead of Vercel's before a
 // live token looks expired here. STS has the last word.
@@ -198,6 +204,11 @@ func (t Token) Source() string { return t.source }
 // if the token is past its expiry at now. It allows for a local clock that is
 // up to a minute fast. A token whose time has not yet come passes: STS judges
 // that by its own clock.
+//
+// STS takes a token up to five minutes past its expiry
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_oidc.html).
+// A provider of package vercelaws makes use of that when it has no other token;
+// CheckExpiry does not.
 func (t Token) CheckExpiry(now time.Time) error {
 	if now.Before(t.Expiry.Add(clockLeeway)) {
 		return nil
@@ -205,22 +216,26 @@ func (t Token) CheckExpiry(now time.Time) error {
 	return fmt.Errorf("%w at %s, %s ago", ErrExpired, t.Expiry.UTC().Format(time.RFC3339), now.Sub(t.Expiry).Round(time.Second))
 }
 
-// String returns the token's subject, issuer and expiry; never the JWT.
+// String returns the token's subject and issuer, quoted and shortened, and its
+// expiry; never the JWT.
 func (t Token) String() string {
 	if t.secret == nil && t.Subject == "" {
 		return "no token"
 	}
-	return fmt.Sprintf("token of %q from %q, expiring %s", t.Subject, t.Issuer, t.Expiry.UTC().Format(time.RFC3339))
+	return fmt.Sprintf("token of %s from %s, expiring %s", scrub.Quote(t.Subject, maxClaim), scrub.Quote(t.Issuer, maxClaim), t.Expiry.UTC().Format(time.RFC3339))
 }
 
 // Format implements [fmt.Formatter], so that every verb prints String.
 func (t Token) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, t.String()) }
 
-// sameIdentity reports whether both tokens speak for one project and
-// environment. A token without Vercel's claims is compared by its subject.
-func (t Token) sameIdentity(u Token) bool {
-	if t.ProjectID == "" && u.ProjectID == "" {
-		return t.Subject == u.Subject
+// identity tells apart what tokens speak for: a project and environment, or the
+// subject where a token has none of Vercel's claims.
+func (t Token) identity() [sha256.Size]byte {
+	if t.ProjectID == "" {
+		return digest(fmt.Sprintf("subject %q", t.Subject))
 	}
-	return t.ProjectID == u.ProjectID && t.Environment == u.Environment
+	return digest(fmt.Sprintf("project %q environment %q", t.ProjectID, t.Environment))
 }
+
+// sameIdentity reports whether both tokens speak for the same.
+func (t Token) sameIdentity(u Token) bool { return t.identity() == u.identity() }

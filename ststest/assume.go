@@ -1,6 +1,7 @@
 package ststest
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -19,11 +20,14 @@ import (
 
 var sessionName = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
 
-// assumeRole is AssumeRoleWithWebIdentity. See
+// assumeRoleWithWebIdentity is the action of that name. See
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html.
-func (s *Server) assumeRole(ctx context.Context, form url.Values, fault Fault) (*assumeRoleAnswer, error) {
+func (s *Server) assumeRoleWithWebIdentity(ctx context.Context, form url.Values, fault Fault) (*assumeRoleAnswer, error) {
 	if err := validate(form); err != nil {
 		return nil, err
+	}
+	if token := form.Get("WebIdentityToken"); len(token) < 4 || len(token) > 20_000 {
+		return nil, invalid("webIdentityToken", "Member must have length between 4 and 20000")
 	}
 	claims, err := s.verifyToken(ctx, form.Get("WebIdentityToken"))
 	if err != nil {
@@ -33,53 +37,56 @@ func (s *Server) assumeRole(ctx context.Context, form url.Values, fault Fault) (
 	if err != nil {
 		return nil, err
 	}
-	longest := role.MaxSessionDuration
-	if longest == 0 {
-		longest = time.Hour
+	life, err := lifetime(form, role, fault)
+	if err != nil {
+		return nil, err
 	}
-	life := min(time.Hour, longest)
-	if seconds, err := strconv.Atoi(form.Get("DurationSeconds")); err == nil {
-		life = time.Duration(seconds) * time.Second
-	}
-	if life > longest {
-		return nil, refuse("ValidationError", "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
-	}
-	if fault.Lifetime != 0 {
-		life = fault.Lifetime
-	}
-	session := s.open(role, form.Get("RoleSessionName"), claims.Subject, life)
-	answer := &assumeRoleAnswer{
+	session := s.open(role, form.Get("RoleSessionName"), life, func(made *Session) { made.Subject = claims.Subject })
+	return &assumeRoleAnswer{
 		Result: assumeRoleResult{
 			SubjectFromWebIdentityToken: claims.Subject,
 			Audience:                    strings.Join(claims.Audience, ","),
 			Provider:                    providerARN,
 			AssumedRoleUser:             assumedRoleUser{Arn: session.AssumedRoleARN, AssumedRoleID: session.userID()},
-			Credentials:                 session.xml(),
+			Credentials:                 session.xml(fault),
 		},
 		Metadata: metadata{requestID()},
-	}
-	if fault.EmptyCredentials {
-		answer.Result.Credentials = &xmlCredentials{Expiration: answer.Result.Credentials.Expiration}
-	}
-	return answer, nil
+	}, nil
 }
 
-// validate checks the parameters that need no look at the account.
-func validate(form url.Values) error {
-	invalid := func(field, constraint string) error {
-		return refuse("ValidationError", "1 validation error detected: Value at '%s' failed to satisfy constraint: %s", field, constraint)
+// seconds is the duration that is asked for, or zero.
+func seconds(form url.Values) time.Duration {
+	n, _ := strconv.Atoi(form.Get("DurationSeconds")) // validate has seen it
+	return time.Duration(n) * time.Second
+}
+
+// lifetime is how long the credentials of a role live, unless it was asked for
+// too much.
+func lifetime(form url.Values, r *role, fault Fault) (time.Duration, error) {
+	longest := cmp.Or(r.MaxSessionDuration, time.Hour)
+	life := cmp.Or(seconds(form), min(time.Hour, longest))
+	if life > longest {
+		return 0, refuse("ValidationError", "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
 	}
+	return cmp.Or(fault.Lifetime, life), nil
+}
+
+func invalid(field, constraint string) error {
+	return refuse("ValidationError", "1 validation error detected: Value at '%s' failed to satisfy constraint: %s", field, constraint)
+}
+
+// validate checks the parameters that need no look at the account, and that the
+// actions have in common.
+func validate(form url.Values) error {
 	role := form.Get("RoleArn")
 	policy := form.Get("Policy")
-	switch token := form.Get("WebIdentityToken"); {
+	switch {
 	case len(role) < 20 || len(role) > 2048:
 		return invalid("roleArn", "Member must have length between 20 and 2048")
 	case !strings.HasPrefix(role, "arn:") || !strings.Contains(role, ":role/"):
 		return refuse("ValidationError", "%s is invalid", role)
 	case !sessionName.MatchString(form.Get("RoleSessionName")):
 		return invalid("roleSessionName", `Member must satisfy regular expression pattern: [\w+=,.@-]* and have length between 2 and 64`)
-	case len(token) < 4 || len(token) > 20_000:
-		return invalid("webIdentityToken", "Member must have length between 4 and 20000")
 	case utf8.RuneCountInString(policy) > 2048:
 		return &Error{Code: "PackedPolicyTooLarge", Message: "the policy is larger than 2048 characters", Status: http.StatusBadRequest}
 	case policy != "" && !strings.Contains(policy, `"Statement"`):
@@ -120,8 +127,9 @@ func (s *Server) trusted(arn, session string, claims *jwt.Claims) (*role, string
 	return r, providerARN, nil
 }
 
-// open makes credentials.
-func (s *Server) open(r *role, name, subject string, life time.Duration) *Session {
+// open makes credentials. What a session holds beyond those is filled in by
+// fill, before anyone sees it.
+func (s *Server) open(r *role, name string, life time.Duration, fill func(*Session)) *Session {
 	_, path, _ := strings.Cut(r.ARN, ":role/")
 	roleName := path[strings.LastIndex(path, "/")+1:]
 	prefix, _, _ := strings.Cut(r.ARN, ":iam::")
@@ -130,10 +138,10 @@ func (s *Server) open(r *role, name, subject string, life time.Duration) *Sessio
 	session.RoleARN = r.ARN
 	session.Name = name
 	session.AssumedRoleARN = prefix + ":sts::" + account + ":assumed-role/" + roleName + "/" + name
-	session.Subject = subject
 	session.Account = account
 	session.Expires = s.options.Now().Add(life).UTC().Truncate(time.Second)
 	session.role = r
+	fill(session)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sessions[session.AccessKeyID] = session

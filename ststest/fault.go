@@ -80,7 +80,7 @@ func Down() map[string]Fault {
 }
 
 func (f Fault) echo(c Call) string {
-	if !f.EchoToken {
+	if !f.EchoToken || c.token == "" {
 		return ""
 	}
 	return " (token " + c.token + ")"

@@ -21,14 +21,15 @@ type Error struct {
 // Error returns the code and the message.
 func (e *Error) Error() string { return e.Code + ": " + e.Message }
 
-// readForm reads the parameters of a call, and the body as it was signed.
-func readForm(r *http.Request) (body []byte, form url.Values, err error) {
-	body, err = io.ReadAll(io.LimitReader(r.Body, 1<<20))
+// readForm reads the parameters of a call. The body is put back as it was
+// signed.
+func readForm(r *http.Request) (url.Values, error) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	form, err = url.ParseQuery(string(body))
-	return body, form, err
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return url.ParseQuery(string(body))
 }
 
 func writeError(w http.ResponseWriter, now time.Time, echo string, e *Error) {
@@ -88,6 +89,17 @@ type assumeRoleResult struct {
 	Provider                    string
 	AssumedRoleUser             assumedRoleUser
 	Credentials                 *xmlCredentials
+}
+
+type chainAnswer struct {
+	XMLName  xml.Name    `xml:"https://sts.amazonaws.com/doc/2011-06-15/ AssumeRoleResponse"`
+	Result   chainResult `xml:"AssumeRoleResult"`
+	Metadata metadata    `xml:"ResponseMetadata"`
+}
+
+type chainResult struct {
+	AssumedRoleUser assumedRoleUser
+	Credentials     *xmlCredentials
 }
 
 type assumedRoleUser struct {

@@ -1,7 +1,8 @@
 // Package ststest is an AWS Security Token Service on loopback, for tests of
-// code that assumes roles with OIDC tokens. It verifies tokens and trust
-// policies as STS does, answers in STS's protocol with its error codes, issues
-// credentials that it can check later, and injects faults:
+// code that assumes roles with OIDC tokens, and further roles with those. It
+// verifies tokens, signatures and trust policies as STS does, answers in STS's
+// protocol with its error codes, issues credentials that it can check later, and
+// injects faults:
 //
 //	issuer := oidctest.NewServer()
 //	defer issuer.Close()
@@ -11,6 +12,11 @@
 //	server.AddRole(ststest.Role{ARN: "arn:aws:iam::123456789012:role/web", TrustPolicy: policy})
 //	provider := vercelaws.NewProvider("arn:aws:iam::123456789012:role/web",
 //		func(o *vercelaws.Options) { o.Client = server.STS() })
+//
+// Its actions are AssumeRoleWithWebIdentity, AssumeRole and GetCallerIdentity.
+// It knows no policy but a role's trust policy: every caller of AssumeRole has
+// the permission to ask. External ID and session tags are looked at; MFA, a
+// source identity and provided contexts are refused.
 package ststest
 
 import (
@@ -51,7 +57,7 @@ type Role struct {
 	TrustPolicy string // in JSON; see package trustpolicy
 
 	// MaxSessionDuration is the longest that the role's credentials live. If
-	// zero, one hour, as in IAM.
+	// zero, one hour, as in IAM. With AssumeRole it is one hour at most.
 	MaxSessionDuration time.Duration
 }
 
@@ -130,7 +136,8 @@ func (s *Server) Close() {
 func (s *Server) Client() *http.Client { return s.client }
 
 // STS returns an SDK client for the server. It signs nothing. The functions can
-// change its options, the credentials for GetCallerIdentity for example.
+// change its options, the credentials for AssumeRole and GetCallerIdentity for
+// example.
 func (s *Server) STS(optFns ...func(*sts.Options)) *sts.Client {
 	return sts.New(sts.Options{
 		Region:       "us-east-1",
@@ -213,7 +220,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusOK)
 		return
 	}
-	body, form, err := readForm(r)
+	form, err := readForm(r)
 	if err != nil {
 		writeError(w, s.options.Now(), "", &Error{Code: "MalformedInput", Message: "the body is not a form", Status: http.StatusBadRequest})
 		return
@@ -234,9 +241,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	var answer any
 	switch call.Action {
 	case "AssumeRoleWithWebIdentity":
-		answer, err = s.assumeRole(r.Context(), form, fault)
+		answer, err = s.assumeRoleWithWebIdentity(r.Context(), form, fault)
+	case "AssumeRole":
+		answer, err = s.assumeRole(r, form, fault)
 	case "GetCallerIdentity":
-		answer, err = s.callerIdentity(r, body)
+		answer, err = s.callerIdentity(r)
 	default:
 		err = &Error{Code: "InvalidAction", Message: "Could not find operation " + call.Action + " for version 2011-06-15", Status: http.StatusBadRequest}
 	}

@@ -25,8 +25,15 @@ type Session struct {
 	Name           string // the role session name
 	AssumedRoleARN string
 	Account        string
-	Subject        string // of the token
+	Subject        string // of the token; empty if there was none
 	Expires        time.Time
+
+	// What follows is of sessions that were opened with AssumeRole. The tags are
+	// those that it was given, and those that the session SourceARN handed on.
+	SourceARN         string // the assumed role that asked for this one
+	ExternalID        string
+	Tags              map[string]string // not to be changed
+	TransitiveTagKeys []string          // the tags that this session hands on
 
 	role    *role
 	revoked bool
@@ -52,8 +59,11 @@ func (s Session) Credentials() aws.Credentials {
 
 func (s Session) userID() string { return "AROAEXAMPLE:" + s.Name }
 
-func (s Session) xml() *xmlCredentials {
+func (s Session) xml(fault Fault) *xmlCredentials {
 	c := s.Credentials()
+	if fault.EmptyCredentials {
+		c = aws.Credentials{}
+	}
 	return &xmlCredentials{c.AccessKeyID, c.SecretAccessKey, c.SessionToken, s.Expires.Format(time.RFC3339)}
 }
 
@@ -86,8 +96,7 @@ func (s *Server) RevokeAll() {
 	}
 }
 
-func (s *Server) callerIdentity(r *http.Request, body []byte) (*callerIdentityAnswer, error) {
-	r.Body = io.NopCloser(bytes.NewReader(body))
+func (s *Server) callerIdentity(r *http.Request) (*callerIdentityAnswer, error) {
 	session, err := s.Verify(r)
 	if err != nil {
 		return nil, err

@@ -355,7 +355,7 @@ func TestSessionPrintsNoSecret(t *testing.T) {
 
 func TestOddRequests(t *testing.T) {
 	_, server := setUp(t)
-	_, err := server.STS(func(o *sts.Options) { o.Retryer = aws.NopRetryer{} }).AssumeRole(t.Context(), &sts.AssumeRoleInput{RoleArn: aws.String(roleARN), RoleSessionName: aws.String("s1")})
+	_, err := server.STS(func(o *sts.Options) { o.Retryer = aws.NopRetryer{} }).GetSessionToken(t.Context(), nil)
 	assert.Equal(t, "InvalidAction", code(t, err))
 	response, err := server.Client().Post(server.URL, "text/plain", strings.NewReader("%zz"))
 	require.NoError(t, err)

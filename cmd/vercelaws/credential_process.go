@@ -46,7 +46,11 @@ func runCredentialProcess(ctx context.Context, c *command, args []string, s stre
 	if err := role.check(c); err != nil {
 		return err
 	}
-	creds, err := role.credentials(ctx)
+	with, err := role.assume(ctx)
+	if err != nil {
+		return err
+	}
+	creds, err := with.credentials(ctx)
 	if err != nil {
 		return err
 	}

@@ -1,14 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -62,44 +58,6 @@ func TestCredentialProcessServesTheGoSDK(t *testing.T) {
 	assert.Equal(t, 1, w.aws.Calls("AssumeRoleWithWebIdentity"))
 }
 
-// Signals reach the child of exec, and what it makes of them reaches the
-// parent.
-func TestExecPassesSignals(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("signals are not Windows's")
-	}
-	enter(t)
-	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
-		for _, test := range []struct {
-			name, script string
-			check        func(t *testing.T, state syscall.WaitStatus)
-		}{
-			{"handled", `trap 'exit 7' TERM INT; echo ready; while :; do read line; done`, func(t *testing.T, state syscall.WaitStatus) {
-				assert.Equal(t, 7, state.ExitStatus())
-			}},
-			{"not handled", `echo ready; exec cat`, func(t *testing.T, state syscall.WaitStatus) {
-				assert.Equal(t, sig, state.Signal())
-			}},
-		} {
-			t.Run(fmt.Sprint(sig, " ", test.name), func(t *testing.T) {
-				child := exec.Command("vercelaws", "exec", "--role-arn", roleARN, "--", "sh", "-c", test.script)
-				in, err := child.StdinPipe() // open, so that the script waits
-				require.NoError(t, err)
-				defer in.Close()
-				out, err := child.StdoutPipe()
-				require.NoError(t, err)
-				require.NoError(t, child.Start())
-				line, err := bufio.NewReader(out).ReadString('\n')
-				require.NoError(t, err)
-				require.Equal(t, "ready\n", line)
-				require.NoError(t, child.Process.Signal(sig))
-				assert.Error(t, child.Wait())
-				test.check(t, child.ProcessState.Sys().(syscall.WaitStatus))
-			})
-		}
-	}
-}
-
 func TestChildEnvironHasNoOtherCredentials(t *testing.T) {
 	var environ []string
 	for _, name := range stale {
@@ -111,4 +69,33 @@ func TestChildEnvironHasNoOtherCredentials(t *testing.T) {
 		"AWS_ACCESS_KEY_ID=id", "AWS_SECRET_ACCESS_KEY=secret", "AWS_SESSION_TOKEN=session",
 	}, childEnviron(environ, aws.Credentials{AccessKeyID: "id", SecretAccessKey: "secret", SessionToken: "session"}))
 	assert.Equal(t, "AWS_ACCESS_KEY_ID=stale", environ[0], "the input is left alone")
+}
+
+func TestServedEnvironHasOneWayToCredentials(t *testing.T) {
+	environ := []string{"PATH=/bin", "AWS_REGION="}
+	for _, name := range append(append([]string{}, stale...), sharedFiles...) {
+		environ = append(environ, name+"=stale")
+	}
+	got := servedEnviron(environ, []string{"AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1:1/credentials"}, "eu-west-1")
+	assert.Equal(t, []string{
+		"PATH=/bin",
+		"AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull, "AWS_CONFIG_FILE=" + os.DevNull, "AWS_CREDENTIAL_FILE=" + os.DevNull, "BOTO_CONFIG=" + os.DevNull,
+		"AWS_REGION=eu-west-1", "AWS_DEFAULT_REGION=eu-west-1",
+		"AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1:1/credentials",
+	}, got)
+	// What the caller has set stays.
+	assert.Contains(t, servedEnviron([]string{"AWS_DEFAULT_REGION=us-east-2"}, nil, "eu-west-1"), "AWS_DEFAULT_REGION=us-east-2")
+	assert.NotContains(t, strings.Join(servedEnviron(nil, nil, ""), " "), "REGION")
+}
+
+// The ends that STS gave are kept for the credentials that live, and no others.
+func TestEndingsForget(t *testing.T) {
+	var e endings
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for i := range 1000 {
+		e.add(fmt.Sprint(i), start.Add(time.Duration(i)*time.Minute+time.Hour), start.Add(time.Duration(i)*time.Minute))
+	}
+	assert.LessOrEqual(t, len(e.ends), 62)
+	assert.Equal(t, start.Add(999*time.Minute+time.Hour), e.of(aws.Credentials{AccessKeyID: "999", Expires: start}))
+	assert.Equal(t, start, e.of(aws.Credentials{AccessKeyID: "unknown", Expires: start}), "the provider's own is right, if early")
 }

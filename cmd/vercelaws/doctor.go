@@ -21,8 +21,12 @@ No token or key is printed.
 
 AWS does not say which condition of a trust policy refused a token. doctor does:
 
-  aws iam get-role --role-name web --query Role.AssumeRolePolicyDocument --output json |
-    vercelaws doctor --role-arn arn:aws:iam::123456789012:role/web --trust-policy -`,
+  aws iam get-role --role-name web --output json |
+    vercelaws doctor --role-arn arn:aws:iam::123456789012:role/web --trust-policy -
+
+The policy is evaluated for the environments that it is for, whatever that of
+the token at hand is: a developer's token is of development, and a role for
+production should not admit it. --environment chooses another.`,
 	run: runDoctor,
 }
 
@@ -32,11 +36,13 @@ const policyLimit = 1 << 20 // 1 MiB
 func runDoctor(ctx context.Context, c *command, args []string, s streams) error {
 	fs := c.flags()
 	var role roleFlags
-	var policyFile string
+	var policyFile, environment, fallback string
 	var asJSON bool
 	role.addARN(fs)
 	role.addAudience(fs)
-	fs.StringVar(&policyFile, "trust-policy", "", "the role's trust policy in JSON, in a `FILE`; - is the standard input")
+	fs.StringVar(&policyFile, "trust-policy", "", "the role's trust policy, or the output of aws iam get-role, in a `FILE`; - is the standard input")
+	fs.StringVar(&environment, "environment", "", "the `name` of the environment that the role is for; by default the trust policy says it")
+	fs.StringVar(&fallback, "fallback-region", "", "look at this second `region` too, as for Options.FallbackRegion")
 	fs.BoolVar(&asJSON, "json", false, "print the report in JSON")
 	if done, err := c.parse(fs, args, s); done || err != nil {
 		return err
@@ -48,7 +54,14 @@ func runDoctor(ctx context.Context, c *command, args []string, s streams) error 
 	if err != nil {
 		return c.misuse("cannot read the trust policy: %s", err)
 	}
-	report := doctor.Run(ctx, doctor.Options{RoleARN: role.arn, TrustPolicy: policy, Audience: role.audience})
+	report := doctor.Run(ctx, doctor.Options{
+		RoleARN:        role.arn,
+		TrustPolicy:    policy,
+		Audience:       role.audience,
+		Environment:    environment,
+		FallbackRegion: fallback,
+		Source:         tokenSource(),
+	})
 	if asJSON {
 		e := json.NewEncoder(s.out)
 		e.SetIndent("", "  ")

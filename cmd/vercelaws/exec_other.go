@@ -7,12 +7,17 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"syscall"
 )
 
 // become runs another program in place of this one, and returns its exit
-// status as a *childExit. A console sends its interrupts to the child as well,
-// so this program only has to outlive them.
-func become(path string, args, environ []string) error {
+// status as a *childExit.
+func become(path string, args, environ []string) error { return supervise(path, args, environ) }
+
+// supervise runs another program to its end, and returns its exit status as a
+// *childExit. A console sends its interrupts to the child as well, so this
+// program only has to outlive them.
+func supervise(path string, args, environ []string) error {
 	signal.Ignore(os.Interrupt)
 	child := exec.Command(path)
 	child.Args = args
@@ -21,7 +26,10 @@ func become(path string, args, environ []string) error {
 	err := child.Run()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
-		return &childExit{exit.ExitCode()}
+		return &childExit{status: exit.ExitCode()}
 	}
 	return err
 }
+
+// sameEnd does nothing: no program here ends by a signal.
+func sameEnd(syscall.Signal) {}

@@ -5,8 +5,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 )
 
 // flags returns an empty set of flags for c. It says nothing by itself: parse
@@ -94,4 +96,31 @@ func (l *list) Set(value string) error {
 		*l = append(*l, v)
 	}
 	return nil
+}
+
+// lifetime is a flag that takes a duration of whole seconds.
+type lifetime time.Duration
+
+// String returns the duration, or nothing for none.
+func (l *lifetime) String() string {
+	if *l == 0 {
+		return ""
+	}
+	return time.Duration(*l).String()
+}
+
+// Set reads a duration. What it may be is for the library to say.
+func (l *lifetime) Set(value string) error {
+	d, err := time.ParseDuration(value)
+	switch {
+	case err == nil && d%time.Second == 0:
+		*l = lifetime(d)
+		return nil
+	case err == nil:
+		return errors.New("STS counts in whole seconds")
+	}
+	if _, err := strconv.ParseFloat(value, 64); err == nil {
+		return fmt.Errorf("it has no unit; write %ss, %sm or %sh", value, value, value)
+	}
+	return errors.New("it is not a duration such as 15m or 1h30m")
 }

@@ -6,12 +6,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -64,10 +67,19 @@ func (e *usageError) hint() string {
 func main() {
 	// A command that is told to stop still says so, with its exit status. A
 	// program that exec runs gets the signals itself.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := context.WithCancel(context.Background())
+	if signals := heeded(os.Interrupt, syscall.SIGTERM); len(signals) > 0 {
+		ctx, stop = signal.NotifyContext(ctx, signals...)
+	}
 	status := run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr})
 	stop()
 	os.Exit(status)
+}
+
+// heeded returns those of the signals that were not ignored when this program
+// was started, as nohup does: they stay ignored, for its child too.
+func heeded(signals ...os.Signal) []os.Signal {
+	return slices.DeleteFunc(signals, signal.Ignored)
 }
 
 // run runs the command that args name, and returns the exit status.
@@ -79,12 +91,13 @@ func run(ctx context.Context, args []string, s streams) int {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &exit):
+		sameEnd(exit.signal)
 		return exit.status
 	case errors.As(err, &usage):
 		fmt.Fprintf(s.err, "vercelaws: %s\n%s\n", usage.message, usage.hint())
 		return exitUsage
 	case !errors.Is(err, errFailed):
-		fmt.Fprintf(s.err, "vercelaws: %s\n", strings.TrimPrefix(err.Error(), "vercelaws: "))
+		fmt.Fprintf(s.err, "vercelaws: %s\n", err)
 	}
 	return exitFailed
 }
@@ -102,6 +115,9 @@ func dispatch(ctx context.Context, args []string, s streams) error {
 	case "help", "-h", "-help", "--help":
 		printOverview(s.out)
 		return nil
+	case "version", "-version", "--version":
+		_, err := fmt.Fprintln(s.out, version())
+		return err
 	}
 	var names []string
 	for _, c := range commands() {
@@ -113,10 +129,20 @@ func dispatch(ctx context.Context, args []string, s streams) error {
 	return &usageError{message: fmt.Sprintf("there is no command %q%s", name, didYouMean("", name, names))}
 }
 
+// version names the command, the version of its module, and the Go that built
+// it.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "vercelaws, of an unknown version"
+	}
+	return fmt.Sprintf("vercelaws %s, built with %s", cmp.Or(info.Main.Version, "(devel)"), info.GoVersion)
+}
+
 func printOverview(w io.Writer) {
 	fmt.Fprint(w, "usage: vercelaws command [flags]\n\nAWS credentials from a Vercel deployment's OIDC token.\n\ncommands:\n")
 	for _, c := range commands() {
 		fmt.Fprintf(w, "  %-20s %s\n", c.name, c.summary)
 	}
-	fmt.Fprint(w, "\nvercelaws command --help says more about each.\n")
+	fmt.Fprint(w, "\nvercelaws command --help says more about each; vercelaws --version says which this is.\n")
 }

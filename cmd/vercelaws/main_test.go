@@ -1,9 +1,13 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/assert"
@@ -69,7 +73,8 @@ func (w *world) close() {
 	w.issuer.Close()
 }
 
-// environ leads a command to w, and to nothing of the machine.
+// environ leads a command to w, and to nothing of the machine: the home folder
+// of a script is not there.
 func (w *world) environ() []string {
 	return []string{
 		"ISSUER=" + w.issuer.URL,
@@ -81,8 +86,6 @@ func (w *world) environ() []string {
 		"VERCEL_OIDC_TOKEN_FILE=",
 		"AWS_REGION=eu-central-1",
 		"AWS_ENDPOINT_URL_STS=" + w.aws.URL,
-		"AWS_CONFIG_FILE=" + os.DevNull,
-		"AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull,
 		"AWS_EC2_METADATA_DISABLED=true",
 		"AWS_MAX_ATTEMPTS=1",
 		"GORACE=atexit_sleep_ms=0", // the race detector would keep each command for a second
@@ -91,7 +94,7 @@ func (w *world) environ() []string {
 
 // scriptCommands are what scripts can do to the world.
 var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-	// token [issuer=… | project=… | environment=… | audience=… | subject=… | forged]...
+	// token [issuer=… | project=… | environment=… | audience=… | subject=… | forged | expired]...
 	// puts a fresh token into VERCEL_OIDC_TOKEN.
 	"token": func(ts *testscript.TestScript, _ bool, args []string) {
 		w := ts.Value(worldKey{}).(*world)
@@ -106,6 +109,9 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 				if ok {
 					*field = value
 				}
+				if name == "expired" {
+					c.IssuedAt = time.Now().Add(-4 * time.Hour) // so it ended two hours ago
+				}
 			})
 			if name == "forged" {
 				mint = w.issuer.MintForged
@@ -117,9 +123,29 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"trust": func(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Value(worldKey{}).(*world).aws.SetTrustPolicy(roleARN, ts.ReadFile(args[0]))
 	},
+	// getrole OUT POLICY writes what aws iam get-role prints of the role.
+	"getrole": func(ts *testscript.TestScript, _ bool, args []string) {
+		out := fmt.Sprintf(`{"Role": {"RoleName": "web", "Arn": %q, "AssumeRolePolicyDocument": %s}}`, roleARN, ts.ReadFile(args[1]))
+		ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(out), 0o600))
+	},
 	// provider ISSUER [AUDIENCE]... makes or changes the account's OIDC provider.
 	"provider": func(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Value(worldKey{}).(*world).aws.AddProvider(args[0], args[1:]...)
+	},
+	// status N COMMAND [ARG]... runs a command and checks its exit status.
+	"status": func(ts *testscript.TestScript, _ bool, args []string) {
+		err := ts.Exec(args[1], args[2:]...)
+		got := 0
+		var exit *exec.ExitError
+		switch {
+		case errors.As(err, &exit):
+			got = exit.ExitCode()
+		case err != nil:
+			ts.Fatalf("%s", err)
+		}
+		if fmt.Sprint(got) != args[0] {
+			ts.Fatalf("exit status %d, want %s", got, args[0])
+		}
 	},
 	// secretless FILE... checks that nothing looks like a token or a key.
 	"secretless": func(ts *testscript.TestScript, _ bool, args []string) {

@@ -2,15 +2,19 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
+	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/vercelaws/vercelaws"
+	"github.com/vercelaws/vercelaws/cmd/vercelaws/internal/awsconfig"
+	"github.com/vercelaws/vercelaws/cmd/vercelaws/internal/failure"
+	"github.com/vercelaws/vercelaws/internal/stsclient"
+	"github.com/vercelaws/vercelaws/oidc"
 )
 
 // roleFlags are the flags of the commands that assume a role.
@@ -24,7 +28,7 @@ type roleFlags struct {
 func (r *roleFlags) add(fs *flag.FlagSet) {
 	r.addARN(fs)
 	fs.StringVar(&r.session, "session-name", "", "the role session `name`; by default vercel-<project>-<environment>")
-	fs.DurationVar(&r.duration, "duration", 0, "how long the credentials live, as `15m` to 12h; by default 1h")
+	fs.Var((*lifetime)(&r.duration), "duration", "how long the credentials live, as `15m` to 12h; by default 1h")
 	r.addAudience(fs)
 }
 
@@ -44,16 +48,61 @@ func (r *roleFlags) check(c *command) error {
 	return nil
 }
 
-// credentials assumes the role.
-func (r *roleFlags) credentials(ctx context.Context) (aws.Credentials, error) {
-	provider := vercelaws.NewProvider(r.arn, func(o *vercelaws.Options) {
+// assumed is a role that is being assumed.
+type assumed struct {
+	arn      string
+	provider *aws.CredentialsCache
+	ends     *endings
+	region   string // "" if none is set
+}
+
+// assume prepares to assume the role, with the settings of the environment and
+// of the shared config file. It calls nobody.
+func (r *roleFlags) assume(ctx context.Context) (*assumed, error) {
+	cfg, err := awsconfig.Load(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("the AWS settings do not load: %w", err)
+	}
+	a := &assumed{arn: r.arn, region: cfg.Region}
+	if cfg.Region == "" {
+		cfg.Region = stsclient.DefaultRegion(r.arn)
+	}
+	a.ends = &endings{client: sts.NewFromConfig(cfg)}
+	a.provider = vercelaws.NewProvider(r.arn, func(o *vercelaws.Options) {
+		o.Client = a.ends
+		o.TokenSource = tokenSource()
 		o.RoleSessionName = r.session
 		o.Duration = r.duration
 		o.Audience = r.audience
 	})
-	creds, err := provider.Retrieve(ctx)
-	if err != nil && strings.HasPrefix(err.Error(), "failed to refresh cached credentials, ") {
-		err = errors.Unwrap(err) // the cache is of no interest here
+	return a, nil
+}
+
+// credentials returns the role's credentials, with the early Expires of the
+// library.
+func (a *assumed) credentials(ctx context.Context) (aws.Credentials, error) {
+	creds, err := a.provider.Retrieve(ctx)
+	if err != nil {
+		f := failure.Of(err)
+		if f.Asked {
+			f.Words = fmt.Sprintf("cannot assume %s: %s", a.arn, f.Words)
+		}
+		return aws.Credentials{}, f
+	}
+	return creds, nil
+}
+
+// whole is credentials with the expiry that STS gave.
+func (a *assumed) whole(ctx context.Context) (aws.Credentials, error) {
+	creds, err := a.credentials(ctx)
+	if err == nil {
+		creds.Expires = a.ends.of(creds)
 	}
 	return creds, err
+}
+
+// tokenSource is where the command's tokens come from: oidc.DefaultSource
+// without the requests, of which a command has none.
+func tokenSource() oidc.TokenSource {
+	return oidc.FirstOf(oidc.FromFile(), oidc.FromEnv(), oidc.FromCLI())
 }

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vercelaws/vercelaws/cmd/vercelaws/internal/failure"
 	"github.com/vercelaws/vercelaws/cmd/vercelaws/internal/setup"
-	"github.com/vercelaws/vercelaws/oidc"
 	"github.com/vercelaws/vercelaws/trustpolicy"
 )
 
@@ -19,14 +19,26 @@ var trustPolicyCommand = &command{
 	help: `Prints the trust policy of a role for a Vercel project. Every format but json
 has also the account's OIDC provider and the role, ready to apply. Names can be
 repeated or have commas between them: both names of a project that is being
-renamed, for example. A * as project or environment stands for all.`,
+renamed, for example. A * as project or environment stands for all.
+
+The script of --format aws-cli can be run again: it brings up to date what is
+there. Terraform and CloudFormation cannot make a provider that the account has
+already, of which there is one for each team: --existing-provider has them use
+that one.
+
+
+vercelaws trust-policy check FILE looks for what is too wide in a policy that
+is there; trust-policy check --help says more.`,
 	run: runTrustPolicy,
 }
 
 func runTrustPolicy(ctx context.Context, c *command, args []string, s streams) error {
+	if len(args) > 0 && args[0] == "check" {
+		return runTrustPolicyCheck(ctx, args[1:], s)
+	}
 	var spec trustpolicy.Spec
 	var roleName, format string
-	var fromToken bool
+	var fromToken, existing bool
 	fs := c.flags()
 	fs.StringVar(&spec.AccountID, "account", "", "the AWS account's 12-digit `ID`")
 	fs.Var((*list)(&spec.Teams), "team", "a team's `slug`, as in vercel.com/<slug>")
@@ -37,6 +49,7 @@ func runTrustPolicy(ctx context.Context, c *command, args []string, s streams) e
 	fs.StringVar(&spec.Partition, "partition", "", "the AWS `partition`: aws (default), aws-cn or aws-us-gov")
 	fs.StringVar(&roleName, "role-name", "", "the role's `name`; by default vercel-<project>")
 	fs.StringVar(&format, "format", "json", "the `format`: "+strings.Join(formatNames(), ", "))
+	fs.BoolVar(&existing, "existing-provider", false, "for terraform and cloudformation: the account has the OIDC provider already")
 	fs.BoolVar(&fromToken, "from-token", false, "take what is not given from the current token")
 	if done, err := c.parse(fs, args, s); done || err != nil {
 		return err
@@ -48,8 +61,14 @@ func runTrustPolicy(ctx context.Context, c *command, args []string, s streams) e
 	if i < 0 {
 		return c.misuse("there is no format %q%s", format, didYouMean("", format, formatNames()))
 	}
+	if existing && format != "terraform" && format != "cloudformation" {
+		return c.misuse("--existing-provider goes with --format terraform or cloudformation")
+	}
+	for _, question := range questions(spec) {
+		fmt.Fprintf(s.err, "vercelaws: %s\n", question)
+	}
 	if fromToken {
-		if err := fillFromToken(ctx, &spec); err != nil {
+		if err := fillFromToken(ctx, c, &spec, s.err); err != nil {
 			return err
 		}
 	}
@@ -59,6 +78,12 @@ func runTrustPolicy(ctx context.Context, c *command, args []string, s streams) e
 	made, err := setup.New(spec, roleName)
 	if err != nil {
 		return c.misuse("%s", strings.TrimPrefix(err.Error(), "trustpolicy: "))
+	}
+	made.ProviderExists = existing
+	for _, p := range made.Providers {
+		if existing {
+			fmt.Fprintf(s.err, "vercelaws: the provider %s must have the audience %s\n", p.ARN, failure.QuoteAll(p.Audiences))
+		}
 	}
 	for _, warning := range made.Policy.Warnings() {
 		fmt.Fprintf(s.err, "vercelaws: warning: %s\n", warning)
@@ -91,16 +116,45 @@ func missingFlags(spec trustpolicy.Spec) (missing []string) {
 	return missing
 }
 
+// questions are about names that Vercel does not give. They can be meant all
+// the same: the name of a custom environment is the team's own.
+func questions(spec trustpolicy.Spec) (out []string) {
+	for _, list := range []struct {
+		flag  string
+		names []string
+	}{
+		{"--team", spec.Teams}, {"--project", spec.Projects}, {"--environment", spec.Environments},
+	} {
+		for _, name := range list.names {
+			lower := strings.ToLower(name)
+			switch {
+			case list.flag == "--environment" && !slices.Contains(standardEnvironments, name) && didYouMean("", name, standardEnvironments) != "":
+				out = append(out, fmt.Sprintf("--environment %s: is that a custom environment%s", name, didYouMean("", name, standardEnvironments)))
+			case name != lower:
+				out = append(out, fmt.Sprintf("%s %s: Vercel's names are in lower case, and IAM compares them as they are; did you mean %s?", list.flag, name, lower))
+			}
+		}
+	}
+	return out
+}
+
+// standardEnvironments are those that every project has. See
+// https://vercel.com/docs/deployments/environments.
+var standardEnvironments = []string{"production", "preview", "development"}
+
 // fillFromToken completes spec from the token that a program started here
-// would use.
-func fillFromToken(ctx context.Context, spec *trustpolicy.Spec) error {
-	token, err := oidc.DefaultSource().Token(ctx)
+// would use, and says what it took.
+func fillFromToken(ctx context.Context, c *command, spec *trustpolicy.Spec, notes io.Writer) error {
+	token, err := tokenSource().Token(ctx)
 	if err != nil {
-		return err
+		return failure.Of(err)
 	}
 	found, ok := setup.SpecOf(token.Issuer, token.Subject, token.Audience)
 	if !ok {
-		return fmt.Errorf("the token's subject %q is not one of Vercel's", token.Subject)
+		return fmt.Errorf("the token's subject %s is not one of Vercel's", failure.Quote(token.Subject))
+	}
+	if found.BaseIssuer != "" {
+		fmt.Fprintf(notes, "vercelaws: warning: the token's issuer %s is not %s, which is Vercel: whoever runs it can assume the role\n", failure.Quote(token.Issuer), trustpolicy.GlobalIssuer)
 	}
 	spec.BaseIssuer = found.BaseIssuer
 	if len(spec.Teams) == 0 {
@@ -110,7 +164,11 @@ func fillFromToken(ctx context.Context, spec *trustpolicy.Spec) error {
 		spec.Projects = found.Projects
 	}
 	if len(spec.Environments) == 0 {
+		if found.Environments[0] == "development" {
+			return c.misuse("the token is of the environment development, as every developer's is; say with --environment what the role is for")
+		}
 		spec.Environments = found.Environments
+		fmt.Fprintf(notes, "vercelaws: for the environment %s, which is the token's\n", failure.QuoteAll(found.Environments))
 	}
 	if !spec.Global {
 		spec.Global = found.Global

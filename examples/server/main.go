@@ -3,6 +3,7 @@
 //
 //	GET /photos          the objects of the bucket BUCKET
 //	GET /visits/{page}   counts a visit in the DynamoDB table TABLE, and answers how many there were
+//	GET /metrics         for Prometheus, where METRICS_TOKEN is set
 package main
 
 import (
@@ -25,6 +26,7 @@ import (
 	"github.com/aws/smithy-go/middleware"
 
 	"github.com/vercelaws/vercelaws"
+	"github.com/vercelaws/vercelaws/examples/server/resource"
 	"github.com/vercelaws/vercelaws/oidc"
 )
 
@@ -44,9 +46,24 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	provider := vercelaws.NewProvider(os.Getenv("AWS_ROLE_ARN"), func(o *vercelaws.Options) {
+	var role, bucket, table string
+	for _, v := range []struct {
+		name  string
+		value *string
+	}{{"AWS_ROLE_ARN", &role}, {"BUCKET", &bucket}, {"TABLE", &table}} {
+		var err error
+		if *v.value, err = resource.Variable("", v.name); err != nil {
+			return err
+		}
+	}
+	m, err := newMetrics()
+	if err != nil {
+		return err
+	}
+	provider := vercelaws.NewProvider(role, func(o *vercelaws.Options) {
 		o.Preconnect = true // while the server starts
 		o.Logger = slog.Default()
+		o.OnEvent = m.count
 	})
 	cfg, err := config.LoadDefaultConfig(ctx,
 		config.WithCredentialsProvider(provider),
@@ -55,12 +72,14 @@ func run(ctx context.Context) error {
 		return err
 	}
 	s := &site{
-		s3: s3.NewFromConfig(cfg), bucket: os.Getenv("BUCKET"),
-		dynamodb: dynamodb.NewFromConfig(cfg), table: os.Getenv("TABLE"),
+		s3: s3.NewFromConfig(cfg), bucket: bucket,
+		dynamodb: dynamodb.NewFromConfig(cfg), table: table,
+		metrics: m, metricsToken: os.Getenv("METRICS_TOKEN"),
 	}
 	port := os.Getenv("PORT")
 	if port == "" {
 		port = "3000"
+		slog.Info("PORT is not set, so the server takes a port of its own", "port", port)
 	}
 	server := &http.Server{
 		Addr:              ":" + port,
@@ -86,6 +105,9 @@ type site struct {
 	bucket   string
 	dynamodb *dynamodb.Client
 	table    string
+
+	metrics      *metrics
+	metricsToken string // if empty, nobody sees the metrics
 }
 
 func (s *site) routes() http.Handler {
@@ -95,6 +117,9 @@ func (s *site) routes() http.Handler {
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]string{"status": "ok"})
 	})
+	if s.metricsToken != "" {
+		mux.Handle("GET /metrics", s.metrics.handler(s.metricsToken))
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, r, http.StatusNotFound, "there is nothing here", nil)
 	})
@@ -145,15 +170,23 @@ func (s *site) visits(w http.ResponseWriter, r *http.Request) {
 
 // failAWS answers a status that a client can act on; the log has the details.
 func failAWS(w http.ResponseWriter, r *http.Request, err error) {
-	var refused *vercelaws.AssumeRoleError
 	switch {
-	case errors.As(err, &refused), errors.Is(err, oidc.ErrNoToken), errors.Is(err, oidc.ErrExpired), errors.Is(err, oidc.ErrMalformed):
+	case noIdentity(err):
 		fail(w, r, http.StatusServiceUnavailable, "the server has no AWS identity", err)
 	case errors.Is(err, context.DeadlineExceeded):
 		fail(w, r, http.StatusGatewayTimeout, "AWS did not answer in time", err)
 	default:
 		fail(w, r, http.StatusBadGateway, "AWS refused", err)
 	}
+}
+
+// noIdentity tells whether err is about the function's own identity: there was
+// no usable token, AWS refused it, or Vercel did not exchange it.
+func noIdentity(err error) bool {
+	var refused *vercelaws.AssumeRoleError
+	var exchange *oidc.ExchangeError
+	return errors.As(err, &refused) || errors.As(err, &exchange) ||
+		errors.Is(err, oidc.ErrNoToken) || errors.Is(err, oidc.ErrExpired) || errors.Is(err, oidc.ErrMalformed)
 }
 
 func fail(w http.ResponseWriter, r *http.Request, status int, message string, err error) {

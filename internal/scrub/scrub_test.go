@@ -1,8 +1,10 @@
 package scrub
 
 import (
+	"strconv"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/stretchr/testify/assert"
 )
@@ -15,6 +17,11 @@ func TestText(t *testing.T) {
 		"bad token " + raw + "!":   "bad token [token]!",
 		"parts signature, payload": "parts [token], [token]",
 		"a\nb\x1b[31m\x00":         "a b [31m ",
+		"right\u202eto left":       "right to left",
+		"no\u200bwidth\ufeff":      "no width ",
+		"a\u2028b\u2066c\u3164d":   "a b c d",
+		"variation\ufe0f":          "variation ",
+		"Zoë in 東京":                "Zoë in 東京",
 	} {
 		assert.Equal(t, want, Text(in, raw, 100))
 	}
@@ -23,4 +30,43 @@ func TestText(t *testing.T) {
 	assert.Equal(t, "x", Text("x", "..", 10), "empty parts")
 	long := Text(strings.Repeat("x", 90)+raw, raw, 95)
 	assert.NotContains(t, long, "head", "the token is taken out before the text is cut")
+}
+
+func TestQuote(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                           `""`,
+		"https://oidc.vercel.com/a":  `"https://oidc.vercel.com/a"`,
+		"a\nlevel=INFO \x1b[0m":      `"a\nlevel=INFO \x1b[0m"`,
+		`say "x"\`:                   `"say \"x\"\\"`,
+		"\u202e\u200b\xff":           `"\u202e\u200b\xff"`,
+		strings.Repeat("x", 31):      `"` + strings.Repeat("x", 30) + `"…`,
+		strings.Repeat("\u202e", 10): `"` + strings.Repeat(`\u202e`, 5) + `"…`,
+	} {
+		assert.Equal(t, want, Quote(in, 30))
+	}
+}
+
+func FuzzText(f *testing.F) {
+	f.Add("bad token a.b.c", "a.b.c", 10)
+	f.Add("\u202e\xff\xc3", "", 2)
+	f.Fuzz(func(t *testing.T, s, raw string, most int) {
+		most = int(uint16(most))
+		if len(raw) > 100 {
+			raw = raw[:100]
+		}
+		out := Text(s, raw, most)
+		if len(out) > most+len("…") {
+			t.Fatalf("%d bytes of at most %d", len(out), most)
+		}
+		for _, r := range out {
+			if !unicode.IsPrint(r) {
+				t.Fatalf("%q is in %q", r, out)
+			}
+		}
+		if q := Quote(s, most); len(q) > most+len(`""…`) {
+			t.Fatalf("%d bytes of at most %d", len(q), most)
+		} else if back, err := strconv.Unquote(strings.TrimSuffix(q, "…")); err != nil || !strings.HasPrefix(s, back) {
+			t.Fatalf("%q was quoted as %s: %v", s, q, err)
+		}
+	})
 }

@@ -61,7 +61,7 @@ func Start(ctx context.Context, issuer, audience string) (*Server, error) {
 		"MINIO_BROWSER=off", // its console would listen on every interface
 		"MINIO_UPDATE=off",
 	}
-	if s.process, err = process.Start(cmd); err != nil {
+	if s.process, err = process.Start(cmd, folder); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(folder))
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTime)

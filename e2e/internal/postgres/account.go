@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"os/user"
 	"strconv"
-	"syscall"
 )
 
 // account is the user that the server runs as; nil means the one we are.
@@ -46,8 +45,6 @@ func (a *account) run(cmd *exec.Cmd, folder string) {
 	cmd.Dir = folder
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + folder, "LC_ALL=C"}
 	if a != nil {
-		cmd.SysProcAttr = &syscall.SysProcAttr{
-			Credential: &syscall.Credential{Uid: uint32(a.uid), Gid: uint32(a.gid)},
-		}
+		a.become(cmd)
 	}
 }

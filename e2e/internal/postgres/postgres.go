@@ -70,12 +70,12 @@ func (s *Server) start(ctx context.Context, programs string, account *account) e
 		return err
 	}
 	data := filepath.Join(s.folder, "data")
-	initdb := exec.CommandContext(ctx, filepath.Join(programs, "initdb"),
+	initdb := exec.Command(filepath.Join(programs, "initdb"),
 		"--pgdata", data, "--username", superuser, "--pwfile", passwordFile,
 		"--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C", "--no-sync")
 	account.run(initdb, s.folder)
-	if out, err := initdb.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w\n%s", initdb, err, out)
+	if err := process.Run(ctx, initdb); err != nil {
+		return err
 	}
 	port, err := freePort()
 	if err != nil {
@@ -85,7 +85,7 @@ func (s *Server) start(ctx context.Context, programs string, account *account) e
 		"-c", "listen_addresses=127.0.0.1", "-p", strconv.Itoa(port),
 		"-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "logging_collector=off")
 	account.run(postgres, s.folder)
-	if s.process, err = process.Start(postgres); err != nil {
+	if s.process, err = process.Start(postgres, s.folder); err != nil {
 		return err
 	}
 	s.DSN = (&url.URL{

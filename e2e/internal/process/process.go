@@ -1,5 +1,6 @@
 // Package process runs the servers and programs that the tests need, and sees
-// that each of them ends.
+// that each of them ends: when it is told to, or when the tests do, however
+// they end.
 package process
 
 import (
@@ -26,8 +27,10 @@ type Process struct {
 	err    error         // how the program ended
 }
 
-// Start starts cmd, whose output is kept for [Process.Output].
-func Start(cmd *exec.Cmd) (*Process, error) {
+// Start starts cmd, whose output is kept for [Process.Output]. Should the tests
+// end before they have stopped it, then it and the programs that it started are
+// killed, and what is in the folders named is removed.
+func Start(cmd *exec.Cmd, folders ...string) (*Process, error) {
 	output, err := os.CreateTemp("", "output-*")
 	if err != nil {
 		return nil, err
@@ -38,15 +41,42 @@ func Start(cmd *exec.Cmd) (*Process, error) {
 	// A file, and not a pipe: what the program has written before it answers
 	// a request can be read after the answer.
 	cmd.Stdout, cmd.Stderr = output, output
-	if err := cmd.Start(); err != nil {
+	watch, err := startWatch(folders)
+	if err != nil {
 		return nil, errors.Join(err, output.Close())
 	}
+	inOwnGroup(cmd)
+	if err := cmd.Start(); err != nil {
+		return nil, errors.Join(err, watch.end(), output.Close())
+	}
+	watch.over(cmd.Process.Pid)
 	p := &Process{cmd: cmd, output: output, ended: make(chan struct{})}
 	go func() {
-		p.err = cmd.Wait()
+		p.err = errors.Join(cmd.Wait(), watch.end())
 		close(p.ended)
 	}()
 	return p, nil
+}
+
+// Run runs cmd to its end, which is no later than that of ctx. The error holds
+// the output.
+func Run(ctx context.Context, cmd *exec.Cmd) error {
+	p, err := Start(cmd)
+	if err != nil {
+		return err
+	}
+	defer p.output.Close()
+	select {
+	case <-p.ended:
+	case <-ctx.Done():
+		killGroup(cmd)
+		<-p.ended
+		return fmt.Errorf("%s: %w\n%s", p, context.Cause(ctx), p.Output())
+	}
+	if p.err != nil {
+		return fmt.Errorf("%s: %w\n%s", p, p.err, p.Output())
+	}
+	return nil
 }
 
 // Output returns what the program has written so far, on standard output and
@@ -94,7 +124,7 @@ func (p *Process) Stop(signal syscall.Signal) error {
 	select {
 	case <-p.ended:
 	case <-timeout.C:
-		_ = p.cmd.Process.Kill()
+		killGroup(p.cmd)
 		<-p.ended
 		return fmt.Errorf("%s did not end within %s of %s and was killed\n%s", p, stopTime, signal, p.Output())
 	}
@@ -108,6 +138,18 @@ func (p *Process) Stop(signal syscall.Signal) error {
 		return fmt.Errorf("%s: %w\n%s", p, p.err, p.Output())
 	}
 	return nil
+}
+
+// Kill ends the program, and what it started, if it has not ended: a test that
+// fails before it stops the program leaves nothing waiting for it.
+func (p *Process) Kill() {
+	select {
+	case <-p.ended:
+	default:
+		killGroup(p.cmd)
+		<-p.ended
+		p.output.Close()
+	}
 }
 
 // String returns the program's name.

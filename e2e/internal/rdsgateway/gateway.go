@@ -10,17 +10,21 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/vercelaws/vercelaws/ststest"
 )
+
+// connectTime is how long a client and the real server may take together until
+// the client is in.
+const connectTime = time.Minute
 
 // Gateway is a running gateway. Set the fields before Serve.
 type Gateway struct {
@@ -31,39 +35,63 @@ type Gateway struct {
 	Certificate tls.Certificate // for TLS
 	DSN         string          // the real PostgreSQL, with a user that clients do not have
 
+	dial pgconn.DialFunc // reaches the real PostgreSQL; if nil, pgconn's own
+
 	mu          sync.Mutex // guards what follows
 	connections int
 	keys        map[string]bool
-	open        []net.Conn
-	wait        sync.WaitGroup
+	open        map[net.Conn]bool // nil once the gateway is closed
+	wait        sync.WaitGroup    // for the connections' goroutines
 }
 
-// Serve takes connections until l is closed.
+// Serve takes connections until l or the gateway is closed.
 func (g *Gateway) Serve(l net.Listener) {
+	g.mu.Lock()
+	g.open = map[net.Conn]bool{}
+	g.mu.Unlock()
 	for {
 		conn, err := l.Accept()
 		if err != nil {
 			return
 		}
-		g.mu.Lock()
-		g.open = append(g.open, conn)
-		g.mu.Unlock()
-		g.wait.Add(1)
+		if !g.begin(conn) {
+			conn.Close()
+			return
+		}
 		go func() {
-			defer g.wait.Done()
-			defer conn.Close()
+			defer g.end(conn)
 			g.handle(conn)
 		}()
 	}
 }
 
-// Close ends all connections and waits for their goroutines. Close the listener
-// first.
+// begin counts a connection in, unless the gateway is closed.
+func (g *Gateway) begin(conn net.Conn) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.open == nil {
+		return false
+	}
+	g.open[conn] = true
+	g.wait.Add(1)
+	return true
+}
+
+func (g *Gateway) end(conn net.Conn) {
+	conn.Close()
+	g.mu.Lock()
+	delete(g.open, conn)
+	g.mu.Unlock()
+	g.wait.Done()
+}
+
+// Close ends all connections and waits for their goroutines.
 func (g *Gateway) Close() {
 	g.mu.Lock()
-	for _, conn := range g.open {
+	for conn := range g.open {
 		conn.Close()
 	}
+	g.open = nil
 	g.mu.Unlock()
 	g.wait.Wait()
 }
@@ -77,6 +105,9 @@ func (g *Gateway) Connections() (connections, accessKeys int) {
 }
 
 func (g *Gateway) handle(conn net.Conn) {
+	if err := conn.SetDeadline(time.Now().Add(connectTime)); err != nil {
+		return
+	}
 	backend := pgproto3.NewBackend(conn, conn)
 	message, err := backend.ReceiveStartupMessage()
 	if err != nil {
@@ -165,25 +196,9 @@ func (g *Gateway) authenticate(user, password string) (ststest.Session, error) {
 }
 
 // relay connects to the real server with the client's parameters, tells the
-// client that it is in, and carries bytes from then on.
+// client that it is in, and carries messages from then on.
 func (g *Gateway) relay(client net.Conn, backend *pgproto3.Backend, startup *pgproto3.StartupMessage) {
-	cfg, err := pgconn.ParseConfig(g.DSN)
-	if err != nil {
-		refuse(backend, "08001", err.Error())
-		return
-	}
-	cfg.Database = startup.Parameters["database"]
-	for name, value := range startup.Parameters {
-		if name != "user" && name != "database" {
-			cfg.RuntimeParams[name] = value
-		}
-	}
-	conn, err := pgconn.ConnectConfig(context.Background(), cfg)
-	if err != nil {
-		refuse(backend, "08001", err.Error())
-		return
-	}
-	server, err := conn.Hijack()
+	server, err := g.connect(startup)
 	if err != nil {
 		refuse(backend, "08001", err.Error())
 		return
@@ -198,9 +213,61 @@ func (g *Gateway) relay(client net.Conn, backend *pgproto3.Backend, startup *pgp
 	if err := backend.Flush(); err != nil {
 		return
 	}
+	// The client says how long it waits for an answer, not the gateway.
+	if err := client.SetDeadline(time.Time{}); err != nil {
+		return
+	}
+	// Messages, and not bytes: pgconn reads ahead in the background when a
+	// write of its takes long, and what it has read only its frontend gives.
+	upwards := make(chan struct{})
 	go func() {
-		_, _ = io.Copy(server.Conn, client)
-		server.Conn.Close()
+		defer close(upwards)
+		defer server.Conn.Close()
+		for {
+			message, err := backend.Receive()
+			if err != nil {
+				return
+			}
+			server.Frontend.Send(message)
+			if server.Frontend.Flush() != nil {
+				return
+			}
+		}
 	}()
-	_, _ = io.Copy(client, server.Conn)
+	for {
+		message, err := server.Frontend.Receive()
+		if err != nil {
+			break
+		}
+		backend.Send(message)
+		if backend.Flush() != nil {
+			break
+		}
+	}
+	client.Close()
+	<-upwards
+}
+
+// connect opens a connection to the real server.
+func (g *Gateway) connect(startup *pgproto3.StartupMessage) (*pgconn.HijackedConn, error) {
+	cfg, err := pgconn.ParseConfig(g.DSN)
+	if err != nil {
+		return nil, err
+	}
+	if g.dial != nil {
+		cfg.DialFunc = g.dial
+	}
+	cfg.Database = startup.Parameters["database"]
+	for name, value := range startup.Parameters {
+		if name != "user" && name != "database" {
+			cfg.RuntimeParams[name] = value
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), connectTime)
+	defer cancel()
+	conn, err := pgconn.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return conn.Hijack()
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -21,13 +22,14 @@ type Function struct {
 	process *process.Process
 }
 
-// Start starts the program that [Build] made. Its environment is what Vercel
+// Start starts the program that [Build] or Vercel's builder made, in its folder. Its environment is what Vercel
 // sets in a production deployment, and env ("NAME=value") on top of that;
 // nothing of the tests' own.
 func Start(program string, env ...string) (*Function, error) {
 	api := newRuntimeAPI()
 	server := httptest.NewServer(&api.mux)
 	cmd := exec.Command(program)
+	cmd.Dir = filepath.Dir(program) // as Lambda has it
 	cmd.Env = append([]string{
 		"AWS_LAMBDA_RUNTIME_API=" + strings.TrimPrefix(server.URL, "http://"),
 		"AWS_LAMBDA_FUNCTION_NAME=e2e",

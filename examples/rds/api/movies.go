@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/vercelaws/vercelaws"
+	"github.com/vercelaws/vercelaws/examples/rds/resource"
 	"github.com/vercelaws/vercelaws/oidc"
 )
 
@@ -32,15 +34,9 @@ const queryTime = 10 * time.Second // for one answer of ours in all
 var pool = sync.OnceValues(newPool)
 
 func newPool() (*pgxpool.Pool, error) {
-	host, port := os.Getenv("RDS_HOSTNAME"), os.Getenv("RDS_PORT")
-	if port == "" {
-		port = "5432"
-	}
-	region, user := os.Getenv("AWS_REGION"), os.Getenv("RDS_USERNAME")
-	for name, value := range map[string]string{"RDS_HOSTNAME": host, "AWS_REGION": region, "RDS_USERNAME": user} {
-		if value == "" {
-			return nil, fmt.Errorf("the environment variable %s is not set", name)
-		}
+	s, err := readSettings()
+	if err != nil {
+		return nil, err
 	}
 	roots, err := certificates()
 	if err != nil {
@@ -51,36 +47,76 @@ func newPool() (*pgxpool.Pool, error) {
 		return nil, err
 	}
 	c := cfg.ConnConfig
-	c.Host, c.User, c.Database = host, user, os.Getenv("RDS_DATABASE")
-	if _, err := fmt.Sscan(port, &c.Port); err != nil {
-		return nil, fmt.Errorf("RDS_PORT is %q: %w", port, err)
-	}
+	c.Host, c.Port, c.User, c.Database = s.host, s.port, s.user, s.database
 	c.Fallbacks = nil // no other host, and nothing without TLS
-	c.TLSConfig = &tls.Config{ServerName: host, RootCAs: roots, MinVersion: tls.VersionTLS12}
+	c.TLSConfig = &tls.Config{ServerName: s.host, RootCAs: roots, MinVersion: tls.VersionTLS12}
 	c.ConnectTimeout = 5 * time.Second
 	c.RuntimeParams["statement_timeout"] = "8000" // milliseconds; the server ends what we no longer wait for
 	// Many instances share the database, and each serves few requests at once.
 	cfg.MaxConns = 4
 	cfg.MaxConnIdleTime = 30 * time.Second
 
-	provider := vercelaws.NewProvider(os.Getenv("AWS_ROLE_ARN"))
+	provider := vercelaws.NewProvider(s.role)
+	endpoint := net.JoinHostPort(s.host, strconv.Itoa(int(s.port)))
 	cfg.BeforeConnect = func(ctx context.Context, c *pgx.ConnConfig) error {
 		// ctx has the values of the request that needs the connection, and so
 		// its token. The password is checked at connect only: each connection
 		// gets a new one, and an open connection outlives it.
-		password, err := auth.BuildAuthToken(ctx, net.JoinHostPort(host, port), region, user, provider)
+		password, err := auth.BuildAuthToken(ctx, endpoint, s.region, s.user, provider)
 		c.Password = password
 		return err
 	}
 	return pgxpool.NewWithConfig(context.Background(), cfg)
 }
 
-// certificates reads the RDS CA bundle that RDS_CA_BUNDLE names.
+// settings say which database, and who may connect.
+type settings struct {
+	role, region, host, user, database string
+	port                               uint16
+}
+
+// readSettings takes the variables of Vercel's marketplace (PG*) where they are
+// there, and RDS_* else; never some of one and some of the other. With
+// RESOURCE_PREFIX, for example STORAGE2_, only the marketplace's with that
+// prefix count.
+func readSettings() (settings, error) {
+	prefix := os.Getenv("RESOURCE_PREFIX")
+	host, port, user, database := "PGHOST", "PGPORT", "PGUSER", "PGDATABASE"
+	if _, err := resource.Variable(prefix, host); err != nil && prefix == "" {
+		host, port, user, database = "RDS_HOSTNAME", "RDS_PORT", "RDS_USERNAME", "RDS_DATABASE"
+	}
+	s := settings{port: 5432}
+	for _, v := range []struct {
+		name  string
+		value *string
+	}{
+		{"AWS_ROLE_ARN", &s.role}, {"AWS_REGION", &s.region}, {host, &s.host}, {user, &s.user}, {database, &s.database},
+	} {
+		var err error
+		if *v.value, err = resource.Variable(prefix, v.name); err != nil {
+			return s, err
+		}
+	}
+	if value, err := resource.Variable(prefix, port); err == nil {
+		n, err := strconv.ParseUint(value, 10, 16)
+		if err != nil {
+			return s, fmt.Errorf("the environment variable %s%s is %q, not a port", prefix, port, value)
+		}
+		s.port = uint16(n)
+	}
+	return s, nil
+}
+
+// bundle is Amazon's certificates for RDS. vercel.json has the builder put
+// api/certs/ beside the function, where it runs.
 // https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.SSL.html
+const bundle = "certs/global-bundle.pem"
+
+// certificates reads the bundle, or the file that RDS_CA_BUNDLE names.
 func certificates() (*x509.CertPool, error) {
 	file := os.Getenv("RDS_CA_BUNDLE")
 	if file == "" {
-		return nil, errors.New("the environment variable RDS_CA_BUNDLE is not set")
+		file = bundle
 	}
 	pem, err := os.ReadFile(file)
 	if err != nil {
@@ -130,9 +166,8 @@ func Handler(w http.ResponseWriter, r *http.Request) {
 // details.
 func failDatabase(w http.ResponseWriter, r *http.Request, err error) {
 	var refused *pgconn.PgError
-	var refusedByAWS *vercelaws.AssumeRoleError
 	switch {
-	case errors.As(err, &refusedByAWS), errors.Is(err, oidc.ErrNoToken), errors.Is(err, oidc.ErrExpired), errors.Is(err, oidc.ErrMalformed):
+	case noIdentity(err):
 		fail(w, r, http.StatusServiceUnavailable, "the server has no AWS identity", err)
 	case errors.As(err, &refused):
 		fail(w, r, http.StatusBadGateway, "the database refused", err)
@@ -141,6 +176,15 @@ func failDatabase(w http.ResponseWriter, r *http.Request, err error) {
 	default:
 		fail(w, r, http.StatusBadGateway, "the database cannot be reached", err)
 	}
+}
+
+// noIdentity tells whether err is about the function's own identity: there was
+// no usable token, AWS refused it, or Vercel did not exchange it.
+func noIdentity(err error) bool {
+	var refused *vercelaws.AssumeRoleError
+	var exchange *oidc.ExchangeError
+	return errors.As(err, &refused) || errors.As(err, &exchange) ||
+		errors.Is(err, oidc.ErrNoToken) || errors.Is(err, oidc.ErrExpired) || errors.Is(err, oidc.ErrMalformed)
 }
 
 func fail(w http.ResponseWriter, r *http.Request, status int, message string, err error) {

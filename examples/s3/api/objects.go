@@ -11,7 +11,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"os"
 	"path"
 	"sync"
 	"time"
@@ -22,6 +21,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/vercelaws/vercelaws"
+	"github.com/vercelaws/vercelaws/examples/s3/resource"
 	"github.com/vercelaws/vercelaws/oidc"
 )
 
@@ -31,11 +31,34 @@ const (
 	awsTime    = 15 * time.Second // for one answer of ours in all
 )
 
-// client is made once for the instance, and shared by its requests.
-var client = sync.OnceValues(func() (*s3.Client, error) {
+// bucket is a client and the bucket it is for.
+type bucket struct {
+	client *s3.Client
+	name   string
+}
+
+// photos is made once for the instance, and shared by its requests.
+var photos = sync.OnceValues(func() (*bucket, error) {
+	name, err := resource.Variable("", "BUCKET")
+	if err != nil {
+		return nil, err
+	}
+	role, err := resource.Variable("", "AWS_ROLE_ARN")
+	if err != nil {
+		return nil, err
+	}
 	cfg, err := config.LoadDefaultConfig(context.Background(),
-		config.WithCredentialsProvider(vercelaws.NewProvider(os.Getenv("AWS_ROLE_ARN"))))
-	return s3.NewFromConfig(cfg), err
+		config.WithCredentialsProvider(vercelaws.NewProvider(role)))
+	if err != nil {
+		return nil, err
+	}
+	// Vercel sets AWS_REGION to the function's own region. That is a good one
+	// for STS, but the bucket may be in another.
+	region, err := resource.Variable("", "BUCKET_REGION", "AWS_REGION")
+	if err != nil {
+		return nil, err
+	}
+	return &bucket{s3.NewFromConfig(cfg, func(o *s3.Options) { o.Region = region }), name}, nil
 })
 
 // Handler is what Vercel calls.
@@ -43,16 +66,16 @@ func Handler(w http.ResponseWriter, r *http.Request) {
 	// Vercel gives a function no deadline, so it sets its own.
 	ctx, cancel := context.WithTimeout(oidc.RequestContext(r), awsTime)
 	defer cancel()
-	c, err := client()
+	b, err := photos()
 	if err != nil {
 		fail(w, r, http.StatusInternalServerError, "the server is not configured", err)
 		return
 	}
 	switch r.Method {
 	case http.MethodGet:
-		list(ctx, c, w, r)
+		b.list(ctx, w, r)
 	case http.MethodPost:
-		upload(ctx, c, w, r)
+		b.upload(ctx, w, r)
 	default:
 		w.Header().Set("Allow", "GET, POST")
 		fail(w, r, http.StatusMethodNotAllowed, "use GET or POST", nil)
@@ -65,17 +88,17 @@ type object struct {
 	Modified time.Time `json:"modified"`
 }
 
-func list(ctx context.Context, c *s3.Client, w http.ResponseWriter, r *http.Request) {
+func (b *bucket) list(ctx context.Context, w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	in := &s3.ListObjectsV2Input{
-		Bucket:  aws.String(os.Getenv("BUCKET")),
+		Bucket:  aws.String(b.name),
 		Prefix:  aws.String(query.Get("prefix")),
 		MaxKeys: aws.Int32(pageSize),
 	}
 	if page := query.Get("page"); page != "" {
 		in.ContinuationToken = aws.String(page)
 	}
-	out, err := c.ListObjectsV2(ctx, in)
+	out, err := b.client.ListObjectsV2(ctx, in)
 	if err != nil {
 		failAWS(w, r, err)
 		return
@@ -90,7 +113,7 @@ func list(ctx context.Context, c *s3.Client, w http.ResponseWriter, r *http.Requ
 // upload answers a URL to which the client PUTs the file itself: the body of a
 // function's request is limited, and the file need not pass through it. The URL
 // ends with the credentials that signed it, if those end first.
-func upload(ctx context.Context, c *s3.Client, w http.ResponseWriter, r *http.Request) {
+func (b *bucket) upload(ctx context.Context, w http.ResponseWriter, r *http.Request) {
 	var in struct{ Name, Type string }
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4<<10)).Decode(&in); err != nil {
 		fail(w, r, http.StatusBadRequest, `the body is not {"name": …, "type": …}`, err)
@@ -100,8 +123,8 @@ func upload(ctx context.Context, c *s3.Client, w http.ResponseWriter, r *http.Re
 		fail(w, r, http.StatusBadRequest, "name must be a plain file name, and type a media type", nil)
 		return
 	}
-	signed, err := s3.NewPresignClient(c).PresignPutObject(ctx, &s3.PutObjectInput{
-		Bucket:      aws.String(os.Getenv("BUCKET")),
+	signed, err := s3.NewPresignClient(b.client).PresignPutObject(ctx, &s3.PutObjectInput{
+		Bucket:      aws.String(b.name),
 		Key:         aws.String("uploads/" + in.Name),
 		ContentType: aws.String(in.Type),
 	}, s3.WithPresignExpires(uploadTime))
@@ -119,9 +142,8 @@ func upload(ctx context.Context, c *s3.Client, w http.ResponseWriter, r *http.Re
 // failAWS answers a status that a client can act on; the log has the details.
 func failAWS(w http.ResponseWriter, r *http.Request, err error) {
 	var api smithy.APIError
-	var refused *vercelaws.AssumeRoleError
 	switch {
-	case errors.As(err, &refused), errors.Is(err, oidc.ErrNoToken), errors.Is(err, oidc.ErrExpired), errors.Is(err, oidc.ErrMalformed):
+	case noIdentity(err):
 		fail(w, r, http.StatusServiceUnavailable, "the server has no AWS identity", err)
 	case errors.As(err, &api) && (api.ErrorCode() == "InvalidArgument" || api.ErrorCode() == "InvalidToken"):
 		fail(w, r, http.StatusBadRequest, "page is not one that was answered before", err)
@@ -130,6 +152,15 @@ func failAWS(w http.ResponseWriter, r *http.Request, err error) {
 	default:
 		fail(w, r, http.StatusBadGateway, "the storage refused", err)
 	}
+}
+
+// noIdentity tells whether err is about the function's own identity: there was
+// no usable token, AWS refused it, or Vercel did not exchange it.
+func noIdentity(err error) bool {
+	var refused *vercelaws.AssumeRoleError
+	var exchange *oidc.ExchangeError
+	return errors.As(err, &refused) || errors.As(err, &exchange) ||
+		errors.Is(err, oidc.ErrNoToken) || errors.Is(err, oidc.ErrExpired) || errors.Is(err, oidc.ErrMalformed)
 }
 
 func fail(w http.ResponseWriter, r *http.Request, status int, message string, err error) {

@@ -21,7 +21,7 @@ func TestDemoTellsEachStep(t *testing.T) {
 		"subject      owner:acme:project:web:environment:production",
 		callerARN,
 		"AssumeRoleWithWebIdentity: 1, as before; GetCallerIdentity: 2",
-		`set "`, "environment:preview", "(another environment)",
+		`add "`, "environment:preview", "(another environment)",
 	} {
 		assert.Contains(t, out.String(), want)
 	}

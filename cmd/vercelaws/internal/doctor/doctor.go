@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/vercelaws/vercelaws"
 	"github.com/vercelaws/vercelaws/oidc"
@@ -23,8 +24,11 @@ const (
 // Options say what to look at.
 type Options struct {
 	RoleARN     string // if empty, no role is assumed
-	TrustPolicy []byte // the role's trust policy in JSON; nil if not known
+	TrustPolicy []byte // the role's trust policy, or the output of aws iam get-role; nil if not known
 	Audience    string // what the token is exchanged for; "" if it is not
+	Environment string // what the role is for; "" if the trust policy, or else the token, says it
+
+	FallbackRegion string // a second region to look at; "" for none
 
 	Source oidc.TokenSource // nil: oidc.DefaultSource()
 }
@@ -36,9 +40,10 @@ type examination struct {
 	report Report
 	http   *http.Client // for the issuer
 
-	token    oidc.Token // without a subject: there is none
-	config   aws.Config // where STS is
-	hasSTS   bool
+	token    oidc.Token            // without a subject: there is none
+	config   aws.Config            // where this command asks STS
+	hasSTS   bool                  // config is there
+	override func(*sts.Options)    // for tests, which have all regions on loopback
 	provider *aws.CredentialsCache // nil unless it gave credentials
 	refusal  *vercelaws.AssumeRoleError
 }

@@ -125,9 +125,9 @@ func TestCleanKeepsTheTokenOut(t *testing.T) {
 	token, err := oidc.Parse(raw)
 	require.NoError(t, err)
 	e := &examination{token: token}
-	assert.Equal(t, "refused (the token)!", e.clean(errors.New("refused "+raw+"!")))
+	assert.Equal(t, `"refused [token]!"`, e.clean(errors.New("refused "+raw+"!")))
 	assert.LessOrEqual(t, len(e.clean(errors.New(strings.Repeat("ä", 5000)))), 610)
-	assert.Equal(t, "plain", (&examination{}).clean(errors.New("plain")))
+	assert.Equal(t, `"plain"`, (&examination{}).clean(errors.New("plain")))
 }
 
 // With an audience, STS sees an exchanged token, whose issuer is the team's.

@@ -3,14 +3,15 @@ package doctor
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
-	"strings"
 
 	goidc "github.com/coreos/go-oidc/v3/oidc"
+
+	"github.com/vercelaws/vercelaws/cmd/vercelaws/internal/failure"
+	"github.com/vercelaws/vercelaws/internal/scrub"
 )
 
 // checkIssuer asks the issuer for its keys, as STS does, and verifies the
@@ -21,7 +22,7 @@ func (e *examination) checkIssuer(ctx context.Context) Check {
 	}
 	c := Check{Name: "issuer", Status: Failed}
 	if !worthAsking(e.token.Issuer) {
-		c.Summary = fmt.Sprintf("%q is not an https URL, so nobody asks it for keys", e.token.Issuer)
+		c.Summary = failure.Quote(e.token.Issuer) + " is not an https URL, so nobody asks it for keys"
 		c.ToDo = []string{"check where the token comes from"}
 		return c
 	}
@@ -29,7 +30,7 @@ func (e *examination) checkIssuer(ctx context.Context) Check {
 	issuer, err := goidc.NewProvider(ctx, e.token.Issuer)
 	if err != nil {
 		c.Summary = "discovery fails: " + e.clean(err)
-		c.ToDo = []string{"check the network and the token's issuer: STS needs " + e.token.Issuer + "/.well-known/openid-configuration as well"}
+		c.ToDo = []string{"check the network and the token's issuer: STS needs its " + failure.Quote(e.token.Issuer+"/.well-known/openid-configuration") + " as well"}
 		return c
 	}
 	// Expiry and audience are for other checks.
@@ -84,16 +85,8 @@ func (l limited) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, err
 }
 
-// clean returns an error's message for a report: a server can put into its
-// answer what it was sent, and as much as it likes.
+// clean quotes an error's message for a report: a server can put into its answer
+// what it was sent, and as much as it likes.
 func (e *examination) clean(err error) string {
-	message := err.Error()
-	if raw := e.token.Raw(); raw != "" {
-		message = strings.ReplaceAll(message, raw, "(the token)")
-	}
-	const most = 600
-	if len(message) > most {
-		message = strings.ToValidUTF8(message[:most], "") + "..."
-	}
-	return message
+	return failure.Quote(scrub.Text(err.Error(), e.token.Raw(), 600))
 }

@@ -28,6 +28,29 @@ type Check struct {
 	ToDo    []string `json:"to_do,omitempty"`   // can have several lines each
 }
 
+// summarize adds to the summary.
+func (c *Check) summarize(text string) {
+	if c.Summary != "" && text != "" {
+		c.Summary += "; "
+	}
+	c.Summary += text
+}
+
+// warn makes a check that is ok a warning, and says what to do.
+func (c *Check) warn(todo string) {
+	if c.Status == OK {
+		c.Status = Warning
+	}
+	c.ToDo = append(c.ToDo, todo)
+}
+
+// fail makes the check a failure, and says what to do.
+func (c *Check) fail(summary, todo string) {
+	c.Status = Failed
+	c.summarize(summary)
+	c.ToDo = append(c.ToDo, todo)
+}
+
 // Report is all checks, in the order in which they were made.
 type Report struct {
 	Healthy bool    `json:"healthy"` // no check failed
@@ -64,6 +87,6 @@ func lines(text string, indent int) string {
 			return unicode.ReplacementChar
 		}
 		return r
-	}, strings.TrimSpace(text))
+	}, strings.TrimRightFunc(text, unicode.IsSpace))
 	return strings.ReplaceAll(text, "\n", "\n"+strings.Repeat(" ", indent))
 }

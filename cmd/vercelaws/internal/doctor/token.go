@@ -2,11 +2,12 @@ package doctor
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/vercelaws/vercelaws/cmd/vercelaws/internal/failure"
 	"github.com/vercelaws/vercelaws/oidc"
 	"github.com/vercelaws/vercelaws/trustpolicy"
 )
@@ -18,38 +19,28 @@ func (e *examination) checkToken(ctx context.Context) Check {
 	if err != nil {
 		c.Status = Failed
 		c.Summary = "no source has a live token"
-		c.Details = reasons(err)
+		f := failure.Of(err)
+		if !strings.HasPrefix(f.Words, c.Summary) {
+			c.Details = append(c.Details, f.Words)
+		}
+		c.Details = append(c.Details, f.Details...)
 		c.ToDo = []string{"on your machine: run `vercel env pull`, then `set -a; . ./.env.local; set +a`; in a deployment: enable OIDC in the project's settings"}
 		return c
 	}
 	e.token = token
 	c.Status = OK
-	c.Summary = "from " + token.Source()
+	c.Summary = fmt.Sprintf("of the environment %s, from %s", failure.Quote(e.own()), token.Source())
 	for _, source := range []oidc.TokenSource{oidc.FromFile(), oidc.FromEnv()} {
 		other, err := source.Token(ctx)
 		if err == nil && other.Raw() == token.Raw() {
 			break // what comes after it was not asked
 		}
 		if err != nil {
-			c.Details = append(c.Details, reasons(err)...)
+			c.Details = append(c.Details, failure.Of(err).Words)
 		}
 	}
 	return c
 }
-
-// reasons returns the errors of several sources one by one.
-func reasons(err error) (out []string) {
-	var several interface{ Unwrap() []error }
-	if errors.As(err, &several) {
-		for _, one := range several.Unwrap() {
-			out = append(out, withoutPackage(one))
-		}
-		return out
-	}
-	return []string{withoutPackage(err)}
-}
-
-func withoutPackage(err error) string { return strings.TrimPrefix(err.Error(), "oidc: ") }
 
 // shortLife is a remaining life that is too short to start with.
 const shortLife = 5 * time.Minute
@@ -62,21 +53,24 @@ func (e *examination) checkClaims(context.Context) Check {
 	t := e.token
 	left := time.Until(t.Expiry).Round(time.Second)
 	c := Check{Name: "claims", Status: OK, Summary: fmt.Sprintf("the token lives for another %s", left)}
-	for _, claim := range []struct{ name, value string }{
-		{"issuer", t.Issuer},
-		{"subject", t.Subject},
-		{"audience", strings.Join(t.Audience, ", ")},
-		{"environment", t.Environment},
-		{"project", strings.TrimSpace(t.Project + " " + t.ProjectID)},
-		{"team", strings.TrimSpace(t.Owner + " " + t.OwnerID)},
-		{"plan", t.Plan},
-		{"user", t.UserID},
-		{"expires", t.Expiry.UTC().Format(time.RFC3339)},
+	for _, claim := range []struct {
+		name   string
+		values []string
+	}{
+		{"issuer", []string{t.Issuer}},
+		{"subject", []string{t.Subject}},
+		{"audience", t.Audience},
+		{"environment", []string{t.Environment}},
+		{"project", []string{t.Project, t.ProjectID}},
+		{"team", []string{t.Owner, t.OwnerID}},
+		{"plan", []string{t.Plan}},
+		{"user", []string{t.UserID}},
 	} {
-		if claim.value != "" {
-			c.Details = append(c.Details, fmt.Sprintf("%-11s  %s", claim.name, claim.value))
+		if values := slices.DeleteFunc(slices.Clone(claim.values), func(s string) bool { return s == "" }); len(values) > 0 {
+			c.Details = append(c.Details, fmt.Sprintf("%-11s  %s", claim.name, failure.QuoteAll(values)))
 		}
 	}
+	c.Details = append(c.Details, "expires      "+t.Expiry.UTC().Format(time.RFC3339))
 	if left < shortLife {
 		c.Status = Warning
 		c.ToDo = append(c.ToDo, "get a new token: run `vercel env pull`, or use that of a newer request")

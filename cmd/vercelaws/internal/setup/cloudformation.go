@@ -33,7 +33,8 @@ type output struct {
 	Value map[string][]string
 }
 
-// cloudFormation writes a template in JSON, of which YAML is a superset.
+// cloudFormation writes a template in JSON, of which YAML is a superset. A
+// provider that exists is named by its ARN.
 func (s Setup) cloudFormation() string {
 	t := template{
 		FormatVersion: "2010-09-09",
@@ -43,6 +44,9 @@ func (s Setup) cloudFormation() string {
 	}
 	policy := s.Policy.String()
 	for i, p := range s.Providers {
+		if s.ProviderExists {
+			break
+		}
 		name := numbered("VercelProvider", i)
 		t.Resources[name] = resource{"AWS::IAM::OIDCProvider", providerProperties{p.URL, p.Audiences}}
 		// The reference has CloudFormation make the provider first.

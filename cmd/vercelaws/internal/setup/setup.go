@@ -5,15 +5,21 @@ package setup
 import (
 	"fmt"
 	"regexp"
+	"strings"
 
 	"github.com/vercelaws/vercelaws/trustpolicy"
 )
 
 // Setup is what a Vercel project needs in an AWS account.
 type Setup struct {
+	AccountID string // 12 digits
 	RoleName  string
 	Policy    *trustpolicy.Document // the role's trust policy
 	Providers []Provider            // the OIDC providers that Policy speaks of
+
+	// ProviderExists leaves the providers to whoever made them: Terraform and
+	// CloudFormation fail where they are to make one that the account has.
+	ProviderExists bool
 }
 
 // Provider is an OIDC provider of an AWS account.
@@ -41,6 +47,10 @@ var Formats = []Format{
 // https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html.
 var roleNames = regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]{1,64}$`)
 
+// issuers are what a provider's URL can be. See
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateOpenIDConnectProvider.html.
+var issuers = regexp.MustCompile(`^https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._-]+)*$`)
+
 // New returns the setup that spec describes. If roleName is empty, it is
 // "vercel-" and the first project.
 func New(spec trustpolicy.Spec, roleName string) (Setup, error) {
@@ -54,15 +64,22 @@ func New(spec trustpolicy.Spec, roleName string) (Setup, error) {
 	if !roleNames.MatchString(roleName) {
 		return Setup{}, fmt.Errorf("the role name %q is not 1 to 64 of the characters A-Z a-z 0-9 _ + = , . @ -", roleName)
 	}
-	s := Setup{RoleName: roleName, Policy: policy}
-	issuers, audiences := spec.Issuers(), spec.Audiences()
-	for i, issuer := range issuers {
+	s := Setup{AccountID: spec.AccountID, RoleName: roleName, Policy: policy}
+	urls, audiences := spec.Issuers(), spec.Audiences()
+	if strings.Contains(spec.Audience, "{{") {
+		// https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/dynamic-references.html
+		return Setup{}, fmt.Errorf("the audience %q has {{, where CloudFormation would put a secret in its place", spec.Audience)
+	}
+	for i, issuer := range urls {
+		if !issuers.MatchString(issuer) {
+			return Setup{}, fmt.Errorf("the issuer %q is not one that IAM takes", issuer)
+		}
 		p := Provider{
 			ARN:       trustpolicy.ProviderARN(spec.Partition, spec.AccountID, issuer),
 			URL:       issuer,
 			Audiences: audiences,
 		}
-		if len(issuers) > 1 && len(audiences) == len(issuers) {
+		if len(urls) > 1 && len(audiences) == len(urls) {
 			p.Audiences = audiences[i : i+1]
 		}
 		s.Providers = append(s.Providers, p)

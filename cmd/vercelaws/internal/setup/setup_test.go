@@ -119,30 +119,49 @@ func TestAWSCLI(t *testing.T) {
 		t.Skip("there is no sh")
 	}
 	for name, spec := range each(t) {
-		for _, present := range []bool{false, true} {
-			t.Run(name, func(t *testing.T) {
+		for what, get := range map[string]string{
+			"nothing there":    "echo 'An error occurred (NoSuchEntity) when calling' >&2; exit 254",
+			"everything there": "exit 0",
+			"denied":           "echo 'An error occurred (AccessDenied) when calling' >&2; exit 254",
+			"another account":  "exit 0",
+		} {
+			t.Run(name+", "+what, func(t *testing.T) {
 				folder := t.TempDir()
 				script := filepath.Join(folder, "script")
 				require.NoError(t, os.WriteFile(script, []byte(spec.awsCLI()), 0o600))
-				out, err := exec.Command(sh, "-n", script).CombinedOutput()
-				require.NoError(t, err, string(out))
-
-				get := "exit 254"
-				if present {
-					get = "exit 0"
+				account := spec.AccountID
+				if what == "another account" {
+					account = "999999999999"
 				}
-				fake := "#!/bin/sh\ncase $2 in get-*) " + get + ";; esac\nprintf '%s\\0' \"$@\" >>\"$RECORD\"\nprintf '\\n\\0' >>\"$RECORD\"\n"
+				fake := "#!/bin/sh\ncase $2 in get-caller-identity) echo " + account + "; exit ;; get-*) " + get + " ;; esac\n" +
+					"printf '%s\\0' \"$@\" >>\"$RECORD\"\nprintf '\\n\\0' >>\"$RECORD\"\n"
 				require.NoError(t, os.WriteFile(filepath.Join(folder, "aws"), []byte(fake), 0o700))
 				run := exec.Command(sh, script)
 				run.Dir = folder
-				run.Env = append(os.Environ(), "PATH="+folder+string(os.PathListSeparator)+os.Getenv("PATH"), "RECORD="+filepath.Join(folder, "record"))
-				out, err = run.CombinedOutput()
-				require.NoError(t, err, string(out))
-
-				record, err := os.ReadFile(filepath.Join(folder, "record"))
-				require.NoError(t, err)
-				assert.Equal(t, awsCalls(spec, present), string(record))
+				record := filepath.Join(folder, "record")
+				run.Env = append(os.Environ(), "PATH="+folder+string(os.PathListSeparator)+os.Getenv("PATH"), "RECORD="+record)
+				out, err := run.CombinedOutput()
 				assert.NoFileExists(t, filepath.Join(folder, "pwned"))
+				switch what {
+				case "denied":
+					assert.Error(t, err)
+					assert.Contains(t, string(out), "AccessDenied")
+					assert.NoFileExists(t, record, "nothing is made where AWS does not say what there is")
+				case "another account":
+					assert.Error(t, err)
+					assert.Contains(t, string(out), "999999999999")
+					assert.NoFileExists(t, record)
+				case "nothing there":
+					// The script ends in a get of what it has made.
+					recorded, err := os.ReadFile(record)
+					require.NoError(t, err)
+					assert.Equal(t, awsCalls(spec, false), string(recorded))
+				default:
+					require.NoError(t, err, string(out))
+					recorded, err := os.ReadFile(record)
+					require.NoError(t, err)
+					assert.Equal(t, awsCalls(spec, true), string(recorded))
+				}
 			})
 		}
 	}
@@ -151,20 +170,55 @@ func TestAWSCLI(t *testing.T) {
 // awsCalls are the recorded calls that the script should make.
 func awsCalls(s Setup, present bool) string {
 	var b strings.Builder
-	call := func(args ...string) {
-		b.WriteString(strings.Join(append(append([]string{"iam"}, args...), "\n\x00"), "\x00"))
+	call := func(operation string, parameters map[string]any, more ...string) {
+		text, err := json.Marshal(parameters)
+		if err != nil {
+			panic(err)
+		}
+		args := append([]string{"iam", operation, "--cli-input-json", string(text)}, more...)
+		b.WriteString(strings.Join(append(args, "\n\x00"), "\x00"))
 	}
 	for _, p := range s.Providers {
 		if !present {
-			call(append([]string{"create-open-id-connect-provider", "--url", p.URL, "--client-id-list"}, p.Audiences...)...)
+			call("create-open-id-connect-provider", map[string]any{"Url": p.URL, "ClientIDList": p.Audiences})
 			continue
 		}
 		for _, audience := range p.Audiences {
-			call("add-client-id-to-open-id-connect-provider", "--open-id-connect-provider-arn", p.ARN, "--client-id", audience)
+			call("add-client-id-to-open-id-connect-provider", map[string]any{"OpenIDConnectProviderArn": p.ARN, "ClientID": audience})
 		}
 	}
-	call("create-role", "--role-name", s.RoleName, "--assume-role-policy-document", s.Policy.String())
+	role := map[string]any{"RoleName": s.RoleName}
+	if present {
+		call("update-assume-role-policy", role, "--policy-document", s.Policy.String())
+	} else {
+		call("create-role", role, "--assume-role-policy-document", s.Policy.String())
+	}
 	return b.String()
+}
+
+// What exists already is left to whoever made it.
+func TestProviderExists(t *testing.T) {
+	for name, s := range each(t) {
+		s.ProviderExists = true
+		assert.NotContains(t, s.cloudFormation(), "OIDCProvider", name)
+		assert.NotContains(t, s.cloudFormation(), `"Ref"`, name)
+		assert.NotContains(t, s.terraform(), `resource "aws_iam_openid_connect_provider"`, name)
+		assert.Contains(t, s.terraform(), "data.aws_iam_openid_connect_provider.vercel.arn", name)
+	}
+}
+
+// CloudFormation would put a secret of the account in the place of some texts.
+func TestDynamicReferencesAreRefused(t *testing.T) {
+	for _, audience := range []string{"{{resolve:secretsmanager:web}}", "https://x/{{resolve:ssm:a:1}}"} {
+		spec := specs["strict"]
+		spec.Audience = audience
+		_, err := New(spec, "")
+		assert.ErrorContains(t, err, "CloudFormation", audience)
+	}
+	spec := specs["strict"]
+	spec.BaseIssuer = "https://x/{{resolve:ssm:a:1}}"
+	_, err := New(spec, "")
+	assert.ErrorContains(t, err, "issuer")
 }
 
 // A token's claims give the policy that admits it.

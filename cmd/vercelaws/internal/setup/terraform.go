@@ -3,26 +3,39 @@ package setup
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 )
 
-// terraform writes resources of Terraform's AWS provider. See
+// terraform writes resources of Terraform's AWS provider, as terraform fmt has
+// them. A provider that exists is a data source: Terraform reads it, and does
+// not change it. See
 // https://registry.terraform.io/providers/hashicorp/aws/latest/docs/resources/iam_openid_connect_provider.
 func (s Setup) terraform() string {
 	var b strings.Builder
-	policy := hclTemplate(s.Policy.String())
+	policy := jsonKey.ReplaceAllString(hclTemplate(s.Policy.String()), "$1 : ")
 	for i, p := range s.Providers {
 		label := numbered("vercel", i)
-		fmt.Fprintf(&b, "resource \"aws_iam_openid_connect_provider\" %q {\n  url            = %s\n  client_id_list = %s\n}\n\n",
-			label, hclString(p.URL), hclList(p.Audiences))
+		reference := "aws_iam_openid_connect_provider." + label + ".arn"
+		if s.ProviderExists {
+			reference = "data." + reference
+			fmt.Fprintf(&b, "data \"aws_iam_openid_connect_provider\" %q {\n  url = %s\n}\n\n", label, hclString(p.URL))
+		} else {
+			fmt.Fprintf(&b, "resource \"aws_iam_openid_connect_provider\" %q {\n  url            = %s\n  client_id_list = %s\n}\n\n",
+				label, hclString(p.URL), hclList(p.Audiences))
+		}
 		// The reference has Terraform make the provider first.
-		policy = strings.ReplaceAll(policy, hclString(p.ARN), "aws_iam_openid_connect_provider."+label+".arn")
+		policy = strings.ReplaceAll(policy, hclString(p.ARN), reference)
 	}
 	fmt.Fprintf(&b, "resource \"aws_iam_role\" \"vercel\" {\n  name = %s\n\n  assume_role_policy = jsonencode(%s)\n}\n\n",
 		hclString(s.RoleName), strings.ReplaceAll(policy, "\n", "\n  "))
 	b.WriteString("output \"role_arn\" {\n  value = aws_iam_role.vercel.arn\n}\n")
 	return b.String()
 }
+
+// jsonKey is a key with its colon, each at the start of a line. Terraform wants
+// a space before the colon.
+var jsonKey = regexp.MustCompile(`(?m)^( *"(?:[^"\\]|\\.)*"): `)
 
 // hclString quotes a string for HCL: as in JSON, but with its template
 // markers escaped.

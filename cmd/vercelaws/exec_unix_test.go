@@ -1,0 +1,118 @@
+//go:build unix
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// running is an exec of the command whose child has said that it is ready.
+type running struct {
+	*exec.Cmd
+	out *bufio.Reader
+}
+
+// startExec starts a shell script under exec, without a terminal, and waits for
+// its first line, which it returns.
+func startExec(t *testing.T, script string, flags ...string) (running, string) {
+	t.Helper()
+	args := append([]string{"exec", "--role-arn", roleARN}, flags...)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	r := running{Cmd: exec.CommandContext(ctx, "vercelaws", append(args, "--", "sh", "-c", script)...)}
+	r.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	in, err := r.StdinPipe() // open, so that the script can wait for more
+	require.NoError(t, err)
+	t.Cleanup(func() { in.Close() })
+	out, err := r.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, r.Start())
+	t.Cleanup(func() { _ = r.Process.Kill(); _ = r.Wait() })
+	r.out = bufio.NewReader(out)
+	line, err := r.out.ReadString('\n')
+	require.NoError(t, err)
+	return r, strings.TrimSpace(line)
+}
+
+// end waits for the command, and returns how it ended.
+func (r running) end(t *testing.T) syscall.WaitStatus {
+	t.Helper()
+	_, _ = io.Copy(io.Discard, r.out)
+	_ = r.Wait()
+	return r.ProcessState.Sys().(syscall.WaitStatus)
+}
+
+// Signals reach the child of exec, and what it makes of them reaches the
+// parent.
+func TestExecPassesSignals(t *testing.T) {
+	enter(t)
+	for _, serve := range []bool{false, true} {
+		var flags []string
+		if serve {
+			flags = []string{"--serve"}
+		}
+		for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGQUIT} {
+			t.Run(fmt.Sprint(flags, sig, " handled"), func(t *testing.T) {
+				r, _ := startExec(t, `trap 'exit 7' TERM INT HUP USR1 QUIT; echo ready; while :; do read line; done`, flags...)
+				require.NoError(t, r.Process.Signal(sig))
+				assert.Equal(t, 7, r.end(t).ExitStatus())
+			})
+		}
+		for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
+			t.Run(fmt.Sprint(flags, sig, " not handled"), func(t *testing.T) {
+				r, _ := startExec(t, `echo ready; exec cat`, flags...)
+				require.NoError(t, r.Process.Signal(sig))
+				assert.Equal(t, sig, r.end(t).Signal())
+			})
+		}
+	}
+	for script, want := range map[string]int{"kill -PIPE $$": 128 + int(syscall.SIGPIPE), "kill -USR1 $$": 128 + int(syscall.SIGUSR1)} {
+		t.Run(script, func(t *testing.T) {
+			r, _ := startExec(t, "echo ready; "+script, "--serve")
+			assert.Equal(t, want, r.end(t).ExitStatus(), "as a shell says it")
+		})
+	}
+}
+
+// A signal that was ignored when the command was started is so for the child.
+func TestExecKeepsIgnoredSignals(t *testing.T) {
+	enter(t)
+	for _, flags := range []string{"", "--serve"} {
+		out, err := exec.CommandContext(t.Context(), "sh", "-c",
+			`trap '' HUP INT; vercelaws exec `+flags+` --role-arn `+roleARN+` -- sh -c 'kill -INT $$; kill -HUP $$; echo survived'`).CombinedOutput()
+		require.NoError(t, err, string(out))
+		assert.Equal(t, "survived\n", string(out), flags)
+	}
+}
+
+// When the child has ended, its endpoint has too.
+func TestEndpointEndsWithTheChild(t *testing.T) {
+	enter(t)
+	r, uri := startExec(t, `echo "$AWS_CONTAINER_CREDENTIALS_FULL_URI"; read line`, "--serve")
+	u, err := url.Parse(uri)
+	require.NoError(t, err)
+	dial := func() error {
+		conn, err := net.DialTimeout("tcp", u.Host, 10*time.Second)
+		if err == nil {
+			conn.Close()
+		}
+		return err
+	}
+	require.NoError(t, dial())
+	require.NoError(t, r.Process.Signal(syscall.SIGTERM))
+	assert.Equal(t, syscall.SIGTERM, r.end(t).Signal())
+	assert.ErrorIs(t, dial(), syscall.ECONNREFUSED)
+}

@@ -1,0 +1,45 @@
+package awsconfig
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestLoad(t *testing.T) {
+	for _, v := range os.Environ() {
+		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "AWS_") {
+			t.Setenv(name, "")
+		}
+	}
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		return path
+	}
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	t.Setenv("AWS_CONFIG_FILE", write("config", "[profile web]\nregion = sa-east-1\n"))
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", write("credentials", "[keys]\nregion = eu-west-3\naws_access_key_id = AKIAEXAMPLE\naws_secret_access_key = secret\n"))
+
+	cfg, err := Load(t.Context())
+	require.NoError(t, err)
+	assert.Empty(t, cfg.Region, "none is made up")
+
+	for profile, region := range map[string]string{"web": "sa-east-1", "keys": "eu-west-3"} {
+		t.Setenv("AWS_PROFILE", profile)
+		cfg, err = Load(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, region, cfg.Region)
+		_, err = cfg.Credentials.Retrieve(t.Context())
+		require.Error(t, err, "no keys are used")
+	}
+
+	t.Setenv("AWS_PROFILE", "missing")
+	_, err = Load(t.Context())
+	require.Error(t, err)
+}

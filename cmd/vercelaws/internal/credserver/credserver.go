@@ -1,0 +1,129 @@
+// Package credserver gives AWS credentials to other programs on this machine,
+// by the container credentials protocol that every AWS SDK and tool speaks. See
+// https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html.
+package credserver
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/json"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+)
+
+// path is where the credentials are.
+const path = "/credentials"
+
+const (
+	readLimit  = 5 * time.Second  // for a request, which comes from this machine
+	writeLimit = 30 * time.Second // for an answer; the library takes 10 seconds at most
+	headLimit  = 8 << 10          // bytes of a request's head
+)
+
+// Server answers on a free port of the loopback interface.
+type Server struct {
+	// URL is where the credentials are: AWS_CONTAINER_CREDENTIALS_FULL_URI.
+	URL string
+
+	host     string        // what a request's Host must be
+	token    func() string // what its Authorization must be; a function, so that nothing prints it
+	retrieve func(context.Context) (aws.Credentials, error)
+	http     *http.Server
+}
+
+// Start starts a server of the credentials that retrieve returns. Their Expires
+// is what it answers as the Expiration.
+func Start(retrieve func(context.Context) (aws.Credentials, error)) (*Server, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	token := rand.Text() // 130 bits
+	s := &Server{
+		URL:      "http://" + listener.Addr().String() + path,
+		host:     listener.Addr().String(),
+		token:    func() string { return token },
+		retrieve: retrieve,
+	}
+	s.http = &http.Server{
+		Handler:           s,
+		ReadTimeout:       readLimit,
+		WriteTimeout:      writeLimit,
+		MaxHeaderBytes:    headLimit,
+		ReadHeaderTimeout: readLimit,
+	}
+	go func() { _ = s.http.Serve(listener) }()
+	return s, nil
+}
+
+// Close ends the server and its connections at once.
+func (s *Server) Close() { _ = s.http.Close() }
+
+// Environ returns the variables that lead an AWS SDK to the server.
+func (s *Server) Environ() []string {
+	return []string{
+		"AWS_CONTAINER_CREDENTIALS_FULL_URI=" + s.URL,
+		"AWS_CONTAINER_AUTHORIZATION_TOKEN=" + s.token(),
+	}
+}
+
+// answer is the protocol's. An SDK asks again some minutes before Expiration.
+type answer struct {
+	AccessKeyID     string `json:"AccessKeyId"`
+	SecretAccessKey string
+	Token           string
+	Expiration      time.Time // RFC 3339
+}
+
+// refusal is what SDKs show of an answer without credentials.
+type refusal struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+// ServeHTTP gives the credentials to who knows the token, and to nobody else. A
+// page in a browser that has its own name resolve to this address (DNS
+// rebinding) sends that name as the Host.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	switch {
+	case r.Host != s.host:
+		deny(w, http.StatusMisdirectedRequest, "Host", "this is not the host that was asked for")
+	case r.URL.Path != path || r.URL.RawPath != "" || r.URL.RawQuery != "":
+		deny(w, http.StatusNotFound, "Path", "there is nothing here")
+	case r.Method != http.MethodGet:
+		deny(w, http.StatusMethodNotAllowed, "Method", "use GET")
+	case !s.authorized(r):
+		deny(w, http.StatusUnauthorized, "Token", "the Authorization header is not AWS_CONTAINER_AUTHORIZATION_TOKEN")
+	default:
+		s.serve(w, r)
+	}
+}
+
+func (s *Server) authorized(r *http.Request) bool {
+	values := r.Header["Authorization"]
+	return len(values) == 1 && subtle.ConstantTimeCompare([]byte(values[0]), []byte(s.token())) == 1
+}
+
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	creds, err := s.retrieve(r.Context())
+	if err != nil {
+		deny(w, http.StatusBadGateway, "NoCredentials", err.Error())
+		return
+	}
+	write(w, http.StatusOK, answer{creds.AccessKeyID, creds.SecretAccessKey, creds.SessionToken, creds.Expires.UTC().Truncate(time.Second)})
+}
+
+func deny(w http.ResponseWriter, status int, code, message string) {
+	write(w, status, refusal{code, message})
+}
+
+func write(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body)
+}

@@ -1,0 +1,131 @@
+package credserver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials/endpointcreds"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+var expiry = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+
+func someCredentials(context.Context) (aws.Credentials, error) {
+	return aws.Credentials{AccessKeyID: "ASIAEXAMPLE", SecretAccessKey: "secret", SessionToken: "session", Expires: expiry, CanExpire: true}, nil
+}
+
+func start(t *testing.T, retrieve func(context.Context) (aws.Credentials, error)) (s *Server, token string) {
+	s, err := Start(retrieve)
+	require.NoError(t, err)
+	t.Cleanup(s.Close)
+	for _, variable := range s.Environ() {
+		if value, ok := strings.CutPrefix(variable, "AWS_CONTAINER_AUTHORIZATION_TOKEN="); ok {
+			token = value
+		}
+	}
+	require.NotEmpty(t, token)
+	return s, token
+}
+
+// The Go SDK's own client of the protocol gets the credentials, and their end.
+func TestServesTheSDK(t *testing.T) {
+	s, token := start(t, someCredentials)
+	client := endpointcreds.New(s.URL, func(o *endpointcreds.Options) { o.AuthorizationToken = token })
+	got, err := client.Retrieve(t.Context())
+	require.NoError(t, err)
+	want, _ := someCredentials(t.Context())
+	want.Source = endpointcreds.ProviderName
+	assert.Equal(t, want, got)
+}
+
+// Who does not ask as the protocol says, with the token, gets nothing.
+func TestRefuses(t *testing.T) {
+	asked := false
+	s, token := start(t, func(ctx context.Context) (aws.Credentials, error) {
+		asked = true
+		return someCredentials(ctx)
+	})
+	_, port, err := net.SplitHostPort(s.host)
+	require.NoError(t, err)
+	for name, test := range map[string]struct {
+		change func(r *http.Request)
+		status int
+	}{
+		"no token":             {func(r *http.Request) { r.Header.Del("Authorization") }, http.StatusUnauthorized},
+		"empty token":          {func(r *http.Request) { r.Header.Set("Authorization", "") }, http.StatusUnauthorized},
+		"another token":        {func(r *http.Request) { r.Header.Set("Authorization", strings.ToLower(token)) }, http.StatusUnauthorized},
+		"the token's start":    {func(r *http.Request) { r.Header.Set("Authorization", token[:25]) }, http.StatusUnauthorized},
+		"a longer token":       {func(r *http.Request) { r.Header.Set("Authorization", token+"A") }, http.StatusUnauthorized},
+		"Bearer":               {func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) }, http.StatusUnauthorized},
+		"two tokens":           {func(r *http.Request) { r.Header.Add("Authorization", token) }, http.StatusUnauthorized},
+		"token in the query":   {func(r *http.Request) { r.URL.RawQuery = "Authorization=" + token; r.Header.Del("Authorization") }, http.StatusNotFound},
+		"root":                 {func(r *http.Request) { r.URL.Path = "/" }, http.StatusNotFound},
+		"another path":         {func(r *http.Request) { r.URL.Path = "/credentials/" }, http.StatusNotFound},
+		"an encoded path":      {func(r *http.Request) { r.URL.RawPath = "/%63redentials" }, http.StatusNotFound},
+		"a path with dots":     {func(r *http.Request) { r.URL.Path = "/x/../credentials" }, http.StatusNotFound},
+		"a rebound name":       {func(r *http.Request) { r.Host = "attacker.example:" + port }, http.StatusMisdirectedRequest},
+		"another loopback":     {func(r *http.Request) { r.Host = "localhost:" + port }, http.StatusMisdirectedRequest},
+		"the host, no port":    {func(r *http.Request) { r.Host = "127.0.0.1" }, http.StatusMisdirectedRequest},
+		"POST":                 {func(r *http.Request) { r.Method = http.MethodPost }, http.StatusMethodNotAllowed},
+		"a preflight question": {func(r *http.Request) { r.Method = http.MethodOptions }, http.StatusMethodNotAllowed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL, nil)
+			require.NoError(t, err)
+			r.Header.Set("Authorization", token)
+			test.change(r)
+			response, err := http.DefaultClient.Do(r)
+			require.NoError(t, err)
+			defer response.Body.Close()
+			body, err := io.ReadAll(response.Body)
+			require.NoError(t, err)
+			assert.Equal(t, test.status, response.StatusCode)
+			assert.Empty(t, response.Header.Get("Access-Control-Allow-Origin"))
+			for _, secret := range []string{"ASIAEXAMPLE", "secret", "session", token} {
+				assert.NotContains(t, string(body), secret)
+			}
+		})
+	}
+	assert.False(t, asked, "the credentials were fetched for a stranger")
+}
+
+// Why there are no credentials reaches the one who asks.
+func TestFailureIsExplained(t *testing.T) {
+	s, token := start(t, func(context.Context) (aws.Credentials, error) {
+		return aws.Credentials{}, errors.New("VERCEL_OIDC_TOKEN: token expired 2h ago")
+	})
+	client := endpointcreds.New(s.URL, func(o *endpointcreds.Options) { o.AuthorizationToken = token; o.Retryer = aws.NopRetryer{} })
+	_, err := client.Retrieve(t.Context())
+	assert.ErrorContains(t, err, "token expired 2h ago")
+}
+
+// The answer is never kept by what stands between.
+func TestAnswerIsNotStored(t *testing.T) {
+	s, token := start(t, someCredentials)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL, nil)
+	require.NoError(t, err)
+	r.Header.Set("Authorization", token)
+	response, err := http.DefaultClient.Do(r)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	assert.Equal(t, "no-store", response.Header.Get("Cache-Control"))
+	var fields map[string]string
+	require.NoError(t, json.NewDecoder(response.Body).Decode(&fields))
+	assert.Equal(t, map[string]string{"AccessKeyId": "ASIAEXAMPLE", "SecretAccessKey": "secret", "Token": "session", "Expiration": "2030-01-02T03:04:05Z"}, fields)
+}
+
+func TestEachServerHasItsOwnToken(t *testing.T) {
+	a, tokenA := start(t, someCredentials)
+	b, tokenB := start(t, someCredentials)
+	assert.NotEqual(t, tokenA, tokenB)
+	assert.NotEqual(t, a.URL, b.URL)
+}

@@ -1,0 +1,180 @@
+// Package failure says in the command's own words what went wrong between a
+// token and AWS, and what to do about it. The library's errors speak to someone
+// who writes Go.
+package failure
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/aws/smithy-go"
+
+	"github.com/vercelaws/vercelaws"
+	"github.com/vercelaws/vercelaws/cmd/vercelaws/internal/shell"
+	"github.com/vercelaws/vercelaws/internal/scrub"
+	"github.com/vercelaws/vercelaws/oidc"
+	"github.com/vercelaws/vercelaws/trustpolicy"
+)
+
+// Failure is an error taken apart.
+type Failure struct {
+	Words   string   // what went wrong, on one line
+	Details []string // what else there is to know
+	ToDo    string   // what to do; "" if Words or Details say it
+	Asked   bool     // STS was asked, or was to be
+	Refused bool     // STS said no
+}
+
+// Of takes an error of the library apart.
+func Of(err error) Failure {
+	var asked *vercelaws.AssumeRoleError
+	switch {
+	case errors.As(err, &asked):
+		return ofSTS(asked)
+	case errors.Is(err, oidc.ErrNoToken), errors.Is(err, oidc.ErrExpired), errors.Is(err, oidc.ErrMalformed):
+		return ofToken(err)
+	}
+	return Failure{Words: ownWords(err)}
+}
+
+// Error returns the failure for standard error.
+func (f Failure) Error() string {
+	var b strings.Builder
+	b.WriteString(f.Words)
+	for _, d := range f.Details {
+		b.WriteString("\n  " + d)
+	}
+	if f.ToDo != "" {
+		b.WriteString("\n  to do: " + f.ToDo)
+	}
+	return b.String()
+}
+
+// flags are the command's names for the library's options.
+var flags = strings.NewReplacer(
+	"Options.Duration", "--duration",
+	"Options.RoleSessionName", "--session-name",
+	"Options.Audience", "--audience",
+	"Options.FallbackRegion", "--fallback-region",
+	"set AWS_ROLE_ARN in the Vercel project's environment variables to the role's ARN", "give --role-arn, or set AWS_ROLE_ARN",
+)
+
+// ownWords is the message of an error without what is of interest to Go alone.
+func ownWords(err error) string {
+	message := strings.TrimPrefix(err.Error(), "failed to refresh cached credentials, ")
+	for _, pkg := range []string{"vercelaws: ", "oidc: "} {
+		message = strings.TrimPrefix(message, pkg)
+	}
+	return flags.Replace(message)
+}
+
+// code is what an error code of STS looks like.
+var code = regexp.MustCompile(`^[A-Za-z0-9.]{1,100}$`)
+
+// said is what STS answered. It was written by whoever answers there.
+func said(e *vercelaws.AssumeRoleError) string {
+	name := e.Code
+	if !code.MatchString(name) {
+		name = Quote(name)
+	}
+	var api smithy.APIError
+	if errors.As(e, &api) && api.ErrorMessage() != "" {
+		return name + ", " + Quote(api.ErrorMessage())
+	}
+	return name
+}
+
+// Quote quotes text of a token or a server, shortened.
+func Quote(s string) string { return fmt.Sprintf("%q", scrub.Text(s, "", 600)) }
+
+// QuoteAll quotes each of the texts, with commas between them.
+func QuoteAll(texts []string) string {
+	quoted := make([]string, len(texts))
+	for i, s := range texts {
+		quoted[i] = Quote(s)
+	}
+	return strings.Join(quoted, ", ")
+}
+
+func ofSTS(e *vercelaws.AssumeRoleError) Failure {
+	f := Failure{
+		Details: []string{fmt.Sprintf("the token has the issuer %s, subject %s, audience %s", Quote(e.Issuer), Quote(e.Subject), QuoteAll(e.Audience))},
+		Asked:   true,
+		Refused: true,
+	}
+	if e.Code == "" {
+		f.Words, f.ToDo = unanswered(e)
+		f.Refused = false
+		return f
+	}
+	f.Words = "STS refuses: " + said(e)
+	switch strings.TrimSuffix(e.Code, "Exception") {
+	case "AccessDenied":
+		f.ToDo = "see that the role exists, and that its trust policy admits the token: vercelaws doctor --help says how to find the line"
+	case "ExpiredToken":
+		f.ToDo = "get a new token (`vercel env pull`), and check the local clock"
+	case "InvalidIdentityToken", "InvalidParameterValue":
+		f.ToDo = providerAdvice(e)
+	case "IDPRejectedClaim":
+		f.ToDo = "get a new token (`vercel env pull`, or deploy again): the issuer rejects this one, so it may have been revoked"
+	case "RegionDisabled":
+		f.ToDo = "activate STS for this region in IAM's account settings, or set AWS_REGION to another"
+	case "ValidationError":
+		f.ToDo = "check --role-arn and --session-name, and that --duration is not over the role's maximum session duration"
+	case "IDPCommunicationError":
+		f.Words, f.Refused = "STS cannot reach the token's issuer: "+said(e), false
+		f.ToDo = "try again: this usually passes"
+	default:
+		f.Words, f.Refused = "STS fails: "+said(e), false
+		f.ToDo = "try again, and check AWS_REGION and the STS endpoint"
+	}
+	return f
+}
+
+// unanswered says why there is no answer of STS, or none that can be used.
+func unanswered(e *vercelaws.AssumeRoleError) (words, todo string) {
+	var transport *url.Error
+	reason := errors.Unwrap(e)
+	switch {
+	case reason == nil:
+		return "STS gave no credentials", "try again"
+	case errors.As(reason, &transport):
+		return "STS cannot be reached: " + scrub.Text(transport.Error(), "", 600), "check the network, AWS_REGION and AWS_ENDPOINT_URL_STS"
+	case strings.Contains(reason.Error(), "expired on arrival"):
+		return scrub.Text(reason.Error(), "", 600), "set the local clock right"
+	}
+	return "STS does not answer as it should: " + Quote(reason.Error()), "check AWS_REGION, AWS_ENDPOINT_URL_STS and what stands between here and AWS"
+}
+
+// providerAdvice is what to do where STS does not know the token's issuer or
+// audience.
+func providerAdvice(e *vercelaws.AssumeRoleError) string {
+	var api smithy.APIError
+	message := ""
+	if errors.As(e, &api) {
+		message = api.ErrorMessage()
+	}
+	switch {
+	case strings.Contains(message, "No OpenIDConnect provider found"):
+		return "create the provider: " + shell.AWSIAM("create-open-id-connect-provider", map[string]any{"Url": e.Issuer, "ClientIDList": e.Audience})
+	case strings.Contains(message, "token audience") && len(e.Audience) > 0:
+		partition, account := Account(e.RoleARN)
+		return "give the provider the token's audience: " + shell.AWSIAM("add-client-id-to-open-id-connect-provider", map[string]any{
+			"OpenIDConnectProviderArn": trustpolicy.ProviderARN(partition, account, e.Issuer), "ClientID": e.Audience[0],
+		})
+	}
+	return fmt.Sprintf("see that the role's account has an IAM OIDC provider with the URL %s and the audience %s, and that the token comes unchanged from Vercel", Quote(e.Issuer), QuoteAll(e.Audience))
+}
+
+// Account returns the partition and account ID of an IAM ARN. See
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-arns.
+func Account(arn string) (partition, id string) {
+	parts := strings.SplitN(arn, ":", 6)
+	if len(parts) < 6 {
+		return "", ""
+	}
+	return parts[1], parts[4]
+}

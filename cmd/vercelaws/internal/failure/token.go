@@ -1,0 +1,52 @@
+package failure
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/vercelaws/vercelaws/oidc"
+)
+
+// ofToken puts the reason of the source that was meant to have a token first:
+// one that has expired, then one that was set up and has none.
+func ofToken(err error) Failure {
+	reasons := Reasons(err)
+	slices.SortStableFunc(reasons, func(a, b error) int { return rank(a) - rank(b) })
+	if len(reasons) > 1 && rank(reasons[0]) == leastTelling {
+		f := Failure{Words: "no source has a live token"}
+		for _, reason := range reasons {
+			f.Details = append(f.Details, ownWords(reason))
+		}
+		return f
+	}
+	f := Failure{Words: ownWords(reasons[0])}
+	for _, reason := range reasons[1:] {
+		f.Details = append(f.Details, ownWords(reason))
+	}
+	return f
+}
+
+// leastTelling is the rank of a source that nobody has set up.
+const leastTelling = 2
+
+func rank(reason error) int {
+	name, _, _ := strings.Cut(ownWords(reason), ":")
+	switch {
+	case errors.Is(reason, oidc.ErrExpired), errors.Is(reason, oidc.ErrMalformed):
+		return 0
+	case strings.HasPrefix(name, "VERCEL_") && os.Getenv(name) != "":
+		return 1
+	}
+	return leastTelling
+}
+
+// Reasons returns the errors of several sources one by one.
+func Reasons(err error) []error {
+	var several interface{ Unwrap() []error }
+	if errors.As(err, &several) {
+		return slices.Clone(several.Unwrap())
+	}
+	return []error{err}
+}

@@ -1,0 +1,81 @@
+// Package policyfile finds a role's trust policy in what people have at hand.
+package policyfile
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/vercelaws/vercelaws/cmd/vercelaws/internal/failure"
+)
+
+// roleOutput is what `aws iam get-role` prints. See
+// https://docs.aws.amazon.com/cli/latest/reference/iam/get-role.html.
+type roleOutput struct {
+	Role *struct {
+		ARN    string          `json:"Arn"`
+		Name   string          `json:"RoleName"`
+		Policy json.RawMessage `json:"AssumeRolePolicyDocument"`
+	}
+}
+
+// Read finds the trust policy in what was given: the policy itself, the
+// whole output of `aws iam get-role`, or either with the policy URL-encoded, as
+// IAM's API answers it (https://docs.aws.amazon.com/IAM/latest/APIReference/API_Role.html).
+// The ARN is the role's, where the output says it.
+func Read(given []byte) (policy []byte, roleARN string, err error) {
+	given = bytes.TrimSpace(bytes.TrimPrefix(given, []byte("\ufeff"))) // PowerShell writes a byte order mark
+	if len(given) == 0 {
+		return nil, "", errors.New("it is empty")
+	}
+	if given[0] == '%' {
+		policy, err := unescape(string(given))
+		return policy, "", err
+	}
+	if string(given) == "null" {
+		return nil, "", errors.New("it is null: the role, or the --query that printed this, has no trust policy")
+	}
+	if given[0] == '"' {
+		policy, err := fromString(given)
+		return policy, "", err
+	}
+	var out roleOutput
+	if json.Unmarshal(given, &out) != nil || out.Role == nil {
+		return given, "", nil
+	}
+	policy = bytes.TrimSpace(out.Role.Policy)
+	if len(policy) == 0 || string(policy) == "null" {
+		return nil, out.Role.ARN, fmt.Errorf("the role %s in it has no trust policy (AssumeRolePolicyDocument)", failure.Quote(out.Role.Name))
+	}
+	if policy[0] == '"' {
+		policy, err = fromString(policy)
+	}
+	return policy, out.Role.ARN, err
+}
+
+// fromString takes a policy out of a string in JSON.
+func fromString(quoted []byte) ([]byte, error) {
+	var text string
+	if err := json.Unmarshal(quoted, &text); err != nil {
+		return nil, errors.New("it is neither a policy nor the output of aws iam get-role")
+	}
+	text = strings.TrimSpace(text)
+	if text == "" {
+		return nil, errors.New("it is empty")
+	}
+	if text[0] == '%' {
+		return unescape(text)
+	}
+	return []byte(text), nil
+}
+
+func unescape(text string) ([]byte, error) {
+	plain, err := url.PathUnescape(text) // RFC 3986: a plus is a plus
+	if err != nil {
+		return nil, errors.New("it is not a URL-encoded policy")
+	}
+	return []byte(plain), nil
+}

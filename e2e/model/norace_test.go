@@ -1,0 +1,5 @@
+//go:build go1.25 && !race
+
+package model
+
+const checks = "10000"

@@ -1,0 +1,265 @@
+package stsclient
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// Setting is a value, and the environment variable that says so: "" where none
+// does and the value is the default.
+type Setting[T any] struct {
+	Value T
+	From  string
+}
+
+// Settings is how STS is reached. Each environment variable means what the
+// SDK's config package takes it to mean.
+type Settings struct {
+	Region      Setting[string] // by default, one of the role's partition
+	Endpoint    Setting[string] // URL; by default, the region's
+	FIPS        Setting[bool]
+	DualStack   Setting[bool]
+	RetryMode   Setting[string] // "standard" or "adaptive"
+	MaxAttempts Setting[int]    // of one operation in one region; below 0: no limit
+	CAFile      Setting[string] // PEM file of the only roots that are trusted; "": the system's
+	AppID       Setting[string] // goes into the User-Agent header
+
+	FallbackRegion   string // Options.FallbackRegion
+	FallbackEndpoint string // URL; "" without a FallbackRegion
+}
+
+// Resolve returns how a [Client] with these options reaches STS now. It sends
+// nothing.
+func Resolve(o Options) (Settings, error) {
+	s, err := read(o)
+	if err != nil {
+		return Settings{}, err
+	}
+	regions, err := s.clients(o)
+	if err != nil {
+		return Settings{}, err
+	}
+	for i, value := range []*string{&s.Endpoint.Value, &s.FallbackEndpoint}[:len(regions)] {
+		to, err := Endpoint(context.Background(), regions[i])
+		if err != nil {
+			return Settings{}, err
+		}
+		*value = strings.TrimSuffix(to.String(), "/")
+	}
+	return s, nil
+}
+
+// Warnings are about what is set for the SDK's config package and not read
+// here: the shared config file and its profiles.
+func Warnings() []string {
+	var warnings []string
+	for _, name := range []string{"AWS_PROFILE", "AWS_CONFIG_FILE"} {
+		if os.Getenv(name) != "" {
+			warnings = append(warnings, name+" is set, but the shared config file is not read: to have it read, load it with config.LoadDefaultConfig and set Options.Client to sts.NewFromConfig(cfg)")
+		}
+	}
+	return warnings
+}
+
+// read reads the environment. It leaves the endpoints empty that a region gives.
+func read(o Options) (Settings, error) {
+	var s Settings
+	var errs [6]error
+	s.Region = text("AWS_REGION", "AWS_DEFAULT_REGION")
+	s.CAFile = text("AWS_CA_BUNDLE")
+	s.AppID = text("AWS_SDK_UA_APP_ID")
+	s.Endpoint, errs[0] = endpointURL()
+	s.FIPS, errs[1] = boolean("AWS_USE_FIPS_ENDPOINT")
+	s.DualStack, errs[2] = boolean("AWS_USE_DUALSTACK_ENDPOINT")
+	s.RetryMode, errs[3] = retryMode("AWS_RETRY_MODE")
+	s.MaxAttempts, errs[4] = attempts("AWS_MAX_ATTEMPTS")
+	if s.Region.Value == "" {
+		s.Region.Value = DefaultRegion(o.RoleARN)
+	}
+	if region := withoutFIPS(s.Region.Value); region != s.Region.Value {
+		s.FIPS = Setting[bool]{true, s.Region.From}
+		s.Region.Value = region
+	}
+	errs[5] = s.conflict()
+	if err := errors.Join(errs[:]...); err != nil {
+		return Settings{}, err
+	}
+	if o.FallbackRegion == "" {
+		return s, nil
+	}
+	s.FallbackRegion = o.FallbackRegion
+	return s, s.checkFallback()
+}
+
+// text is the first of the variables that is not empty.
+func text(names ...string) Setting[string] {
+	for _, name := range names {
+		if value := os.Getenv(name); value != "" {
+			return Setting[string]{value, name}
+		}
+	}
+	return Setting[string]{}
+}
+
+func boolean(name string) (Setting[bool], error) {
+	switch value := os.Getenv(name); {
+	case value == "":
+		return Setting[bool]{}, nil
+	case strings.EqualFold(value, "true"):
+		return Setting[bool]{true, name}, nil
+	case strings.EqualFold(value, "false"):
+		return Setting[bool]{false, name}, nil
+	default:
+		return Setting[bool]{}, bad(name, value, "it must be true or false")
+	}
+}
+
+// endpointURL is the endpoint that stands in place of the region's.
+func endpointURL() (Setting[string], error) {
+	ignored, err := boolean("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
+	s := text("AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL")
+	if err != nil || ignored.Value || s.Value == "" {
+		return Setting[string]{}, err
+	}
+	u, err := url.Parse(s.Value)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		// The value may hold a password, and is not shown.
+		return Setting[string]{}, fmt.Errorf("%s is not a URL such as https://sts.eu-central-1.amazonaws.com", s.From)
+	}
+	return s, nil
+}
+
+func retryMode(name string) (Setting[string], error) {
+	value := os.Getenv(name)
+	if value == "" {
+		return Setting[string]{Value: string(aws.RetryModeStandard)}, nil
+	}
+	if _, err := aws.ParseRetryMode(value); err != nil {
+		return Setting[string]{}, bad(name, value, "it must be standard or adaptive")
+	}
+	return Setting[string]{value, name}, nil
+}
+
+func attempts(name string) (Setting[int], error) {
+	value := os.Getenv(name)
+	if value == "" {
+		return Setting[int]{Value: retry.DefaultMaxAttempts}, nil
+	}
+	n, err := strconv.ParseInt(value, 10, 64)
+	if err != nil {
+		return Setting[int]{}, bad(name, value, "it must be a whole number")
+	}
+	if n == 0 { // as if it were not set
+		return Setting[int]{Value: retry.DefaultMaxAttempts}, nil
+	}
+	return Setting[int]{int(n), name}, nil
+}
+
+// bad says that a variable has a value that it cannot have.
+func bad(name, value, must string) error {
+	const most = 64
+	if len(value) > most {
+		value = strings.ToValidUTF8(value[:most], "") + "…"
+	}
+	return fmt.Errorf("%s is %q; %s", name, value, must)
+}
+
+// conflict says which of the settings do not go together, or are no good.
+func (s Settings) conflict() error {
+	for _, label := range strings.Split(s.Region.Value, ".") {
+		if !smithyhttp.ValidHostLabel(label) || label[0] == '-' || label[len(label)-1] == '-' {
+			return bad(s.Region.From, s.Region.Value, "it must be a region such as eu-central-1")
+		}
+	}
+	if s.Endpoint.Value == "" {
+		return nil
+	}
+	switch {
+	case s.FIPS.Value:
+		return fmt.Errorf("%s asks for a FIPS endpoint, which only a region gives, and %s is set; unset one of them", s.FIPS.From, s.Endpoint.From)
+	case s.DualStack.Value:
+		return fmt.Errorf("%s asks for a dual-stack endpoint, which only a region gives, and %s is set; unset one of them", s.DualStack.From, s.Endpoint.From)
+	}
+	return nil
+}
+
+// withoutFIPS returns the region that is meant by a name which, to the SDK, asks
+// for a FIPS endpoint too, such as us-east-1-fips.
+func withoutFIPS(region string) string {
+	return strings.NewReplacer("-fips-", "-", "fips-", "", "-fips", "").Replace(region)
+}
+
+// checkFallback says why the second region cannot stand in for the first.
+func (s Settings) checkFallback() error {
+	first, second := s.Region.Value, s.FallbackRegion
+	if s.Endpoint.Value != "" {
+		return fmt.Errorf("Options.FallbackRegion is set, and so is %s: another region has no such endpoint, so unset one of them", s.Endpoint.From)
+	}
+	partition := partitionOf(second)
+	if partition == "" {
+		return fmt.Errorf("Options.FallbackRegion is %q, which is no region's name; it must be one such as eu-central-1", second)
+	}
+	if strings.EqualFold(first, second) {
+		return fmt.Errorf("Options.FallbackRegion is %q, and so is the first region; name another, or none", second)
+	}
+	if of := partitionOf(first); of != "" && of != partition {
+		return fmt.Errorf("Options.FallbackRegion is %q, in the partition %s, and the first region is %q, in %s; credentials of one are no good in the other", second, partition, first, of)
+	}
+	return nil
+}
+
+// clients makes the clients of the regions.
+func (s Settings) clients(o Options) ([]*sts.Client, error) {
+	var roots *x509.CertPool
+	if s.CAFile.Value != "" {
+		pem, err := os.ReadFile(s.CAFile.Value)
+		if err != nil {
+			return nil, fmt.Errorf("%s names a file that cannot be read: %w", s.CAFile.From, err)
+		}
+		roots = x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s names %q, which has no certificate; it must name a file of certificates in PEM form", s.CAFile.From, s.CAFile.Value)
+		}
+	}
+	so := sts.Options{
+		AppID:      s.AppID.Value,
+		RetryMode:  aws.RetryMode(s.RetryMode.Value),
+		HTTPClient: newHTTPClient(roots),
+	}
+	if s.MaxAttempts.From != "" {
+		so.RetryMaxAttempts = s.MaxAttempts.Value
+	}
+	if s.Endpoint.Value != "" {
+		so.BaseEndpoint = aws.String(s.Endpoint.Value)
+	}
+	if s.FIPS.Value {
+		so.EndpointOptions.UseFIPSEndpoint = aws.FIPSEndpointStateEnabled
+	}
+	if s.DualStack.Value {
+		so.EndpointOptions.UseDualStackEndpoint = aws.DualStackEndpointStateEnabled
+	}
+	var clients []*sts.Client
+	for _, region := range []string{s.Region.Value, s.FallbackRegion} {
+		if region == "" {
+			continue
+		}
+		so.Region = region
+		if o.Override == nil {
+			clients = append(clients, sts.New(so))
+		} else {
+			clients = append(clients, sts.New(so, o.Override))
+		}
+	}
+	return clients, nil
+}

@@ -1,0 +1,173 @@
+package stsclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/aws-sdk-go-v2/service/sts/types"
+	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/vercelaws/vercelaws/internal/allowance"
+)
+
+const (
+	// attemptLimit bounds one attempt of an STS operation, from connecting to
+	// the last byte of the answer.
+	attemptLimit = 3 * time.Second
+
+	// answerLimit bounds an answer of STS, which is about 2 KB.
+	answerLimit = 1 << 20 // 1 MiB
+)
+
+// Limits is for each call of an STS client, also of a user's. It bounds each
+// attempt in time and its answer in size, and makes an attempt only as faults
+// allows: one that ends in a fault counts, any other is given back. A nil
+// faults allows all. An answer without whole credentials is a fault. Where
+// Limits is given twice, the first counts.
+//
+// Begins, if not nil, is called before each attempt.
+func Limits(faults *allowance.Allowance, begins func()) func(*sts.Options) {
+	return func(o *sts.Options) {
+		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
+			if _, given := stack.Finalize.Get(attempt{}.ID()); given {
+				return nil
+			}
+			return errors.Join(
+				// After all others, so inside the retries, and outside of what reads the answer.
+				stack.Finalize.Add(attempt{faults, begins}, middleware.After),
+				stack.Deserialize.Add(answerSize{}, middleware.After),
+			)
+		})
+	}
+}
+
+// attempt is an SDK middleware inside the retry loop.
+type attempt struct {
+	faults *allowance.Allowance
+	begins func()
+}
+
+// ID names the middleware in the stack.
+func (attempt) ID() string { return "vercelaws.Attempt" }
+
+// HandleFinalize makes one attempt within the limits.
+func (a attempt) HandleFinalize(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (out middleware.FinalizeOutput, metadata middleware.Metadata, err error) {
+	if a.begins != nil {
+		a.begins()
+	}
+	if a.faults != nil {
+		giveBack, late := a.faults.Take(ctx)
+		if late != nil {
+			// As a canceled request it is not tried again.
+			return out, metadata, &aws.RequestCanceledError{Err: fmt.Errorf("STS faults, and the time was over before it could be asked again: %w", late)}
+		}
+		defer func() {
+			if !IsFault(err) {
+				giveBack()
+			}
+		}()
+	}
+	limited, cancel := context.WithTimeout(ctx, attemptLimit)
+	defer cancel()
+	out, metadata, err = next.HandleFinalize(limited, in)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		// The SDK takes the end of our limit for the caller's wish to stop,
+		// which it would not retry. So its error does not go into this one.
+		err = errAttemptTimeout
+	}
+	if answer, ok := out.Result.(*sts.AssumeRoleWithWebIdentityOutput); err == nil && ok && !isWhole(answer.Credentials) {
+		err = errNoCredentials
+	}
+	return out, metadata, err
+}
+
+// isWhole reports whether the credentials can be signed with. An empty answer
+// is a success to the SDK.
+func isWhole(c *types.Credentials) bool {
+	return c != nil && aws.ToString(c.AccessKeyId) != "" && aws.ToString(c.SecretAccessKey) != "" && aws.ToString(c.SessionToken) != "" && c.Expiration != nil
+}
+
+var errNoCredentials = errors.New("the answer holds no whole credentials")
+
+var errAttemptTimeout error = attemptTimeoutError{}
+
+type attemptTimeoutError struct{}
+
+// Error names the limit.
+func (attemptTimeoutError) Error() string {
+	return fmt.Sprintf("an attempt took longer than %s", attemptLimit)
+}
+
+// Timeout tells net.Error users what it was.
+func (attemptTimeoutError) Timeout() bool { return true }
+
+// RetryableError tells the SDK to try again.
+func (attemptTimeoutError) RetryableError() bool { return true }
+
+// answerSize is an SDK middleware next to the transport.
+type answerSize struct{}
+
+// ID names the middleware in the stack.
+func (answerSize) ID() string { return "vercelaws.AnswerSize" }
+
+// HandleDeserialize bounds the body before it is read.
+func (answerSize) HandleDeserialize(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
+	out, metadata, err := next.HandleDeserialize(ctx, in)
+	if response, ok := out.RawResponse.(*smithyhttp.Response); ok && response.Response != nil && response.Body != nil {
+		response.Body = http.MaxBytesReader(nil, response.Body, answerLimit)
+	}
+	return out, metadata, err
+}
+
+// refusals are STS's words for a request that it understands and refuses; see
+// https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html.
+// InvalidParameterValue is MinIO's for any bad token.
+var refusals = map[string]bool{
+	"AccessDenied": true, "ExpiredToken": true, "IDPRejectedClaim": true, "InvalidIdentityToken": true,
+	"InvalidParameterValue": true, "MalformedPolicyDocument": true, "PackedPolicyTooLarge": true, "ValidationError": true,
+}
+
+// IsFault reports whether an error of an STS operation says nothing about the
+// request: STS was not reached, did not answer, gave an answer that cannot be
+// read, or says that it cannot answer now or here (a server error, throttling,
+// RegionDisabled, IDPCommunicationError). Any other error is a refusal, which is
+// STS's last word. Nil is neither. See
+// https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html.
+//
+// An error of a client that shows no HTTP answer is a fault if it has no code,
+// one of the codes above, or calls itself the server's.
+func IsFault(err error) bool {
+	if err == nil {
+		return false
+	}
+	var api smithy.APIError
+	if !errors.As(err, &api) {
+		return true
+	}
+	switch code := api.ErrorCode(); strings.TrimSuffix(code, "Exception") {
+	case "UnknownError", // the SDK's name for an answer without a code
+		"IDPCommunicationError", // "this error might be temporary"
+		"RegionDisabled":        // another region may be enabled
+		return true
+	default:
+		if _, throttled := retry.DefaultThrottleErrorCodes[code]; throttled {
+			return true
+		}
+	}
+	var answer *smithyhttp.ResponseError
+	if !errors.As(err, &answer) {
+		// A client that is not the SDK's: what is not known as a refusal may pass.
+		return api.ErrorFault() != smithy.FaultClient && !refusals[strings.TrimSuffix(api.ErrorCode(), "Exception")]
+	}
+	status := answer.HTTPStatusCode()
+	return status/100 != 4 || status == http.StatusRequestTimeout || status == http.StatusTooManyRequests
+}

@@ -1,0 +1,135 @@
+//go:build go1.25
+
+package stsclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/vercelaws/vercelaws/internal/allowance"
+)
+
+// userClient runs f with a client of a user's, which knows nothing of us.
+func userClient(t *testing.T, answer http.HandlerFunc, f func(t *testing.T, c *sts.Client, r *region)) {
+	t.Helper()
+	isolate(t)
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegion(here, answer)
+		defer r.close()
+		c := sts.New(sts.Options{Region: here}, override(r))
+		f(t, c, r)
+		c.Options().HTTPClient.(*http.Client).CloseIdleConnections()
+	})
+}
+
+func TestAttemptIsLimitedInTime(t *testing.T) {
+	begins := func(w http.ResponseWriter, r *http.Request) {
+		synctest.Wait() // until the client has done all it does to send
+		_, _ = w.Write([]byte("<a>"))
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}
+	for name, answer := range map[string]http.HandlerFunc{"silence": hangs, "half an answer": begins} {
+		t.Run(name, func(t *testing.T) {
+			userClient(t, answer, func(t *testing.T, c *sts.Client, r *region) {
+				start := time.Now()
+				_, err := assume(t.Context(), c, Limits(nil, nil), once)
+				require.ErrorIs(t, err, errAttemptTimeout)
+				assert.Equal(t, attemptLimit, time.Since(start))
+			})
+		})
+	}
+}
+
+func TestAttemptThatTimedOutIsMadeAgain(t *testing.T) {
+	userClient(t, hangs, func(t *testing.T, c *sts.Client, r *region) {
+		time.AfterFunc(time.Second, func() {
+			answer := http.HandlerFunc(succeeds)
+			r.answer.Store(&answer)
+		})
+		_, err := assume(t.Context(), c, Limits(nil, nil))
+		require.NoError(t, err)
+		assert.EqualValues(t, 2, r.requests.Load())
+	})
+}
+
+func TestAnswerIsLimitedInSize(t *testing.T) {
+	var sent int
+	endless := func(w http.ResponseWriter, _ *http.Request) {
+		synctest.Wait() // until the client has done all it does to send
+		sent = 0
+		for chunk := make([]byte, 32<<10); ; sent += len(chunk) {
+			if _, err := w.Write(chunk); err != nil {
+				return
+			}
+		}
+	}
+	userClient(t, endless, func(t *testing.T, c *sts.Client, r *region) {
+		_, err := assume(t.Context(), c, Limits(nil, nil), once)
+		var tooLarge *http.MaxBytesError
+		require.ErrorAs(t, err, &tooLarge)
+		assert.EqualValues(t, answerLimit, tooLarge.Limit)
+		r.close()
+		synctest.Wait()
+		assert.Less(t, sent, 2*answerLimit)
+	})
+}
+
+func TestLimitsCountOnce(t *testing.T) {
+	userClient(t, answers(500, ""), func(t *testing.T, c *sts.Client, r *region) {
+		faults := &allowance.Allowance{Burst: 2, Every: time.Hour}
+		_, err := assume(t.Context(), c, Limits(faults, nil), Limits(faults, nil), once)
+		require.Error(t, err)
+		_, err = assume(t.Context(), c, Limits(faults, nil), once)
+		require.Error(t, err)
+		assert.EqualValues(t, 2, r.requests.Load())
+
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err = assume(ctx, c, Limits(faults, nil))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.ErrorContains(t, err, "STS faults")
+		assert.EqualValues(t, 2, r.requests.Load(), "none beyond the allowance, and no retry of the wait")
+	})
+}
+
+func TestFaultsAndRefusals(t *testing.T) {
+	for name, answer := range faults {
+		userClient(t, answer, func(t *testing.T, c *sts.Client, _ *region) {
+			_, err := assume(t.Context(), c, Limits(nil, nil), once)
+			assert.True(t, IsFault(err), "%s: %v", name, err)
+		})
+	}
+	for name, answer := range map[string]http.HandlerFunc{
+		"400": says(400, "ValidationError"), "403": says(403, "AccessDenied"), "401": says(401, "SomethingNew"),
+	} {
+		userClient(t, answer, func(t *testing.T, c *sts.Client, _ *region) {
+			_, err := assume(t.Context(), c, Limits(nil, nil), once)
+			assert.False(t, IsFault(err), "%s: %v", name, err)
+		})
+	}
+	assert.False(t, IsFault(nil))
+	assert.True(t, IsFault(errors.New("no route")))
+	// From a client that is not the SDK's, without an HTTP answer:
+	for api, want := range map[*smithy.GenericAPIError]bool{
+		{Code: "AccessDenied"}:                                     false,
+		{Code: "SomethingNew", Fault: smithy.FaultClient}:          false,
+		{Code: "SomethingNew", Fault: smithy.FaultServer}:          true,
+		{Code: "RegionDisabledException"}:                          true,
+		{Code: "IDPCommunicationError", Fault: smithy.FaultClient}: true,
+		{Code: "Throttling", Fault: smithy.FaultClient}:            true,
+		{Code: "UnknownError"}:                                     true,
+	} {
+		assert.Equal(t, want, IsFault(fmt.Errorf("wrapped: %w", api)), "%+v", api)
+	}
+}

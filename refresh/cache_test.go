@@ -1,0 +1,764 @@
+//go:build go1.25
+
+package refresh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+var errDown = errors.New("down")
+
+// story runs f under fake time, with a provider and a cache of it.
+func story(t *testing.T, f func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, events *recorder), optFns ...func(*Options)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		p, events := newFake(), &recorder{}
+		f(t, p, NewCredentialsCache(p, append([]func(*Options){events.on}, optFns...)...), events)
+		time.Sleep(2 * time.Hour) // what was left standing returns
+	})
+}
+
+// hang ignores its context for d.
+func hang(d time.Duration) func(context.Context, int) error {
+	return func(context.Context, int) error { time.Sleep(d); return errDown }
+}
+
+// every asks at each step for d, and calls look with each answer and how long
+// it took.
+func every(t *testing.T, c *aws.CredentialsCache, step, d time.Duration, look func(creds aws.Credentials, err error, took time.Duration)) {
+	t.Helper()
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(step) {
+		start := time.Now()
+		creds, err := c.Retrieve(t.Context())
+		look(creds, err, time.Since(start))
+	}
+}
+
+func TestNobodyWaitsForARefresh(t *testing.T) {
+	for _, life := range []time.Duration{time.Minute, 15 * time.Minute, time.Hour, 12 * time.Hour} {
+		t.Run(life.String(), func(t *testing.T) {
+			story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, events *recorder) {
+				p.lives(life)
+				p.slow(5 * time.Second)
+				first := p.key(t, c)
+				every(t, c, life/200, 3*life, func(creds aws.Credentials, err error, took time.Duration) {
+					require.NoError(t, err)
+					assert.Zero(t, took)
+					assert.True(t, time.Now().Before(p.end(creds.AccessKeyID)))
+				})
+				assert.NotEqual(t, first, p.key(t, c))
+				assert.LessOrEqual(t, p.calls(), 5)
+				for i, e := range events.all() {
+					assert.Equal(t, i > 0, e.Background)
+					assert.Equal(t, 5*time.Second, e.Took)
+					assert.Zero(t, e.NextTry)
+				}
+			})
+		})
+	}
+}
+
+func TestRefreshesAreInTheirWindow(t *testing.T) {
+	for _, c := range []struct{ life, window time.Duration }{
+		{time.Minute, 15 * time.Second}, // a quarter
+		{15 * time.Minute, 225 * time.Second},
+		{30 * time.Minute, 450 * time.Second}, // a quarter, though less than fifteen minutes
+		{time.Hour, 15 * time.Minute},
+		{12 * time.Hour, time.Hour},
+	} {
+		for _, jitter := range []float64{0, 0.5, 1} {
+			now := time.Unix(1_800_000_000, 0)
+			l := newLease(aws.Credentials{CanExpire: true, Expires: now.Add(c.life)}, now, jitter)
+			assert.Equal(t, now.Add(c.life).Add(-c.window+time.Duration(jitter*float64(c.window/2))), l.soft, c.life)
+			assert.Equal(t, now.Add(c.life).Add(-min(time.Minute, c.life/16)), l.last)
+			assert.GreaterOrEqual(t, l.last.Sub(l.soft), min(time.Minute/2, c.life/16), "time for whoever is awake to begin before")
+		}
+	}
+}
+
+func TestAnOutageReachesNobodyWhileCredentialsLive(t *testing.T) {
+	faults := map[string]func(context.Context, int) error{
+		"fails at once":       func(context.Context, int) error { return errDown },
+		"is silent":           func(ctx context.Context, _ int) error { <-ctx.Done(); return ctx.Err() },
+		"ignores its context": hang(time.Hour),
+		"panics":              func(context.Context, int) error { panic("no") },
+		"ends its goroutine":  func(context.Context, int) error { runtime.Goexit(); return nil },
+	}
+	for name, fault := range faults {
+		t.Run(name, func(t *testing.T) {
+			story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, events *recorder) {
+				key := p.key(t, c)
+				end := p.end(key)
+				p.set(fault)
+				for time.Now().Add(time.Second).Before(end) {
+					start := time.Now()
+					got, err := c.Retrieve(t.Context())
+					require.NoError(t, err, "%s before the end", time.Until(end))
+					require.Equal(t, key, got.AccessKeyID)
+					require.False(t, got.Expires.After(end))
+					require.Zero(t, time.Since(start))
+					time.Sleep(time.Second)
+				}
+				for _, e := range events.all()[1:] {
+					assert.Error(t, e.Err)
+					assert.True(t, e.Background)
+					assert.True(t, e.Expires.Equal(end))
+					assert.False(t, e.NextTry.IsZero())
+				}
+				assert.Greater(t, len(events.all()), 4)
+
+				time.Sleep(2 * time.Second) // past the end
+				start := time.Now()
+				_, err := c.Retrieve(t.Context())
+				require.Error(t, err)
+				assert.LessOrEqual(t, time.Since(start), 10*time.Second)
+
+				p.set(nil)
+				time.Sleep(time.Hour) // what hangs returns
+				assert.NotEqual(t, key, p.key(t, c))
+			})
+		})
+	}
+}
+
+func TestBackOffDoublesAndStaysBounded(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+		p.lives(12 * time.Hour)
+		key := p.key(t, c)
+		p.fails(errDown)
+		end := p.end(key)
+		for time.Now().Add(time.Second).Before(end) {
+			p.key(t, c)
+			time.Sleep(time.Second)
+		}
+		began := p.starts()[1:]
+		for i := 1; i < len(began); i++ {
+			pause := began[i].Sub(began[i-1])
+			whole := 30 * time.Second
+			if i <= 5 {
+				whole = time.Second << (i - 1)
+			}
+			assert.GreaterOrEqual(t, pause, whole/2, i)
+			assert.LessOrEqual(t, pause, whole+time.Second, i)
+		}
+		assert.Greater(t, len(began), 60) // of at least half an hour
+	})
+}
+
+func TestSomethingNewEndsTheBackOff(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+		p.key(t, c)
+		time.Sleep(53 * time.Minute)
+		p.fails(errDown)
+		every(t, c, time.Second, 40*time.Second, func(_ aws.Credentials, err error, _ time.Duration) { require.NoError(t, err) })
+		for calls := p.calls(); p.calls() == calls; time.Sleep(time.Second) {
+			p.key(t, c)
+			synctest.Wait()
+		}
+		p.fails(nil)
+		calls := p.calls()
+		p.key(t, c)
+		time.Sleep(time.Second)
+		require.Equal(t, calls, p.calls(), "it is in a pause of 4 seconds or more")
+		p.retry.Store(true)
+		p.key(t, c)
+		synctest.Wait()
+		assert.Equal(t, calls+1, p.calls())
+	})
+}
+
+// An instance that slept wakes in the last minute with STS silent: its callers
+// have a second each.
+func TestWakingInTheLastMinute(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+		key := p.key(t, c)
+		p.set(hang(time.Hour))
+		time.Sleep(time.Until(p.end(key)) - 50*time.Second)
+		waits := 0
+		for i := range 40 {
+			var wg sync.WaitGroup
+			var mu sync.Mutex
+			waited := false
+			for range 5 {
+				wg.Go(func() {
+					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+					defer cancel()
+					start := time.Now()
+					got, err := c.Retrieve(ctx)
+					assert.NoError(t, err)
+					assert.Equal(t, key, got.AccessKeyID)
+					assert.LessOrEqual(t, time.Since(start), 500*time.Millisecond)
+					mu.Lock()
+					defer mu.Unlock()
+					waited = waited || time.Since(start) > 0
+				})
+			}
+			wg.Wait()
+			if waited {
+				waits++
+				assert.Zero(t, i, "only the first")
+			}
+			time.Sleep(time.Second)
+		}
+		assert.Equal(t, 1, waits)
+	})
+}
+
+func TestEachWakingInTheLastMinuteWaitsOnce(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+		key := p.key(t, c)
+		p.fails(errDown)
+		p.slow(300 * time.Millisecond)
+		time.Sleep(time.Until(p.end(key)) - 55*time.Second)
+		for range 3 {
+			for i := range 3 {
+				start := time.Now()
+				require.Equal(t, key, p.key(t, c))
+				want := 300 * time.Millisecond
+				if i > 0 {
+					want = 0
+				}
+				assert.Equal(t, want, time.Since(start))
+				time.Sleep(time.Second)
+			}
+			time.Sleep(13 * time.Second) // frozen
+		}
+		p.fails(nil)
+		time.Sleep(time.Second)
+		assert.NotEqual(t, key, p.key(t, c))
+	})
+}
+
+func TestAfterTheEndEveryoneWaitsForOneFetch(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+		for range 3 {
+			p.slow(time.Second)
+			calls := p.calls()
+			var wg sync.WaitGroup
+			for range 1000 {
+				wg.Go(func() { p.key(t, c) })
+			}
+			wg.Wait()
+			assert.Equal(t, calls+1, p.calls())
+			time.Sleep(2 * time.Hour)
+		}
+	})
+}
+
+// Callers who come after the end, while a refresh from before it is on its way,
+// wait for that one; and if it fails they get one of their own.
+func TestAfterTheEndARefreshOnItsWayIsJoined(t *testing.T) {
+	for _, fails := range []bool{false, true} {
+		t.Run(fmt.Sprint(fails), func(t *testing.T) {
+			story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+				key := p.key(t, c)
+				time.Sleep(time.Until(p.end(key)) - 2*time.Second)
+				p.slow(4 * time.Second)
+				p.set(func(_ context.Context, n int) error {
+					if fails && n == 2 {
+						return errDown
+					}
+					return nil
+				})
+				p.key(t, c) // waits as long as one does in the last minute
+				time.Sleep(2 * time.Second)
+				start := time.Now()
+				assert.NotEqual(t, key, p.key(t, c))
+				if fails {
+					assert.Equal(t, 5600*time.Millisecond, time.Since(start))
+					assert.Equal(t, 3, p.calls())
+				} else {
+					assert.Equal(t, 1600*time.Millisecond, time.Since(start))
+					assert.Equal(t, 2, p.calls())
+				}
+			})
+		})
+	}
+}
+
+func TestEveryCallEndsInTenSeconds(t *testing.T) {
+	t.Run("cold", func(t *testing.T) {
+		story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, events *recorder) {
+			p.set(hang(time.Hour))
+			for i := range 8 {
+				start := time.Now()
+				_, err := c.Retrieve(context.Background())
+				require.ErrorContains(t, err, "*refresh.fakeProvider")
+				if i < 4 {
+					assert.ErrorIs(t, err, context.DeadlineExceeded)
+					assert.LessOrEqual(t, time.Since(start), 10*time.Second)
+					assert.Greater(t, time.Since(start), 9*time.Second)
+				} else {
+					assert.ErrorContains(t, err, "has not returned from 4 calls")
+					assert.Zero(t, time.Since(start))
+				}
+			}
+			synctest.Wait()
+			assert.Equal(t, 4, p.calls())
+			assert.Len(t, events.all(), 8)
+			p.set(nil)
+			time.Sleep(time.Hour)
+			p.key(t, c)
+		})
+	})
+	t.Run("joined a refresh at the end", func(t *testing.T) {
+		story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+			key := p.key(t, c)
+			time.Sleep(time.Until(p.end(key)) - 500*time.Millisecond)
+			p.set(hang(time.Hour))
+			p.key(t, c)
+			time.Sleep(300 * time.Millisecond)
+			start := time.Now()
+			_, err := c.Retrieve(context.Background())
+			require.Error(t, err)
+			assert.LessOrEqual(t, time.Since(start), 10*time.Second)
+		})
+	})
+	t.Run("a provider that heeds its context says why", func(t *testing.T) {
+		story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+			p.set(func(ctx context.Context, _ int) error { <-ctx.Done(); return errDown })
+			start := time.Now()
+			_, err := c.Retrieve(context.Background())
+			require.ErrorIs(t, err, errDown)
+			assert.LessOrEqual(t, time.Since(start), 10*time.Second)
+		})
+	})
+}
+
+func TestACulpritIsNamed(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+		p.set(func(ctx context.Context, _ int) error {
+			inner, cancel := context.WithCancel(ctx)
+			defer cancel()
+			Doing(inner, "the other thing")
+			time.Sleep(time.Minute)
+			return nil
+		})
+		_, err := c.Retrieve(t.Context())
+		require.ErrorContains(t, err, "the other thing did not return")
+	})
+	Doing(context.Background(), "nothing") // no effect, no panic
+}
+
+func TestAPanicSaysWhereAndNotWhat(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+		p.set(func(context.Context, int) error { panic("the secret") })
+		_, err := c.Retrieve(t.Context())
+		require.ErrorContains(t, err, "panic with a value of type string in github.com/vercelaws/vercelaws/refresh.TestAPanicSaysWhereAndNotWhat")
+		assert.NotContains(t, err.Error(), "the secret")
+		p.set(func(context.Context, int) error { runtime.Goexit(); return nil })
+		_, err = c.Retrieve(t.Context())
+		require.ErrorContains(t, err, "ended its goroutine")
+	})
+}
+
+func TestInvalidate(t *testing.T) {
+	whens := map[string]time.Duration{"fresh": time.Minute, "due": 58 * time.Minute, "in the last minute": time.Hour - 30*time.Second, "just before its end": time.Hour - 500*time.Millisecond}
+	for name, when := range whens {
+		for _, idle := range []time.Duration{0, 5 * time.Second} {
+			t.Run(fmt.Sprintf("%s, idle %s", name, idle), func(t *testing.T) {
+				story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+					p.key(t, c)
+					p.fails(errDown)
+					time.Sleep(when)
+					key := p.key(t, c)
+					synctest.Wait()
+					time.Sleep(idle)
+
+					c.Invalidate()
+					_, err := c.Retrieve(t.Context())
+					require.ErrorIs(t, err, errDown, "the failure is an error")
+
+					p.fails(nil)
+					p.slow(time.Second)
+					start := time.Now()
+					require.NotEqual(t, key, p.key(t, c))
+					assert.Equal(t, time.Second, time.Since(start), "it waits for a fetch")
+				})
+			})
+		}
+	}
+	t.Run("a refresh that is on its way is not used", func(t *testing.T) {
+		story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+			p.key(t, c)
+			time.Sleep(58 * time.Minute)
+			p.slow(5 * time.Second)
+			p.key(t, c)
+			synctest.Wait()
+			c.Invalidate()
+			assert.Equal(t, "AKIA3", p.key(t, c))
+			time.Sleep(10 * time.Second)
+			assert.Equal(t, "AKIA3", p.key(t, c))
+		})
+	})
+	t.Run("a refresh that nobody has seen is not used", func(t *testing.T) {
+		story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+			p.key(t, c)
+			time.Sleep(58 * time.Minute)
+			p.key(t, c)
+			synctest.Wait()
+			c.Invalidate()
+			assert.Equal(t, "AKIA3", p.key(t, c))
+		})
+	})
+}
+
+func TestBeforeADependenceEnds(t *testing.T) {
+	cases := []struct {
+		name       string
+		life, left time.Duration
+		refreshed  bool
+	}{
+		{"a token of an hour and a half", time.Hour, 90 * time.Minute, true}, // the second credentials get there
+		{"a token of forty minutes", time.Hour, 40 * time.Minute, true},
+		{"a token of ten minutes", time.Hour, 10 * time.Minute, true},
+		{"a token of four minutes", time.Hour, 4 * time.Minute, false},
+		{"half a day's credentials", 12 * time.Hour, 2 * time.Hour, true},
+		{"short credentials", 15 * time.Minute, 5 * time.Minute, true},
+	}
+	for _, cs := range cases {
+		t.Run(cs.name, func(t *testing.T) {
+			story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, events *recorder) {
+				p.lives(cs.life)
+				start, until := time.Now(), time.Now().Add(cs.left)
+				p.until = until
+				p.set(func(context.Context, int) error {
+					if !time.Now().Before(until) {
+						return errDown
+					}
+					return nil
+				})
+				served := time.Duration(0)
+				every(t, c, 10*time.Second, cs.left+cs.life+time.Hour, func(_ aws.Credentials, err error, _ time.Duration) {
+					if err == nil {
+						served = time.Since(start)
+					}
+				})
+				before := 0
+				for _, b := range p.starts() {
+					if b.Before(until) && until.Sub(b) <= 5*time.Minute && b.Sub(start) > 0 {
+						before++
+						assert.LessOrEqual(t, until.Sub(b), cs.left/10)
+					}
+				}
+				told := 0
+				for _, e := range events.all() {
+					if e.BeforeEnd {
+						told++
+					}
+				}
+				assert.Equal(t, cs.refreshed, told == 1, "it is told as such")
+				if cs.refreshed {
+					assert.Equal(t, 1, before, "once, in the last tenth")
+					assert.Greater(t, served, cs.left+cs.life-cs.left/10-time.Minute)
+				} else {
+					assert.Zero(t, before)
+				}
+			})
+		})
+	}
+	t.Run("not while nobody asks", func(t *testing.T) {
+		story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+			p.until = time.Now().Add(30 * time.Minute)
+			p.key(t, c)
+			time.Sleep(10 * time.Hour)
+			assert.Equal(t, 1, p.calls())
+		})
+	})
+}
+
+// A provider with a cache of its own gives the same credentials until they end.
+func TestAProviderWithACacheOfItsOwn(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, _ *aws.CredentialsCache, _ *recorder) {
+		events := &recorder{}
+		c := NewCredentialsCache(aws.NewCredentialsCache(p), events.on)
+		key := p.key(t, c)
+		end := p.end(key)
+		for time.Now().Add(time.Second).Before(end) {
+			require.Equal(t, key, p.key(t, c))
+			time.Sleep(time.Second)
+		}
+		assert.Less(t, len(events.all()), 60)
+		assert.Greater(t, len(events.all()), 10)
+		for _, e := range events.all()[1:] {
+			assert.NoError(t, e.Err)
+			assert.False(t, e.NextTry.IsZero())
+		}
+		time.Sleep(time.Second)
+		assert.NotEqual(t, key, p.key(t, c))
+	})
+}
+
+// Another key that ends sooner does not push out one that lives longer, unless
+// that one was called dead.
+func TestAnAnswerThatEndsNoLater(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, events *recorder) {
+		first := p.key(t, c)
+		end := p.end(first)
+		time.Sleep(53 * time.Minute)
+		p.lives(2 * time.Minute)
+		p.key(t, c)
+		synctest.Wait()
+		assert.False(t, events.all()[1].NextTry.IsZero())
+		p.fails(errDown)
+		for time.Now().Add(time.Second).Before(end) {
+			require.Equal(t, first, p.key(t, c))
+			time.Sleep(time.Second)
+		}
+	})
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+		first := p.key(t, c)
+		p.lives(2 * time.Minute)
+		CalledDead(t.Context(), c, first)
+		synctest.Wait()
+		assert.NotEqual(t, first, p.key(t, c))
+	})
+}
+
+// A provider whose key stays, and whose end moves, is taken at its word.
+func TestTheSameKeyWithALaterEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		events := &recorder{}
+		c := NewCredentialsCache(aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: "AKIA", SecretAccessKey: "s", SessionToken: "t", CanExpire: true, Expires: time.Now().Add(time.Hour)}, nil
+		}), events.on)
+		every(t, c, time.Minute, 10*time.Hour, func(_ aws.Credentials, err error, took time.Duration) {
+			require.NoError(t, err)
+			require.Zero(t, took)
+		})
+		assert.LessOrEqual(t, len(events.all()), 14)
+		time.Sleep(time.Minute)
+	})
+}
+
+// In the last moments of the credentials too, a caller who has the time gets
+// them where no others are to be had.
+func TestJustBeforeTheEnd(t *testing.T) {
+	for _, left := range []time.Duration{499, 400, 300, 100, 2} {
+		story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+			key := p.key(t, c)
+			p.set(hang(time.Minute))
+			time.Sleep(time.Until(p.end(key)) - left*time.Millisecond)
+			ctx, cancel := context.WithTimeout(t.Context(), 600*time.Millisecond)
+			defer cancel()
+			got, err := c.Retrieve(ctx)
+			require.NoError(t, err, left)
+			assert.Equal(t, key, got.AccessKeyID)
+		})
+	}
+}
+
+func TestCredentialsThatAreOfNoUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for says, creds := range map[string]aws.Credentials{
+			"without keys":       {SessionToken: "s"},
+			"ended as they came": {AccessKeyID: "a", SecretAccessKey: "s", CanExpire: true, Expires: time.Now()},
+		} {
+			p := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return creds, nil })
+			_, err := NewCredentialsCache(p).Retrieve(t.Context())
+			require.ErrorContains(t, err, says)
+		}
+		_, err := NewCredentialsCache(nil).Retrieve(t.Context())
+		require.ErrorContains(t, err, "no provider")
+	})
+}
+
+func TestCredentialsThatNeverEnd(t *testing.T) {
+	story(t, func(t *testing.T, _ *fakeProvider, _ *aws.CredentialsCache, events *recorder) {
+		calls := 0
+		c := NewCredentialsCache(aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			calls++
+			return aws.Credentials{AccessKeyID: fmt.Sprint(calls), SecretAccessKey: "s"}, nil
+		}), events.on)
+		for range 3 {
+			got, err := c.Retrieve(t.Context())
+			require.NoError(t, err)
+			assert.False(t, got.CanExpire)
+			assert.Equal(t, "1", got.AccessKeyID)
+			time.Sleep(1000 * time.Hour)
+		}
+		assert.Zero(t, events.all()[0].Expires)
+		c.Invalidate()
+		got, err := c.Retrieve(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "2", got.AccessKeyID)
+		require.True(t, CalledDead(t.Context(), c, "2"))
+		synctest.Wait()
+		got, err = c.Retrieve(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "3", got.AccessKeyID)
+	})
+}
+
+func TestACacheOfOursIsReturnedUnchanged(t *testing.T) {
+	c := NewCredentialsCache(newFake())
+	assert.Same(t, c, NewCredentialsCache(c))
+	plain := aws.NewCredentialsCache(newFake())
+	assert.NotSame(t, plain, NewCredentialsCache(plain))
+}
+
+func TestQuestionsOfTheSDKArePassedOn(t *testing.T) {
+	c := NewCredentialsCache(newFake())
+	assert.Empty(t, c.ProviderSources())
+	assert.True(t, c.IsCredentialsProvider(newFake()))
+	assert.False(t, c.IsCredentialsProvider(aws.AnonymousCredentials{}))
+	assert.Equal(t, []aws.CredentialSource{aws.CredentialSourceCode},
+		NewCredentialsCache(withSources{newFake()}).ProviderSources())
+}
+
+type withSources struct{ *fakeProvider }
+
+func (withSources) ProviderSources() []aws.CredentialSource {
+	return []aws.CredentialSource{aws.CredentialSourceCode}
+}
+
+type valueKey struct{}
+
+func TestWhatAFetchTakesAlong(t *testing.T) {
+	var seen []any
+	look := func(p *fakeProvider) {
+		p.set(func(ctx context.Context, _ int) error {
+			seen = append(seen, ctx.Value(valueKey{}))
+			_, bounded := ctx.Deadline()
+			assert.True(t, bounded)
+			return nil
+		})
+	}
+	request := func(t *testing.T, v string) context.Context { return context.WithValue(t.Context(), valueKey{}, v) }
+	ask := func(t *testing.T, c *aws.CredentialsCache) {
+		_, err := c.Retrieve(request(t, "first"))
+		require.NoError(t, err)
+		time.Sleep(58 * time.Minute)
+		_, err = c.Retrieve(request(t, "second"))
+		require.NoError(t, err)
+		synctest.Wait()
+		require.True(t, CalledDead(request(t, "third"), c, "AKIA2"))
+		synctest.Wait()
+	}
+	t.Run("by default", func(t *testing.T) {
+		story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+			seen = nil
+			look(p)
+			ask(t, c)
+			assert.Equal(t, []any{"first", nil, nil}, seen)
+		})
+	})
+	t.Run("as chosen", func(t *testing.T) {
+		story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+			seen = nil
+			look(p)
+			ask(t, c)
+			assert.Equal(t, []any{"first!", "second!", "third!"}, seen)
+		}, func(o *Options) {
+			o.Carry = func(ctx context.Context) context.Context {
+				return context.WithValue(context.Background(), valueKey{}, ctx.Value(valueKey{}).(string)+"!")
+			}
+		})
+	})
+	t.Run("a choice that hangs or panics", func(t *testing.T) {
+		story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+			start := time.Now()
+			_, err := c.Retrieve(t.Context())
+			require.Error(t, err)
+			assert.LessOrEqual(t, time.Since(start), 10*time.Second)
+		}, func(o *Options) {
+			o.Carry = func(ctx context.Context) context.Context { time.Sleep(time.Minute); panic("no") }
+		})
+	})
+}
+
+// A caller who leaves does not end the fetch for the others.
+func TestACallerWhoLeavesEndsNothing(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+		p.slow(3 * time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := c.Retrieve(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		p.key(t, c)
+		assert.Equal(t, 1, p.calls())
+	})
+}
+
+// A fetch from before the instance froze is neither waited for nor used.
+func TestAFetchFromBeforeTheFreeze(t *testing.T) {
+	frozen := &fetch{began: time.Now().Add(-11 * time.Second)}
+	assert.True(t, frozen.frozen())
+	assert.False(t, (&fetch{began: time.Now()}).frozen())
+	assert.False(t, (&fetch{began: time.Now().Add(-10 * time.Second)}).frozen(), "it ends by itself")
+	for name, left := range map[string]time.Duration{"due": 5 * time.Minute, "in the last minute": 30 * time.Second, "ended": -time.Second} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newFake()
+				c := newCache(p, Options{})
+				old := p.key(t, c.front)
+				time.Sleep(time.Hour - left)
+				ended := make(chan struct{})
+				c.mu.Lock()
+				c.fetch = &fetch{began: time.Now().Add(-time.Minute), cancel: func() { close(ended) }, done: make(chan struct{})}
+				c.mu.Unlock()
+				p.key(t, c.front)
+				<-ended
+				time.Sleep(time.Second)
+				assert.NotEqual(t, old, p.key(t, c.front))
+			})
+		})
+	}
+}
+
+// Whoever waited for a fetch that was given up gets an error, and never
+// credentials without keys.
+func TestAFetchThatIsGivenUpWhileItsCallerWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newFake()
+		p.slow(time.Second)
+		c := newCache(p, Options{})
+		time.AfterFunc(500*time.Millisecond, func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.fetch = nil // as a freeze does, and not canceled in time
+		})
+		got, err := c.front.Retrieve(t.Context())
+		assert.Error(t, err)
+		assert.False(t, got.HasKeys())
+	})
+}
+
+func TestTheContextOfAFetchEndsWithIt(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+		var fetch context.Context
+		p.set(func(ctx context.Context, _ int) error { fetch = ctx; return ctx.Err() })
+		p.key(t, c)
+		synctest.Wait()
+		assert.ErrorIs(t, fetch.Err(), context.Canceled)
+	})
+}
+
+// The refresh before a dependence ends is made once, also where what it brings
+// lives shorter, so that another would pay.
+func TestOnceForADependence(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+		p.until = time.Now().Add(40 * time.Minute)
+		p.key(t, c)
+		p.lives(30 * time.Minute)
+		every(t, c, time.Second, 40*time.Minute, func(_ aws.Credentials, err error, _ time.Duration) { require.NoError(t, err) })
+		assert.Equal(t, 2, p.calls())
+	})
+}
+
+func TestElapsedIsByTheClockThatMovedFurther(t *testing.T) {
+	now := time.Now()
+	assert.InDelta(t, time.Minute, elapsed(now.Add(-time.Minute)), float64(time.Second))
+	assert.InDelta(t, time.Minute, elapsed(now.Add(-time.Minute).Round(0)), float64(time.Second))
+}

@@ -1,0 +1,50 @@
+package refresh
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// wall is the time without its monotonic reading, for what ends by a date.
+func wall() time.Time { return time.Now().Round(0) }
+
+// elapsed is the time since t by the clock that has moved further, for what we
+// remember for a while. Neither a wall clock that was set back nor a monotonic
+// one that stood still while the instance was frozen makes a memory longer.
+func elapsed(t time.Time) time.Duration {
+	now := time.Now()
+	return max(now.Sub(t), now.Round(0).Sub(t.Round(0)))
+}
+
+const (
+	firstBackOff = time.Second
+	lastBackOff  = 30 * time.Second
+)
+
+// backOff is when refreshes may be tried again. The zero value is at once.
+type backOff struct {
+	failures int       // in a row
+	since    time.Time // the last one
+	pause    time.Duration
+}
+
+// fail takes note of a failure. The pause is random between a half and the
+// whole of a number that doubles; the doubling stops before it can overflow.
+func (b *backOff) fail() {
+	whole := lastBackOff
+	if b.failures < 5 {
+		whole = firstBackOff << b.failures
+	}
+	b.failures++
+	b.since, b.pause = time.Now(), whole/2+rand.N(whole/2)
+}
+
+func (b *backOff) over() bool { return b.failures == 0 || elapsed(b.since) >= b.pause }
+
+// end is the end of the pause as a date, zero if there is none.
+func (b *backOff) end() time.Time {
+	if b.failures == 0 {
+		return time.Time{}
+	}
+	return b.since.Round(0).Add(b.pause)
+}

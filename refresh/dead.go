@@ -1,0 +1,117 @@
+package refresh
+
+import (
+	"context"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+)
+
+const (
+	firstDoubt = time.Second
+	lastDoubt  = 5 * time.Minute
+	quiet      = 10 * time.Minute // after which a verdict is believed at once again
+)
+
+// CalledDead says that a service refused a request signed with the access key
+// accessKeyID because the credentials are dead, as after a role was deleted and
+// made again. It reports whether cache is one of [NewCredentialsCache]; any
+// other is left alone.
+//
+// A refresh starts in the background. The old credentials serve while they live
+// until the replacement is there, since the service may be mistaken: no caller
+// waits or fails for it. Keys that have been replaced are no news. The time
+// until the next key is believed to be dead is a second, and doubles to five
+// minutes while replacements are called dead too; after ten minutes without a
+// word it is a second again.
+//
+// Ctx is the context of the request that was refused; see Options.Carry.
+// CalledDead returns at once. An Invalidate after it, before the next Retrieve,
+// may be answered by the replacement.
+func CalledDead(ctx context.Context, cache *aws.CredentialsCache, accessKeyID string) bool {
+	c := behind(cache)
+	if c == nil {
+		return false
+	}
+	if replaced := c.calledDead(ctx, accessKeyID); replaced && cache != c.front {
+		cache.Invalidate() // it is around ours, and still has the old key
+	}
+	return true
+}
+
+// calledDead reports whether key has been replaced already.
+func (c *cache) calledDead(ctx context.Context, key string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch l := c.lease; {
+	case l == nil || key == "":
+		return false
+	case key != l.creds.AccessKeyID:
+		// It has been replaced. If the SDK's cache still has it, then it stored
+		// an answer after showReplacement.
+		if !c.given {
+			c.showReplacement()
+		}
+		return true
+	case !l.dead && !c.verdicts.believe():
+		return false
+	default:
+		l.dead = true
+	}
+	if f := c.refresh(ctx); f != nil {
+		f.calledDead = true
+	}
+	return false
+}
+
+// showReplacement needs mu. It makes the SDK's cache ask for credentials that it
+// has not had.
+func (c *cache) showReplacement() {
+	c.replaced = true
+	c.front.Invalidate()
+}
+
+// verdicts tells which verdicts are believed. Its zero value believes the first.
+type verdicts struct {
+	heard    time.Time // the last one
+	believed time.Time // the last one that was
+	doubt    time.Duration
+}
+
+func (v *verdicts) believe() bool {
+	if elapsed(v.heard) >= quiet {
+		v.doubt = 0
+	}
+	v.heard = time.Now()
+	if elapsed(v.believed) < v.doubt {
+		return false
+	}
+	v.believed, v.doubt = v.heard, min(max(2*v.doubt, firstDoubt), lastDoubt)
+	return true
+}
+
+// probe finds the cache behind an SDK's cache, through the one question that
+// the SDK passes on to what it wraps.
+type probe struct {
+	aws.CredentialsProvider // nil: it is never asked
+	found                   *cache
+}
+
+func behind(front *aws.CredentialsCache) *cache {
+	if front == nil {
+		return nil
+	}
+	p := &probe{}
+	front.IsCredentialsProvider(p)
+	return p.found
+}
+
+// IsCredentialsProvider answers a probe, and asks the provider about any other
+// target.
+func (c *cache) IsCredentialsProvider(target aws.CredentialsProvider) bool {
+	if p, ok := target.(*probe); ok {
+		p.found = c
+		return true
+	}
+	return aws.IsCredentialsProvider(c.calls.provider, target)
+}

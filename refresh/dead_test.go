@@ -1,0 +1,208 @@
+//go:build go1.25
+
+package refresh
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestOldCredentialsServeUntilTheReplacementIsThere(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, events *recorder) {
+		key := p.key(t, c)
+		time.Sleep(time.Minute)
+		p.slow(2 * time.Second)
+		require.True(t, CalledDead(t.Context(), c, key))
+		for range 19 {
+			start := time.Now()
+			require.Equal(t, key, p.key(t, c))
+			require.Zero(t, time.Since(start))
+			time.Sleep(100 * time.Millisecond)
+		}
+		time.Sleep(100 * time.Millisecond)
+		synctest.Wait()
+		start := time.Now()
+		assert.Equal(t, "AKIA2", p.key(t, c))
+		assert.Zero(t, time.Since(start))
+		last := events.all()[1]
+		assert.True(t, last.CalledDead)
+		assert.True(t, last.Background)
+		assert.NoError(t, last.Err)
+
+		// Requests that were on their way with the old key say nothing of the new one.
+		CalledDead(t.Context(), c, key)
+		synctest.Wait()
+		assert.Equal(t, "AKIA2", p.key(t, c))
+		assert.Equal(t, 2, p.calls())
+	})
+}
+
+func TestAVerdictWhileTheProviderIsDown(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, events *recorder) {
+		key := p.key(t, c)
+		p.fails(errDown)
+		for range 300 {
+			CalledDead(t.Context(), c, key)
+			require.Equal(t, key, p.key(t, c))
+			time.Sleep(100 * time.Millisecond)
+		}
+		assert.LessOrEqual(t, p.calls(), 8, "the back-off holds")
+		assert.Greater(t, p.calls(), 3)
+		p.fails(nil)
+		for range 350 {
+			CalledDead(t.Context(), c, key)
+			p.key(t, c)
+			time.Sleep(100 * time.Millisecond)
+		}
+		assert.NotEqual(t, key, p.key(t, c), "no verdict is lost")
+	})
+}
+
+// A service that calls each key dead is believed ever more seldom, and at once
+// again after ten quiet minutes.
+func TestDoubtGrowsAndPasses(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+		p.lives(12 * time.Hour)
+		insist := func(d time.Duration) {
+			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+				CalledDead(t.Context(), c, p.key(t, c))
+			}
+		}
+		p.key(t, c)
+		insist(time.Hour)
+		var pauses []time.Duration
+		for i := 2; i < len(p.starts()); i++ {
+			pauses = append(pauses, p.starts()[i].Sub(p.starts()[i-1]).Round(time.Second))
+		}
+		for i, pause := range pauses {
+			assert.Equal(t, min(time.Second<<i, 5*time.Minute), pause)
+		}
+		assert.Greater(t, len(pauses), 15)
+
+		calls := p.calls()
+		time.Sleep(10*time.Minute - time.Second)
+		CalledDead(t.Context(), c, p.key(t, c)) // heard, and believed: it was five minutes
+		synctest.Wait()
+		require.Equal(t, calls+1, p.calls())
+		time.Sleep(time.Second)
+		CalledDead(t.Context(), c, p.key(t, c))
+		synctest.Wait()
+		require.Equal(t, calls+1, p.calls(), "the doubt is five minutes still")
+		time.Sleep(10 * time.Minute)
+		for range 2 {
+			CalledDead(t.Context(), c, p.key(t, c))
+			synctest.Wait()
+			time.Sleep(time.Second)
+		}
+		require.Equal(t, calls+3, p.calls())
+	})
+}
+
+// The answer that the SDK's cache stores after the replacement came hides it: the
+// next verdict on the old key shows it.
+func TestALostReplacementIsShownAgain(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+		key := p.key(t, c)
+		inner := behind(c)
+		inner.mu.Lock()
+		inner.lease, inner.given = newLease(aws.Credentials{AccessKeyID: "new", SecretAccessKey: "s", CanExpire: true, Expires: time.Now().Add(time.Hour)}, wall(), 0), false
+		inner.mu.Unlock()
+		require.Equal(t, key, p.key(t, c))
+		CalledDead(t.Context(), c, key)
+		got, err := c.Retrieve(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "new", got.AccessKeyID)
+		assert.Equal(t, 1, p.calls())
+	})
+}
+
+func TestACacheAroundOurs(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+		outer := aws.NewCredentialsCache(c)
+		key := p.key(t, outer)
+		CalledDead(t.Context(), outer, key)
+		synctest.Wait()
+		CalledDead(t.Context(), outer, p.key(t, outer))
+		assert.Equal(t, "AKIA2", p.key(t, outer))
+	})
+}
+
+func TestOtherCachesAreLeftAlone(t *testing.T) {
+	p := newFake()
+	plain := aws.NewCredentialsCache(p)
+	key := p.key(t, plain)
+	assert.False(t, CalledDead(t.Context(), plain, key))
+	assert.False(t, CalledDead(t.Context(), nil, key))
+	assert.Equal(t, key, p.key(t, plain))
+	assert.True(t, CalledDead(t.Context(), NewCredentialsCache(p), key), "nothing there to be dead")
+}
+
+// Invalidate after a verdict, with the replacement on its way or there: the key
+// that was called dead does not come back.
+func TestInvalidateAfterAVerdict(t *testing.T) {
+	for _, there := range []bool{false, true} {
+		t.Run(fmt.Sprint(there), func(t *testing.T) {
+			story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+				key := p.key(t, c)
+				p.slow(time.Second)
+				CalledDead(t.Context(), c, key)
+				if there {
+					time.Sleep(2 * time.Second)
+				}
+				c.Invalidate()
+				got := p.key(t, c)
+				assert.NotEqual(t, key, got)
+				c.Invalidate()
+				assert.NotEqual(t, got, p.key(t, c))
+			})
+		})
+	}
+}
+
+func TestAVerdictThatIsNoNewsFetchesNothing(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+		require.True(t, CalledDead(t.Context(), c, "AKIA1"), "before the first fetch")
+		synctest.Wait()
+		require.Zero(t, p.calls())
+
+		old := p.key(t, c)
+		for _, key := range []string{"", "AKIA0"} {
+			CalledDead(t.Context(), c, key)
+			synctest.Wait()
+			assert.Equal(t, 1, p.calls(), "%q", key)
+		}
+		CalledDead(t.Context(), c, old)
+		synctest.Wait()
+		require.Equal(t, 2, p.calls())
+		time.Sleep(time.Minute)
+		CalledDead(t.Context(), c, old)
+		synctest.Wait()
+		assert.Equal(t, 2, p.calls(), "it has been replaced")
+		assert.Equal(t, "AKIA2", p.key(t, c))
+		assert.False(t, CalledDead(t.Context(), aws.NewCredentialsCache(p), old))
+		assert.False(t, CalledDead(t.Context(), nil, old))
+	})
+}
+
+// A caller who waits in the last minute gets the replacement. Then it is seen,
+// and Invalidate means it.
+func TestInvalidateOfAReplacementThatAWaitingCallerGot(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+		old := p.key(t, c)
+		time.Sleep(time.Hour - 50*time.Second)
+		p.slow(300 * time.Millisecond)
+		got := make(chan string)
+		go func() { got <- p.key(t, c) }()
+		time.Sleep(100 * time.Millisecond)
+		CalledDead(t.Context(), c, old)
+		require.Equal(t, "AKIA2", <-got)
+		c.Invalidate()
+		assert.Equal(t, "AKIA3", p.key(t, c))
+	})
+}

@@ -1,0 +1,29 @@
+package refresh_test
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestDependencies holds the package to any provider: it knows no token, no
+// Vercel and no STS.
+func TestDependencies(t *testing.T) {
+	const this = "github.com/vercelaws/vercelaws/refresh"
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", this).Output()
+	require.NoError(t, err)
+	paths := strings.Fields(string(out))
+	assert.Contains(t, paths, "github.com/aws/aws-sdk-go-v2/aws")
+	for _, path := range paths {
+		switch {
+		case path == this:
+		case strings.HasPrefix(path, "github.com/vercelaws/"), strings.Contains(path, "/sts"):
+			t.Errorf("package refresh depends on %s", path)
+		case !strings.HasPrefix(path, "github.com/aws/"):
+			t.Errorf("package refresh depends on %s, which is not of the SDK", path)
+		}
+	}
+}

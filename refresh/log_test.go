@@ -1,0 +1,76 @@
+//go:build go1.25
+
+package refresh
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestRecords(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for _, c := range []struct {
+		name string
+		e    Event
+		want string
+	}{
+		{"the first", Event{Took: time.Second, Expires: at},
+			`level=INFO msg="AWS credentials refreshed" background=false took=1s expires=2026-01-02T03:04:05.000Z`},
+		{"that never end", Event{Background: true},
+			`level=INFO msg="AWS credentials refreshed" background=true took=0s`},
+		{"called dead", Event{CalledDead: true, Dropped: 2},
+			`level=INFO msg="AWS credentials refreshed" background=false took=0s called_dead=true dropped=2`},
+		{"one event lost", Event{Dropped: 1},
+			`level=INFO msg="AWS credentials refreshed" background=false took=0s dropped=1`},
+		{"nothing new", Event{Expires: at, NextTry: at},
+			`level=DEBUG msg="AWS credentials are the same as before" background=false took=0s expires=2026-01-02T03:04:05.000Z next_try=2026-01-02T03:04:05.000Z`},
+		{"failed", Event{Err: errDown},
+			`level=WARN msg="AWS credentials could not be fetched" background=false took=0s error=down`},
+		{"failed while others live", Event{Err: errDown, Expires: at, NextTry: at},
+			`level=WARN msg="AWS credentials not refreshed; the old ones serve" background=false took=0s expires=2026-01-02T03:04:05.000Z next_try=2026-01-02T03:04:05.000Z error=down`},
+	} {
+		var text bytes.Buffer
+		(&logger{to: toText(&text)}).record(c.e)
+		assert.Equal(t, c.want+"\n", text.String(), c.name)
+	}
+}
+
+func TestTheSameFailureAgainIsNoNewsForAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var text bytes.Buffer
+		l := &logger{to: toText(&text)}
+		level := func(e Event) string {
+			text.Reset()
+			l.record(e)
+			level, _, _ := strings.Cut(strings.TrimPrefix(text.String(), "level="), " ")
+			return level
+		}
+		down, other := Event{Err: errDown}, Event{Err: errors.New("another")}
+		assert.Equal(t, "WARN", level(down))
+		assert.Equal(t, "DEBUG", level(down))
+		time.Sleep(10*time.Second - time.Nanosecond)
+		assert.Equal(t, "DEBUG", level(down))
+		time.Sleep(time.Nanosecond)
+		assert.Equal(t, "WARN", level(down), "ten seconds after it was last said")
+		assert.Equal(t, "WARN", level(other))
+		assert.Equal(t, "WARN", level(down))
+		assert.Equal(t, "INFO", level(Event{}))
+		assert.Equal(t, "WARN", level(down), "after a success")
+	})
+}
+
+func toText(b *bytes.Buffer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+}

@@ -1,0 +1,201 @@
+package ststest
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/vercelaws/vercelaws/trustpolicy"
+)
+
+// longestChained is how long credentials live at most that were obtained with a
+// role's credentials, whatever the role allows. See
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles.html#iam-term-role-chaining.
+const longestChained = time.Hour
+
+var (
+	externalID = regexp.MustCompile(`^[\w+=,.@:/-]*$`)
+	tagText    = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
+)
+
+// unknown are parameters on which a trust policy can insist, in ways that this
+// server does not know.
+var unknown = []string{"ProvidedContexts.member.1.ProviderArn", "SerialNumber", "SourceIdentity", "TokenCode"}
+
+// assumeRole is AssumeRole by a session of the server. See
+// https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html.
+//
+// The server knows no policies but trust policies: whatever the caller's role
+// may do, it may ask.
+func (s *Server) assumeRole(r *http.Request, form url.Values, fault Fault) (*chainAnswer, error) {
+	caller, err := s.Verify(r)
+	if err != nil {
+		return nil, err
+	}
+	if err := validate(form); err != nil {
+		return nil, err
+	}
+	if id := form.Get("ExternalId"); form.Has("ExternalId") && (len(id) < 2 || len(id) > 1224 || !externalID.MatchString(id)) {
+		return nil, invalid("externalId", `Member must satisfy regular expression pattern: [\w+=,.@:\/-]* and have length between 2 and 1224`)
+	}
+	for _, name := range unknown {
+		if form.Has(name) {
+			return nil, refuse("InvalidParameterValue", "ststest does not know the parameter %s", name)
+		}
+	}
+	tags, err := readTags(form, caller)
+	if err != nil {
+		return nil, err
+	}
+	target, err := s.trustedBy(form, caller, tags)
+	if err != nil {
+		return nil, err
+	}
+	if seconds(form) > longestChained {
+		return nil, refuse("ValidationError", "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.")
+	}
+	life, err := lifetime(form, target, fault)
+	if err != nil {
+		return nil, err
+	}
+	session := s.open(target, form.Get("RoleSessionName"), life, func(made *Session) {
+		made.SourceARN = caller.AssumedRoleARN
+		made.ExternalID = form.Get("ExternalId")
+		made.Tags, made.TransitiveTagKeys = tags.all, tags.transitive
+	})
+	return &chainAnswer{
+		Result: chainResult{
+			AssumedRoleUser: assumedRoleUser{Arn: session.AssumedRoleARN, AssumedRoleID: session.userID()},
+			Credentials:     session.xml(fault),
+		},
+		Metadata: metadata{requestID()},
+	}, nil
+}
+
+// trustedBy returns the role that is asked for if its trust policy admits the
+// caller, with the tags. A role that does not exist is refused in the same
+// words, as by AWS.
+func (s *Server) trustedBy(form url.Values, caller Session, tags sessionTags) (*role, error) {
+	arn := form.Get("RoleArn")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	target := s.roles[arn]
+	actions := []string{"sts:AssumeRole"}
+	if len(tags.all) > 0 {
+		actions = append(actions, "sts:TagSession") // https://docs.aws.amazon.com/IAM/latest/UserGuide/id_session-tags.html
+	}
+	for _, action := range actions {
+		if target == nil || !admits(target.policy, action, form, caller, tags) {
+			return nil, forbidden("AccessDenied", "User: %s is not authorized to perform: %s on resource: %s", caller.AssumedRoleARN, action, arn)
+		}
+	}
+	return target, nil
+}
+
+// admits evaluates a trust policy for an AWS principal. Package trustpolicy
+// decides for federated ones, so the caller is made one: wherever the policy
+// names it, by a name that IAM takes for it.
+func admits(policy *trustpolicy.Document, action string, form url.Values, caller Session, tags sessionTags) bool {
+	partition, _, _ := strings.Cut(strings.TrimPrefix(caller.RoleARN, "arn:"), ":")
+	names := []string{caller.RoleARN, caller.AssumedRoleARN, caller.Account, "arn:" + partition + ":iam::" + caller.Account + ":root"}
+	keys := map[string][]string{
+		"aws:PrincipalAccount":  {caller.Account},
+		"aws:PrincipalArn":      {caller.RoleARN},
+		"aws:PrincipalType":     {"AssumedRole"},
+		"aws:TagKeys":           tags.passed,
+		"aws:userid":            {caller.userID()},
+		"sts:ExternalId":        nil,
+		"sts:RoleSessionName":   {form.Get("RoleSessionName")},
+		"sts:SourceIdentity":    nil,
+		"sts:TransitiveTagKeys": members(form, "TransitiveTagKeys", ""),
+	}
+	if id := form.Get("ExternalId"); id != "" {
+		keys["sts:ExternalId"] = []string{id}
+	}
+	const requestTag, principalTag = "aws:requesttag/", "aws:principaltag/"
+	for _, key := range tags.passed {
+		keys[requestTag+strings.ToLower(key)] = []string{tags.all[key]}
+	}
+	for key, value := range caller.Tags {
+		keys[principalTag+strings.ToLower(key)] = []string{value}
+	}
+	seen := &trustpolicy.Document{Version: policy.Version}
+	for _, statement := range policy.Statements {
+		statement.Principals.Federated = nil
+		if slices.ContainsFunc(names, func(name string) bool { return slices.Contains(statement.Principals.Others, "AWS: "+name) }) {
+			statement.Principals.Federated = []string{caller.AssumedRoleARN}
+		}
+		for _, condition := range statement.Conditions {
+			// A tag that is not there is known to be missing.
+			key := strings.ToLower(condition.Key)
+			if _, there := keys[key]; !there && (strings.HasPrefix(key, requestTag) || strings.HasPrefix(key, principalTag)) {
+				keys[key] = nil
+			}
+		}
+		seen.Statements = append(seen.Statements, statement)
+	}
+	return seen.Evaluate(trustpolicy.Request{ProviderARN: caller.AssumedRoleARN, Action: action, Context: keys}).Allowed()
+}
+
+// sessionTags are the tags of a session that is to be opened.
+type sessionTags struct {
+	passed     []string          // the keys in the request
+	all        map[string]string // those, and what the calling session hands on
+	transitive []string          // the keys that this session will hand on
+}
+
+// readTags reads the tags of a request, to which the caller's transitive ones
+// are added. See
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/id_session-tags.html#id_session-tags_role-chaining.
+func readTags(form url.Values, caller Session) (sessionTags, error) {
+	tags := sessionTags{all: map[string]string{}, transitive: slices.Clone(caller.TransitiveTagKeys)}
+	inherited := map[string]bool{}
+	for _, key := range caller.TransitiveTagKeys {
+		inherited[strings.ToLower(key)] = true
+		tags.all[key] = caller.Tags[key]
+	}
+	passed := map[string]bool{}
+	values := members(form, "Tags", ".Value")
+	for i, key := range members(form, "Tags", ".Key") {
+		value := values[i]
+		lower := strings.ToLower(key)
+		switch {
+		case key == "" || utf8.RuneCountInString(key) > 128 || utf8.RuneCountInString(value) > 256 || !tagText.MatchString(key) || !tagText.MatchString(value):
+			return tags, invalid(fmt.Sprintf("tags.%d.member", i+1), "Member must have a key of 1 to 128 and a value of up to 256 characters of letters, digits, white space and _.:/=+-@")
+		case i >= 50:
+			return tags, invalid("tags", "Member must have length less than or equal to 50")
+		case passed[lower]:
+			return tags, refuse("InvalidParameterValue", "Duplicate tag keys found. Please note that Tag keys are case insensitive.")
+		case inherited[lower]:
+			return tags, refuse("InvalidParameterValue", "One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session.")
+		}
+		passed[lower] = true
+		tags.passed = append(tags.passed, key)
+		tags.all[key] = value
+	}
+	for _, key := range members(form, "TransitiveTagKeys", "") {
+		if !slices.Contains(tags.passed, key) {
+			return tags, refuse("InvalidParameterValue", "The specified transitive tag key must be included in the requested tags.")
+		}
+		tags.transitive = append(tags.transitive, key)
+	}
+	return tags, nil
+}
+
+// members reads a list in the AWS query protocol: name.member.1, name.member.2
+// and so on, or one field of each.
+func members(form url.Values, name, field string) []string {
+	var out []string
+	for i := 1; ; i++ {
+		item := fmt.Sprintf("%s.member.%d", name, i)
+		if !form.Has(item) && !form.Has(item+".Key") {
+			return out
+		}
+		out = append(out, form.Get(item+field))
+	}
+}
