@@ -9,8 +9,8 @@ export GOWORK := off
 root := $(CURDIR)
 cache := $(root)/.cache
 
-# Every folder with a go.mod. e2e/minio and tools hold no code: they pin
-# programs that the tests and checks run.
+# Every folder with a go.mod. e2e/minio and tools pin programs that the tests
+# and checks run, and may ask for a newer Go than the rest.
 modules := $(patsubst ./%,%,$(patsubst %/go.mod,%,$(sort $(shell find . -name go.mod -not -path './.cache/*' -not -path '*/testdata/*'))))
 pins := e2e/minio tools
 code := $(filter-out $(pins),$(modules))
@@ -21,7 +21,14 @@ race := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 
 minio_version := $(shell sed -n 's,.*github.com/minio/minio \(v[^ ]*\).*,\1,p' e2e/minio/go.mod)
 minio := $(cache)/minio/$(minio_version)/minio
+
+vercel := $(cache)/npm/node_modules/.package-lock.json
+# Programs that tools/ pins or holds.
 staticcheck := $(cache)/bin/staticcheck
+actionlint := $(cache)/bin/actionlint
+apidiff := $(cache)/bin/apidiff
+govulncheck := $(cache)/bin/govulncheck
+api := $(cache)/bin/api
 
 FUZZTIME ?= 20s
 BENCH ?= .
@@ -45,8 +52,15 @@ endif
 	go test $(race) ./...
 
 .PHONY: test-others
-test-others: minio postgres awscli
-	$(call in_each,$(filter-out .,$(code)),go test $(race) -count=1 ./...)
+test-others: minio postgres awscli vercel test-model
+	$(call in_each,$(filter-out . e2e/model,$(code)),go test $(race) -count=1 ./...)
+
+.PHONY: test-model
+test-model: ## play random histories against what is promised (e2e/model)
+	cd e2e/model && go test -count=1 .
+ifneq ($(race),)
+	cd e2e/model && go test -race -count=1 .
+endif
 
 .PHONY: minio
 minio: $(minio) ## build MinIO once, into .cache
@@ -80,8 +94,22 @@ awscli: ## install the AWS CLI where it is missing (Debian, as root)
 	fi; \
 	command -v aws >/dev/null || echo "no AWS CLI: the tests that run it are skipped (Debian: sudo apt-get install awscli; macOS: brew install awscli)" >&2
 
+# npm install, and not npm ci: npm ci refuses a lock file that lacks a program
+# for a system on which it was not made.
+.PHONY: vercel
+vercel: ## install the Vercel CLI and its Go builder into .cache, where npm is there
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(vercel); \
+	else echo "no npm: the tests that build the examples as Vercel does are skipped (Debian: sudo apt-get install npm)" >&2; fi
+
+$(vercel): e2e/npm/package.json e2e/npm/package-lock.json
+	@echo "installing the Vercel CLI, about half a minute..."
+	@mkdir -p $(cache)/npm
+	@cp e2e/npm/package.json e2e/npm/package-lock.json $(cache)/npm/
+	npm install --prefix $(cache)/npm --ignore-scripts --no-audit --no-fund
+	@touch $@
+
 .PHONY: check
-check: fmt vet staticcheck tidy build ## the static checks of every module
+check: fmt vet staticcheck tidy build cross api workflows ## the static checks of every module
 
 .PHONY: fmt
 fmt: ## report files that gofmt would change
@@ -97,9 +125,15 @@ vet: ## go vet in every module
 staticcheck: $(staticcheck) ## staticcheck in every module
 	$(call in_each,$(code),$(staticcheck) ./...)
 
-$(staticcheck): tools/go.mod tools/go.sum
+$(staticcheck) $(actionlint) $(apidiff) $(govulncheck) $(api): tools/go.mod tools/go.sum tools/api/main.go
 	@mkdir -p $(@D)
-	cd tools && go build -o $@ honnef.co/go/tools/cmd/staticcheck
+	cd tools && go build -o $@ $(program)
+
+$(staticcheck): program := honnef.co/go/tools/cmd/staticcheck
+$(actionlint): program := github.com/rhysd/actionlint/cmd/actionlint
+$(apidiff): program := golang.org/x/exp/cmd/apidiff
+$(govulncheck): program := golang.org/x/vuln/cmd/govulncheck
+$(api): program := ./api
 
 # e2e/minio is left out: tidy would add what MinIO's own tests need, at whatever
 # version is the latest that day.
@@ -115,7 +149,61 @@ build: ## build every module at the Go 1.24 language level
 		v=$$(cd "$$m" && go list -m -f '{{.GoVersion}}'); \
 		case "$$v" in 1.24 | 1.24.*) ;; *) echo "$$m/go.mod says go $$v, not 1.24"; exit 1 ;; esac; \
 	done
-	$(call in_each,$(code),go build ./...)
+	$(call in_each,$(code),go build -o /dev/null ./...)
+
+# Vet compiles the tests too. Nothing of it runs: what runs on Windows and macOS
+# is tested by .github/workflows/go.yml.
+.PHONY: cross
+cross: ## build and vet every module for the other systems
+	@set -e; for target in windows/amd64 darwin/arm64 linux/arm64; do for m in $(code); do \
+		echo "--- $$m for $$target"; \
+		(cd "$$m" && export CGO_ENABLED=0 GOOS=$${target%/*} GOARCH=$${target#*/} && go build -o /dev/null ./... && go vet ./...); \
+	done; done
+
+# api.txt holds the public names as they are accepted, so that a change of one
+# is seen in review.
+.PHONY: api
+api: $(api) ## report public names that are not as in api.txt
+	@new=$$(mktemp) && trap 'rm -f "$$new"' EXIT && $(api) ./... >"$$new" && \
+	if ! diff -u api.txt "$$new"; then echo "the public names are not those of api.txt: if that is meant, run make api-accept and say so in CHANGELOG.md" >&2; exit 1; fi
+
+.PHONY: api-accept
+api-accept: $(api) ## write the public names to api.txt
+	@$(api) ./... >api.txt.new && mv api.txt.new api.txt && git diff --stat -- api.txt
+
+# What a release may be called follows from this: see docs/releasing.md.
+.PHONY: apidiff
+apidiff: $(apidiff) ## say whether the API is compatible with that of BASE, a tag
+	@test -n "$(BASE)" || { echo "say what to compare with: make apidiff BASE=v1.2.3" >&2; exit 1; }
+	@set -e; old=$$(mktemp -d); trap 'git worktree remove --force "$$old/tree"; rm -rf "$$old"' EXIT; \
+	git worktree add -q --detach "$$old/tree" "$(BASE)"; \
+	module=$$(go list -m); (cd "$$old/tree" && $(apidiff) -m -w "$$old/old" "$$module"); $(apidiff) -m -w "$$old/new" "$$module"; \
+	$(apidiff) -m "$$old/old" "$$old/new"
+
+.PHONY: workflows
+workflows: $(actionlint) ## check .github
+	$(actionlint)
+	@for m in $(modules); do \
+		grep -q -F -- "- /$$(test "$$m" = . || echo "$$m")" .github/dependabot.yml || { echo ".github/dependabot.yml does not name $$m" >&2; exit 1; }; \
+	done
+	@! grep -n -E 'uses: [^@]*@[^ ]*' -r .github/workflows | grep -v -E '@[0-9a-f]{40} # v' || { echo "pin actions by hash, with the version behind it" >&2; exit 1; }
+
+# It asks the Go vulnerability database, so it is not part of .ci/run.
+.PHONY: vulncheck
+vulncheck: $(govulncheck) ## look for known vulnerabilities; needs the network
+	$(call in_each,$(code),$(govulncheck) ./...)
+
+.PHONY: newest
+newest: ## take the newest dependencies, in every go.mod
+	$(call in_each,$(filter-out $(pins),$(modules)),go get -u -t ./... && go mod tidy)
+
+# The number of rounds, and the folders of the modules.
+ROUNDS ?= 20
+STRESS ?= $(code)
+
+.PHONY: stress
+stress: minio postgres awscli ## test every module ROUNDS (20) times on a busy machine
+	.ci/stress $(ROUNDS) $(STRESS)
 
 # The fuzzer of Go before 1.27 can end with "context deadline exceeded" and no
 # failing input when its time is up (https://go.dev/issue/75804). Only that is
@@ -144,6 +232,15 @@ fuzz: ## run every fuzz target for FUZZTIME (20s)
 .PHONY: bench
 bench: ## run the benchmarks of the library and of bench/
 	$(call in_each,. $(filter bench,$(code)),go test -run '^$$' -bench '$(BENCH)' -benchmem ./...)
+
+# The other library that the figures measure, from npm.
+js_peer := @vercel/oidc-aws-credentials-provider@3.3.9
+
+.PHONY: figures
+figures: ## measure and draw docs/figures; needs Node and npm, takes two minutes
+	@mkdir -p $(cache)/figures docs/figures
+	npm install --no-audit --no-fund --ignore-scripts --prefix $(cache)/figures $(js_peer)
+	cd bench && go test -count=1 -timeout 9m ./figures -args -write $(root)/docs/figures -peers $(cache)/figures
 
 .PHONY: demo
 demo: ## run the demo on loopback
