@@ -594,3 +594,98 @@ func TestProviderPrintsNoSecret(t *testing.T) {
 		}
 	})
 }
+
+// Sets of forged tokens, each repeated far more often than the good one, that
+// change each second.
+func TestAGoodTokenAmongForgedOnesThatRepeat(t *testing.T) {
+	attack(t, func(t *testing.T, s *fakeSTS, good string) {
+		p := NewProvider(testRole, withClient(s))
+		start := time.Now()
+		var flood, wg sync.WaitGroup
+		stop := make(chan struct{})
+		flood.Go(func() {
+			forged := map[string]string{}
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				case <-time.After(2 * time.Millisecond):
+				}
+				id := fmt.Sprint(i%10, "of", time.Since(start).Truncate(time.Second))
+				if forged[id] == "" {
+					forged[id] = mint(t, id)
+				}
+				ctx := fromRequest(forged[id])
+				flood.Go(func() { _, _ = p.Retrieve(ctx) })
+			}
+		})
+		time.Sleep(100 * time.Millisecond)
+		served := make(chan time.Duration, 100)
+		for range 20 {
+			ctx := fromRequest(good)
+			wg.Go(func() {
+				if _, err := p.Retrieve(ctx); err == nil {
+					served <- time.Since(start)
+				}
+			})
+			time.Sleep(500 * time.Millisecond)
+		}
+		close(stop)
+		flood.Wait()
+		wg.Wait()
+		require.NotEmpty(t, served)
+		assert.LessOrEqual(t, <-served, 5*time.Second)
+		s.paced(t, 4)
+	})
+}
+
+// wrappedClient is a user's decorator of the SDK's client.
+type wrappedClient struct{ *sts.Client }
+
+func TestAWrappedClientIsPacedByItsRequests(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world, _ *aws.CredentialsCache) {
+		w.sts.SetFault(ststest.Always(ststest.Fault{Status: 503}))
+		p := NewProvider(testRole, withClient(wrappedClient{w.sts.STS()}))
+		raw := w.issuer.Mint()
+		const seconds = 20
+		for end := time.Now().Add(seconds * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+			_, err := p.Retrieve(fromRequest(raw))
+			require.Error(t, err)
+		}
+		assert.LessOrEqual(t, w.calls(), 3+2*(seconds+10), "the last fetch may take its ten seconds")
+		assert.Greater(t, w.calls(), 20)
+	})
+}
+
+// A source that panics is asked no more often than one that fails.
+func TestASourceThatPanicsIsAskedAsSeldom(t *testing.T) {
+	isolate(t)
+	synctest.Test(t, func(t *testing.T) {
+		raw := mint(t, "a", claim("exp", time.Now().Add(100*time.Hour).Unix()))
+		var broken atomic.Bool
+		var asked atomic.Int64
+		p := NewProvider(testRole, withClient(newFakeSTS()), func(o *Options) {
+			o.TokenSource = oidc.TokenSourceFunc(func(context.Context) (oidc.Token, error) {
+				asked.Add(1)
+				if broken.Load() {
+					panic("no")
+				}
+				return oidc.Parse(raw)
+			})
+		})
+		ctx := fromRequest(raw) // arrives before the first fetch
+		_, err := p.Retrieve(ctx)
+		require.NoError(t, err)
+		fromRequest(mint(t, "another"))
+		time.Sleep(53 * time.Minute)
+		broken.Store(true)
+		asked.Store(0)
+		for range 300 {
+			_, err := p.Retrieve(ctx)
+			require.NoError(t, err)
+			time.Sleep(time.Second)
+		}
+		assert.LessOrEqual(t, asked.Load(), int64(40))
+		assert.Greater(t, asked.Load(), int64(5))
+	})
+}
