@@ -37,6 +37,7 @@ type way struct {
 	err  error // there was none
 }
 
+// String names the endpoint and region, and what came of asking.
 func (w *way) String() string {
 	where := fmt.Sprintf("%s in %s", strings.TrimSuffix(w.to.Redacted(), "/"), scrub.Text(w.client.Options().Region, "", 100))
 	if w.err != nil {
