@@ -47,7 +47,7 @@ type cache struct {
 	tried    bool      // a refresh has begun since the lease came or the instance slept
 	once     time.Time // the end of a dependence before which there was a refresh
 	verdicts verdicts
-	replaced bool // front was invalidated here, so that it asks for the replacement
+	replaced bool // front was invalidated here, and has not had the replacement yet
 }
 
 // fetch is a call of the provider that any number of callers can wait for.
@@ -99,10 +99,9 @@ func (c *cache) HandleFailToRefresh(ctx context.Context, before aws.Credentials,
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	// A replacement that nobody has seen is not what Invalidate was called for.
-	if expected := c.replaced && !c.given; !before.HasKeys() && !expected {
+	if !before.HasKeys() && !c.replaced {
 		c.drop()
 	}
-	c.replaced = false
 	if elapsed(c.asked) > asleep {
 		c.tried = false
 	}
@@ -127,7 +126,7 @@ func (c *cache) alive(now time.Time) bool { return c.lease != nil && c.lease.ali
 
 // answer needs mu, and credentials that live.
 func (c *cache) answer(now time.Time) aws.Credentials {
-	c.given = true
+	c.given, c.replaced = true, false
 	return c.lease.answer(now)
 }
 
@@ -156,9 +155,9 @@ func (c *cache) fetchNow(ctx context.Context, began time.Time) (aws.Credentials,
 		if !joined {
 			f = c.start(ctx, false, callLimit-time.Since(began))
 		}
-		c.mu.Unlock()
-		<-f.done // within f's limit
-		c.mu.Lock()
+		// What has ended lives again where the clock is set back meanwhile.
+		for !c.wait(f, lateWait) && !c.alive(wall()) { // within f's limit
+		}
 		if now := wall(); c.alive(now) {
 			return c.answer(now), nil
 		}
@@ -172,15 +171,18 @@ func (c *cache) fetchNow(ctx context.Context, began time.Time) (aws.Credentials,
 	}
 }
 
-// wait needs mu, which it gives up while it waits for f's outcome.
-func (c *cache) wait(f *fetch, limit time.Duration) {
+// wait needs mu, which it gives up while it waits for f's outcome. It reports
+// whether that has come.
+func (c *cache) wait(f *fetch, limit time.Duration) bool {
 	c.mu.Unlock()
 	defer c.mu.Lock()
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
 	case <-f.done:
+		return true
 	case <-timer.C:
+		return false
 	}
 }
 

@@ -26,7 +26,7 @@ const (
 // word it is a second again.
 //
 // Ctx is the context of the request that was refused; see Options.Carry.
-// CalledDead returns at once. An Invalidate after it, before the next Retrieve,
+// CalledDead returns at once. An Invalidate after it, before the next answer,
 // may be answered by the replacement.
 func CalledDead(ctx context.Context, cache *aws.CredentialsCache, accessKeyID string) bool {
 	c := behind(cache)

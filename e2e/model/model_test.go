@@ -21,8 +21,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if err := flag.Set("rapid.checks", checks); err != nil { // the command line has the last word
-		panic(err)
+	for name, value := range map[string]string{"rapid.checks": checks, "rapid.seed": "1"} { // the command line has the last word
+		if err := flag.Set(name, value); err != nil {
+			panic(err)
+		}
 	}
 	for k, v := range map[string]string{"VERCEL": "1", "VERCEL_ENV": "production", "VERCEL_OIDC_TOKEN_FILE": ""} {
 		_ = os.Setenv(k, v)

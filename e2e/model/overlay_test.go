@@ -25,7 +25,7 @@ func TestHistoriesWithClockJumps(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-timeout=7m", "-overlay", overlayTime(t), "-tags=walljump", ".", "-rapid.checks="+*jumpHistories)
+	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-timeout=7m", "-overlay", overlayTime(t), "-tags=walljump", ".", "-rapid.checks="+*jumpHistories, "-rapid.seed="+flag.Lookup("rapid.seed").Value.String())
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

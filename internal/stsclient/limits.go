@@ -64,17 +64,14 @@ func (a attempt) HandleFinalize(ctx context.Context, in middleware.FinalizeInput
 	if a.begins != nil {
 		a.begins()
 	}
+	giveBack := func() {}
 	if a.faults != nil {
-		giveBack, late := a.faults.Take(ctx)
+		back, late := a.faults.Take(ctx)
 		if late != nil {
 			// As a canceled request it is not tried again.
 			return out, metadata, &aws.RequestCanceledError{Err: fmt.Errorf("STS faults, and the time was over before it could be asked again: %w", late)}
 		}
-		defer func() {
-			if !IsFault(err) {
-				giveBack()
-			}
-		}()
+		giveBack = back
 	}
 	limited, cancel := context.WithTimeout(ctx, attemptLimit)
 	defer cancel()
@@ -86,6 +83,9 @@ func (a attempt) HandleFinalize(ctx context.Context, in middleware.FinalizeInput
 	}
 	if answer, ok := out.Result.(*sts.AssumeRoleWithWebIdentityOutput); err == nil && ok && !isWhole(answer.Credentials) {
 		err = errNoCredentials
+	}
+	if !IsFault(err) { // nor given back where a user's HTTP client panics
+		giveBack()
 	}
 	return out, metadata, err
 }

@@ -7,12 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -101,6 +104,36 @@ func TestLimitsCountOnce(t *testing.T) {
 		assert.ErrorContains(t, err, "STS faults")
 		assert.EqualValues(t, 2, r.requests.Load(), "none beyond the allowance, and no retry of the wait")
 	})
+}
+
+// A user's HTTP client that panics, or ends its goroutine, may have sent the
+// request.
+func TestABrokenHTTPClientIsAFault(t *testing.T) {
+	for name, broken := range map[string]func(){"panics": func() { panic("broken") }, "exits": runtime.Goexit} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				requests := 0
+				c := sts.New(sts.Options{Region: here, Credentials: aws.AnonymousCredentials{}, HTTPClient: smithyhttp.ClientDoFunc(func(*http.Request) (*http.Response, error) {
+					requests++
+					broken()
+					return nil, nil
+				})})
+				faults := &allowance.Allowance{Burst: 1, Every: time.Hour}
+				for range 2 {
+					ended := make(chan struct{})
+					go func() {
+						defer close(ended)
+						defer func() { _ = recover() }()
+						ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+						defer cancel()
+						_, _ = assume(ctx, c, Limits(faults, nil))
+					}()
+					<-ended
+				}
+				assert.Equal(t, 1, requests, "there is no allowance for the second")
+			})
+		})
+	}
 }
 
 func TestFaultsAndRefusals(t *testing.T) {

@@ -1,0 +1,72 @@
+//go:build go1.25
+
+package model
+
+import (
+	"testing"
+	"time"
+)
+
+// TestFoundOnce plays histories that random ones have failed with, shortened.
+func TestFoundOnce(t *testing.T) {
+	const ms = time.Millisecond
+	for name, h := range map[string]history{
+		"requests of an HTTP client that ends its goroutine count as faults": {
+			Life: time.Hour, TokenLife: 40 * time.Minute, SDK: true, Environment: good,
+			Steps: []step{
+				{Action: breakSTS, Fault: empty},
+				{Action: keepAsking, N: 10, Token: recurring, Limit: 600 * ms, For: 5 * time.Second},
+				{Action: sleep, For: 2 * time.Hour},
+				{Action: ask, Who: 0, N: 1, Token: background, Limit: 600 * ms},
+				{Action: breakSTS, Fault: exits},
+				{Action: breakHandler, Mode: uses},
+				{Action: keepAsking, N: 25, Token: background, For: 5 * time.Second},
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) { replay(t, h) })
+	}
+	if !canJump {
+		return
+	}
+	for name, h := range map[string]history{
+		"credentials live again while callers wait": {
+			Life: time.Hour, TokenLife: 40 * time.Minute, SDK: true, Environment: good,
+			Steps: []step{
+				{Action: ask, N: 1, Token: good},
+				{Action: jump, For: 14 * time.Minute},
+				{Action: sleep, For: 59*time.Minute + 10*time.Second},
+				{Action: breakSTS, Fault: hangs},
+				{Action: ask, N: 1, Token: fresh, Limit: 600 * ms},
+				{Action: setRight},
+				{Action: ask, N: 2, Token: explicit, Limit: 600 * ms},
+				{Action: sleep, For: 9 * time.Second},
+			},
+		},
+		"a replacement that nobody has seen lives again": {
+			Life: 15 * time.Minute, TokenLife: 2 * time.Hour,
+			Steps: []step{
+				{Action: ask, Who: 1, N: 1, Token: fresh},
+				{Action: verdict, Who: 1, N: 1, Token: fresh},
+				{Action: jump, For: 2 * time.Hour},
+				{Action: ask, Who: 1, N: 1, Token: foreign, Limit: 600 * ms},
+				{Action: sleep, For: time.Second},
+				{Action: ask, Who: 1, N: 1, Token: foreign, Limit: 600 * ms},
+				{Action: sleep, For: time.Second},
+				{Action: breakSTS, Who: 1, Fault: unavailable},
+				{Action: setRight},
+				{Action: ask, Who: 1, N: 1, Token: fresh, Limit: 600 * ms},
+				{Action: sleep, For: time.Second},
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) { replay(t, h) })
+	}
+}
+
+func replay(t *testing.T, h history) {
+	t.Helper()
+	for _, p := range play(t, h) {
+		t.Error(p)
+	}
+}
