@@ -30,7 +30,7 @@ apidiff := $(cache)/bin/apidiff
 govulncheck := $(cache)/bin/govulncheck
 api := $(cache)/bin/api
 
-FUZZTIME ?= 20s
+FUZZTIME ?= 10s
 BENCH ?= .
 
 # $(call in_each,<folders>,<command>) runs the command in each folder and ends
@@ -209,7 +209,7 @@ stress: minio postgres awscli ## test every module ROUNDS (20) times on a busy m
 # failing input when its time is up (https://go.dev/issue/75804). Only that is
 # tried again, once.
 .PHONY: fuzz
-fuzz: ## run every fuzz target for FUZZTIME (20s)
+fuzz: ## run every fuzz target for FUZZTIME (10s)
 	@set -e; log=$$(mktemp); trap 'rm -f "$$log"' EXIT; n=0; \
 	run() { go test -run '^$$' -fuzz "^$$2\$$" -fuzztime $(FUZZTIME) "$$1" >"$$log" 2>&1; }; \
 	packages=$$(go list ./...); \
