@@ -208,7 +208,7 @@ func (w *world) play(steps []step) {
 // end mends all, and sees that all is as it was in the beginning: a request
 // with a new token gets credentials.
 func (w *world) end() {
-	setOffset(0)
+	w.setClock(0)
 	w.mend()
 	time.Sleep(15 * time.Second)
 	for _, s := range w.subjects {
@@ -287,13 +287,20 @@ func (w *world) do(s step) {
 			w.flood(s.N)
 		}
 	case jump:
-		setOffset(s.For)
+		w.setClock(s.For)
 	case setRight:
 		if offset() != 0 {
-			setOffset(0)
+			w.setClock(0)
 			w.checkSetRight()
 		}
 	}
+}
+
+func (w *world) setClock(ahead time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.set = w.elapsed()
+	setOffset(ahead)
 }
 
 // checkSetRight is what is promised where nothing but the clock was wrong.

@@ -37,6 +37,7 @@ type world struct {
 	mu        sync.Mutex // guards what follows
 	good      map[string]time.Time
 	recurs    string
+	set       time.Duration // when the clock was set last
 	forgeries [2]string
 	turn      int
 	minted    int
@@ -67,7 +68,7 @@ type subject struct {
 func newWorld(h history) *world {
 	recent.Forget(func(string) bool { return true })
 	w := &world{
-		start: time.Now(), tokenLife: h.TokenLife, released: make(chan struct{}),
+		start: time.Now(), set: -time.Hour, tokenLife: h.TokenLife, released: make(chan struct{}),
 		good: map[string]time.Time{}, stuck: map[string][]time.Duration{},
 	}
 	_ = os.Setenv("VERCEL_PROJECT_ID", "")
@@ -190,7 +191,8 @@ func (s *subject) retrieve(ctx context.Context) (aws.Credentials, error) {
 			left -= max(c.offset-offset(), offset()-c.offset) + max(0, -c.offset)
 		}
 		lives = left > 500*time.Millisecond
-		last = left <= min(time.Minute, s.sts.life/16)+2*time.Second || offset() != c.offset || c.offset != 0
+		last = left <= min(time.Minute, s.sts.life/16)+2*time.Second || offset() != c.offset || c.offset != 0 ||
+			start-w.set <= limit // a fetch may have begun when they were dead by the clock
 	}
 	patient := true
 	deadline, bounded := ctx.Deadline()
