@@ -21,10 +21,10 @@ import (
 // the project web of the team acme.
 const roleARN = "arn:aws:iam::" + ststest.Account + ":role/web"
 
-// TestMain makes the test's own binary the command vercelaws in PATH.
-func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"vercelaws": main})
-}
+// programs are what the test's own binary is in PATH.
+var programs = map[string]func(){"vercelaws": main}
+
+func TestMain(m *testing.M) { testscript.Main(m, programs) }
 
 // TestScripts runs testdata/script, each with an issuer and an STS of its own.
 // Beside testscript's own, the scripts have the commands of scriptCommands.
