@@ -59,6 +59,7 @@ type subject struct {
 	handler *fakeHandler
 
 	calls int                 // in flight; guarded by w.mu like what follows
+	left  time.Duration       // when a caller left last, whose fetch may go on
 	era   int                 // number of Invalidates
 	held  string              // the key that callers got last in this era
 	seen  map[string]bool     // keys that callers got
@@ -120,7 +121,7 @@ func (w *world) chained(name string, first *subject, life time.Duration) {
 }
 
 func (w *world) subject(name string, life time.Duration, sdk bool) *subject {
-	s := &subject{w: w, name: name, sts: w.newSTS(name, life, sdk), seen: map[string]bool{}, stale: map[string]struct{}{}}
+	s := &subject{w: w, name: name, left: -time.Hour, sts: w.newSTS(name, life, sdk), seen: map[string]bool{}, stale: map[string]struct{}{}}
 	s.handler = &fakeHandler{s: s}
 	w.subjects = append(w.subjects, s)
 	return s
@@ -205,6 +206,9 @@ func (s *subject) retrieve(ctx context.Context) (aws.Credentials, error) {
 	w.mu.Lock()
 	s.calls--
 	w.asked = w.elapsed()
+	if err != nil && ctx.Err() != nil {
+		s.left = w.asked
+	}
 	undisturbed := era == s.era && jumped == jumps
 	if err == nil && era == s.era {
 		s.held = creds.AccessKeyID
@@ -245,14 +249,15 @@ func (s *subject) retrieve(ctx context.Context) (aws.Credentials, error) {
 	return creds, err
 }
 
-// invalidate is the user's word. Where a call is in flight it may be lost.
+// invalidate is the user's word. Where a call is in flight, also one whose
+// callers have left, it may be lost.
 func (s *subject) invalidate() {
 	s.cache.Invalidate()
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
 	s.era++
 	s.held = ""
-	if s.calls == 0 {
+	if s.calls == 0 && s.w.elapsed()-s.left > limit {
 		for k := range s.seen {
 			s.stale[k] = struct{}{}
 		}
