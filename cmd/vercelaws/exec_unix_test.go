@@ -87,6 +87,13 @@ func (r running) end(t *testing.T) syscall.WaitStatus {
 // parent.
 func TestExecPassesSignals(t *testing.T) {
 	enter(t)
+	for _, sig := range relayed() {
+		if signal.Ignored(sig) { // as under nohup: a child would ignore what is not caught here
+			caught := make(chan os.Signal, 1)
+			signal.Notify(caught, sig)
+			defer signal.Ignore(sig)
+		}
+	}
 	for _, serve := range []bool{false, true} {
 		var flags []string
 		if serve {
