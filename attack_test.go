@@ -414,6 +414,44 @@ func TestAFailingSTSIsNotHammered(t *testing.T) {
 	}
 }
 
+// STS refused the good token while the role was wrong. When that is mended, new
+// forged tokens do not stay ahead of it.
+func TestAMendedRoleInAFlood(t *testing.T) {
+	attack(t, func(t *testing.T, s *fakeSTS, good string) {
+		const wrong = 20 * time.Second
+		start := time.Now()
+		s.set(func(_ context.Context, raw string) error {
+			if raw != good || time.Since(start) < wrong {
+				return apiAnswer(403, "AccessDenied")
+			}
+			return nil
+		})
+		p := NewProvider(testRole, withClient(s))
+		var flood sync.WaitGroup
+		stop := make(chan struct{})
+		flood.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				case <-time.After(5 * time.Millisecond):
+				}
+				ctx := fromRequest(mint(t, fmt.Sprint("forged", i)))
+				flood.Go(func() { _, _ = p.Retrieve(ctx) })
+			}
+		})
+		for {
+			if _, err := p.Retrieve(fromRequest(good)); err == nil {
+				break
+			}
+			require.Less(t, time.Since(start), wrong+lastChoice+5*time.Second)
+			time.Sleep(500 * time.Millisecond)
+		}
+		close(stop)
+		flood.Wait()
+	})
+}
+
 // A token that comes at the end of a fetch does not make it any longer.
 func TestATokenThatComesLate(t *testing.T) {
 	attack(t, func(t *testing.T, s *fakeSTS, _ string) {

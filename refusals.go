@@ -14,6 +14,10 @@ const (
 	// that callers of a misconfigured deployment have it at once.
 	sameAnswer = time.Second
 
+	// lastChoice is how long a refused token comes after all others. A role may
+	// be mended, and a flood of new tokens must not keep the good one out then.
+	lastChoice = 30 * time.Second
+
 	// maxRefusals bounds how many refused tokens are remembered. At the rate
 	// that is allowed, it takes eight minutes to fill.
 	maxRefusals = 1024
@@ -26,6 +30,7 @@ type refusals struct {
 
 	mu    sync.Mutex // guards what follows
 	known map[tokenID]refusal
+	any   refusal // the last one that another token would have met too
 }
 
 // tokenID tells tokens apart without being one.
@@ -56,15 +61,19 @@ func (r *refusals) add(token oidc.Token, err error) {
 		}
 		delete(r.known, oldest)
 	}
-	r.known[idOf(token.Raw())] = refusal{err, time.Now()}
+	latest := refusal{err, time.Now()}
+	r.known[idOf(token.Raw())] = latest
+	if !anotherMayDo(err) {
+		r.any = latest
+	}
 }
 
-// has reports whether STS has refused a token: others come before it.
+// has reports whether STS has refused a token lately: others come before it.
 func (r *refusals) has(raw string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	_, ok := r.known[idOf(raw)]
-	return ok
+	known, ok := r.known[idOf(raw)]
+	return ok && time.Since(known.at) < lastChoice
 }
 
 // forget drops what is known of a token that STS has accepted after all, as
@@ -75,13 +84,15 @@ func (r *refusals) forget(token oidc.Token) {
 	delete(r.known, idOf(token.Raw()))
 }
 
-// recent is how STS refused token less than sameAnswer ago, or nil.
+// recent is how STS refused token, or whatever token it was, less than
+// sameAnswer ago, or nil.
 func (r *refusals) recent(token oidc.Token) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	known, ok := r.known[idOf(token.Raw())]
-	if !ok || time.Since(known.at) >= sameAnswer {
-		return nil
+	for _, known := range []refusal{r.any, r.known[idOf(token.Raw())]} {
+		if known.err != nil && time.Since(known.at) < sameAnswer {
+			return known.err
+		}
 	}
-	return known.err
+	return nil
 }
