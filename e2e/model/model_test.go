@@ -310,7 +310,7 @@ func (w *world) checkSetRight() {
 		f := s.sts.fault
 		s.sts.mu.Unlock()
 		w.mu.Lock()
-		idle := s.calls == 0 && len(w.stuck[s.name]) == 0
+		idle := s.calls == 0 && w.elapsed()-s.left > limit && len(w.stuck[s.name]) == 0
 		w.mu.Unlock()
 		if s.source == nil || f != healthy || !idle {
 			continue
