@@ -38,7 +38,9 @@ import (
 // most programs.
 //
 // The functions of an Options, Logger's handler among them, run on goroutines
-// that no caller waits for. They may take their time, and use the credentials.
+// that no caller waits for. They may take their time, and use the credentials:
+// but each failure is told, so one that asks again at a failure, and does not
+// pause, asks without end.
 type Options struct {
 	// Logger receives a record for each fetch: at level Info when it
 	// succeeded, and Warn when it failed; the same failure again within ten
