@@ -31,8 +31,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/vercelaws/vercelaws"
+	"github.com/vercelaws/vercelaws/e2e/internal/pggateway"
 	"github.com/vercelaws/vercelaws/e2e/internal/postgres"
-	"github.com/vercelaws/vercelaws/e2e/internal/rdsgateway"
 	"github.com/vercelaws/vercelaws/e2e/internal/vercelfn"
 	"github.com/vercelaws/vercelaws/oidc"
 	"github.com/vercelaws/vercelaws/ststest"
@@ -48,7 +48,7 @@ const (
 // database is a real PostgreSQL behind a gateway that does what RDS does at
 // connect, and the STS whose sessions it knows.
 type database struct {
-	gateway  *rdsgateway.Gateway
+	gateway  *pggateway.Gateway
 	sts      *ststest.Server
 	clock    atomic.Int64 // nanoseconds by which the STS's clock is ahead
 	host     string
@@ -96,7 +96,10 @@ func startDatabase(t *testing.T) *database {
 	_, d.port, err = net.SplitHostPort(l.Addr().String())
 	require.NoError(t, err)
 	d.endpoint = net.JoinHostPort(d.host, d.port)
-	d.gateway = &rdsgateway.Gateway{STS: d.sts, Region: dbRegion, RoleARN: dbRole, Endpoint: d.endpoint, Certificate: databaseCertificate().tls, DSN: real.DSN}
+	d.gateway = &pggateway.Gateway{
+		Passwords:   pggateway.RDS{STS: d.sts, Region: dbRegion, RoleARN: dbRole, Endpoint: d.endpoint},
+		Certificate: databaseCertificate().tls, DSN: real.DSN,
+	}
 	go d.gateway.Serve(l)
 	t.Cleanup(func() {
 		l.Close()

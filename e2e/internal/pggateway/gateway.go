@@ -1,37 +1,34 @@
-// Package rdsgateway is a PostgreSQL server's front as RDS has it with IAM
+// Package pggateway is a PostgreSQL server's front as AWS has it with IAM
 // database authentication: it wants TLS, asks for the password in clear, takes
-// a presigned "connect" URL for a password, and only then opens the connection
-// to the real PostgreSQL behind it. See
-// https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.html.
-package rdsgateway
+// a presigned URL for a password, and only then opens the connection to the
+// real PostgreSQL behind it. [RDS] and [DSQL] say which URL.
+package pggateway
 
 import (
 	"context"
 	"crypto/tls"
-	"errors"
-	"fmt"
 	"net"
-	"net/http"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
-
-	"github.com/vercelaws/vercelaws/ststest"
 )
 
 // connectTime is how long a client and the real server may take together until
 // the client is in.
 const connectTime = time.Minute
 
+// Passwords is what a service takes for passwords. Check returns what tells one
+// login from another. The real services do not say why they refuse; the reasons
+// here are for the tests.
+type Passwords interface {
+	Check(user, password string) (identity string, err error)
+}
+
 // Gateway is a running gateway. Set the fields before Serve.
 type Gateway struct {
-	STS         *ststest.Server // issued the sessions that sign passwords
-	Region      string          // the database's
-	RoleARN     string          // the role that may rds-db:connect
-	Endpoint    string          // host:port by which clients know the database
+	Passwords   Passwords
 	Certificate tls.Certificate // for TLS
 	DSN         string          // the real PostgreSQL, with a user that clients do not have
 
@@ -39,7 +36,7 @@ type Gateway struct {
 
 	mu          sync.Mutex // guards what follows
 	connections int
-	keys        map[string]bool
+	identities  map[string]bool
 	open        map[net.Conn]bool // nil once the gateway is closed
 	wait        sync.WaitGroup    // for the connections' goroutines
 }
@@ -97,11 +94,11 @@ func (g *Gateway) Close() {
 }
 
 // Connections returns how many clients have been let in, and with how many
-// different access keys.
-func (g *Gateway) Connections() (connections, accessKeys int) {
+// different identities.
+func (g *Gateway) Connections() (connections, identities int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.connections, len(g.keys)
+	return g.connections, len(g.identities)
 }
 
 func (g *Gateway) handle(conn net.Conn) {
@@ -142,18 +139,17 @@ func (g *Gateway) handle(conn net.Conn) {
 	if !ok {
 		return
 	}
-	user := startup.Parameters["user"]
-	session, err := g.authenticate(user, password.Password)
+	identity, err := g.Passwords.Check(startup.Parameters["user"], password.Password)
 	if err != nil {
-		refuse(backend, "28P01", fmt.Sprintf("PAM authentication failed for user %q: %v", user, err))
+		refuse(backend, "28P01", err.Error())
 		return
 	}
 	g.mu.Lock()
 	g.connections++
-	if g.keys == nil {
-		g.keys = map[string]bool{}
+	if g.identities == nil {
+		g.identities = map[string]bool{}
 	}
-	g.keys[session.AccessKeyID] = true
+	g.identities[identity] = true
 	g.mu.Unlock()
 	g.relay(secure, backend, startup)
 }
@@ -161,38 +157,6 @@ func (g *Gateway) handle(conn net.Conn) {
 func refuse(backend *pgproto3.Backend, code, message string) {
 	backend.Send(&pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: code, Message: message})
 	_ = backend.Flush()
-}
-
-// authenticate checks a password as RDS does. Real RDS does not say why it
-// refuses; the reasons here are for the tests.
-func (g *Gateway) authenticate(user, password string) (ststest.Session, error) {
-	r, err := http.NewRequest(http.MethodGet, "https://"+password, nil)
-	if err != nil {
-		return ststest.Session{}, errors.New("the password is not a presigned URL")
-	}
-	query := r.URL.Query()
-	switch {
-	case r.Host != g.Endpoint:
-		return ststest.Session{}, fmt.Errorf("the token is for %s", r.Host)
-	case query.Get("Action") != "connect":
-		return ststest.Session{}, errors.New("the token's action is not connect")
-	case query.Get("DBUser") != user:
-		return ststest.Session{}, fmt.Errorf("the token is for the user %s", query.Get("DBUser"))
-	case query.Get("X-Amz-Expires") != "900":
-		return ststest.Session{}, errors.New("the token does not live 15 minutes")
-	}
-	scope := strings.Split(query.Get("X-Amz-Credential"), "/")
-	if len(scope) != 5 || scope[2] != g.Region || scope[3] != "rds-db" {
-		return ststest.Session{}, errors.New("the token is for another region or service")
-	}
-	session, err := g.STS.Verify(r)
-	if err != nil {
-		return ststest.Session{}, err
-	}
-	if session.RoleARN != g.RoleARN {
-		return ststest.Session{}, errors.New("the role may not connect")
-	}
-	return session, nil
 }
 
 // relay connects to the real server with the client's parameters, tells the

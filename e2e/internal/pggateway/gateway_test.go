@@ -1,4 +1,4 @@
-package rdsgateway
+package pggateway
 
 import (
 	"context"
