@@ -166,22 +166,33 @@ func TestRefusedExchangesAreBoundedWithoutAGoodToken(t *testing.T) {
 }
 
 func TestFaultedRequestsAreBounded(t *testing.T) {
-	for _, status := range []int{429, 500, 503} {
+	status := func(status int) roundTrip {
+		return func(*http.Request) (*http.Response, error) { return responding(status, "") }
+	}
+	const expired = "a token that has just expired"
+	for name, endpoint := range map[string]roundTrip{
+		"429": status(429), "500": status(500), "503": status(503),
+		expired: func(*http.Request) (*http.Response, error) { // STS would allow for it
+			return responding(200, fmt.Sprintf(`{"token":%q}`, mint(t, claim("aud", exchangeAudience), expiredBy(time.Minute))))
+		},
+	} {
 		var mu sync.Mutex
 		var faults []time.Time
-		bounds(t, func(*http.Request) (*http.Response, error) {
+		bounds(t, func(r *http.Request) (*http.Response, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			faults = append(faults, time.Now())
-			return responding(status, "")
+			return endpoint(r)
 		}, func(t *testing.T, source TokenSource) {
 			ctx := RequestContext(request(mint(t)))
 			for start := time.Now(); time.Since(start) < 20*time.Second; {
 				begun := time.Now()
 				_, err := source.Token(ctx)
 				var failure *ExchangeError
-				require.ErrorAs(t, err, &failure)
-				assert.False(t, failure.Refused)
+				if name != expired || !errors.Is(err, ErrExpired) { // that one may also have no turn in time
+					require.ErrorAs(t, err, &failure, name)
+					assert.False(t, failure.Refused)
+				}
 				assert.LessOrEqual(t, time.Since(begun), 10*time.Second)
 				time.Sleep(time.Millisecond)
 			}
@@ -270,6 +281,46 @@ func TestExchangeLeavesFewRequestsStanding(t *testing.T) {
 		synctest.Wait()
 		_, err := source.Token(ctx)
 		require.NoError(t, err)
+	})
+}
+
+// Nor are more left standing where many exchanges are under way at a time.
+func TestExchangesTogetherLeaveFewRequestsStanding(t *testing.T) {
+	isolate(t)
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		var begun atomic.Int32
+		var recovered atomic.Bool
+		source := Exchange(FromRequest(), exchangeAudience, func(o *ExchangeOptions) {
+			o.HTTPClient = &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+				begun.Add(1)
+				if !recovered.Load() {
+					<-release
+					return nil, io.EOF
+				}
+				return exchangedFor(t, sent(r))
+			})}
+		})
+		var wg sync.WaitGroup
+		for i := range 20 {
+			time.Sleep(300 * time.Millisecond)
+			wg.Go(func() {
+				start := time.Now()
+				_, err := source.Token(ContextWithToken(t.Context(), mint(t, claim("jti", fmt.Sprint(i)))))
+				var failure *ExchangeError
+				assert.ErrorAs(t, err, &failure)
+				assert.LessOrEqual(t, time.Since(start), 10*time.Second)
+			})
+		}
+		wg.Wait()
+		assert.EqualValues(t, maxStanding, begun.Load())
+		recovered.Store(true)
+		close(release)
+		synctest.Wait()
+		start := time.Now()
+		_, err := source.Token(RequestContext(request(mint(t))))
+		require.NoError(t, err)
+		assert.Zero(t, time.Since(start), "what was not asked is not counted")
 	})
 }
 

@@ -41,7 +41,8 @@ type exchanger struct {
 
 	refused  allowance.Allowance // of refused exchanges
 	faulted  allowance.Allowance // of requests that faulted
-	standing atomic.Int32        // requests that did not return in time
+	places   chan struct{}       // taken by requests that have not returned
+	standing atomic.Int32        // those of them that did not return in time
 }
 
 func newExchanger(audience string, o ExchangeOptions) *exchanger {
@@ -49,6 +50,7 @@ func newExchanger(audience string, o ExchangeOptions) *exchanger {
 		audience: audience, jti: o.JTI, endpoint: o.Endpoint,
 		refused: allowance.Allowance{Burst: 4, Every: 500 * time.Millisecond},
 		faulted: allowance.Allowance{Burst: 3, Every: 500 * time.Millisecond},
+		places:  make(chan struct{}, maxStanding),
 	}
 	if o.HTTPClient != nil {
 		x.client = *o.HTTPClient
@@ -135,8 +137,9 @@ func (x *exchanger) exchange(ctx context.Context, from Token) (Token, time.Time,
 		answer := x.attempt(ctx, from, body)
 		var token Token
 		var until time.Time
-		if token, until, failure = x.read(answer, from); failure == nil || failure.Refused {
-			wentWell()
+		token, until, failure = x.read(answer, from)
+		if failure == nil && time.Now().Before(token.Expiry) || failure != nil && failure.Refused || answer.unasked {
+			wentWell() // a token that has expired serves hardly anyone, who will ask again
 		}
 		if failure == nil {
 			wasNotRefused()
@@ -168,11 +171,12 @@ func wait(ctx context.Context, d time.Duration) {
 
 // answer is what came of one request. If err is set, nothing did.
 type answer struct {
-	status int
-	body   []byte
-	err    string
-	late   bool // it was not there in time
-	final  bool // another attempt makes no sense
+	status  int
+	body    []byte
+	err     string
+	late    bool // it was not there in time
+	final   bool // another attempt makes no sense
+	unasked bool // there was no request
 }
 
 // attempt makes one request. The client may be a user's own, so it runs apart:
@@ -180,7 +184,10 @@ type answer struct {
 // nothing else.
 func (x *exchanger) attempt(ctx context.Context, from Token, body []byte) answer {
 	if x.standing.Load() >= maxStanding {
-		return answer{err: fmt.Sprintf("ExchangeOptions.HTTPClient has not returned from %d requests, so it is not asked again until it does", maxStanding), final: true}
+		return answer{err: fmt.Sprintf("ExchangeOptions.HTTPClient has not returned from %d requests, so it is not asked again until it does", maxStanding), final: true, unasked: true}
+	}
+	if !x.enter(ctx) {
+		return answer{err: "the requests before it took too long", late: true, unasked: true}
 	}
 	ctx, cancel := context.WithTimeout(ctx, exchangeAttemptLimit)
 	defer cancel()
@@ -191,6 +198,7 @@ func (x *exchanger) attempt(ctx context.Context, from Token, body []byte) answer
 			if p := recover(); p != nil {
 				got = answer{err: "ExchangeOptions.HTTPClient panicked: " + scrub.Quote(clean(fmt.Sprint(p), from), maxWords)}
 			}
+			<-x.places
 			done <- got
 		}()
 		got = x.post(ctx, from, body)
@@ -216,6 +224,19 @@ func (x *exchanger) attempt(ctx context.Context, from Token, body []byte) answer
 		x.own.CloseIdleConnections() // others of the same age are no better
 	}
 	return got
+}
+
+// enter waits for a place, so that no more requests than may be left standing
+// are under way. The allowances let hardly more be.
+func (x *exchanger) enter(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, exchangeAttemptLimit)
+	defer cancel()
+	select {
+	case x.places <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // post sends the request and reads what comes back.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -38,14 +39,16 @@ type history struct {
 	Life, TokenLife time.Duration
 	SDK             bool // how provider a reaches STS; b does it the other way
 	KnownProject    bool
-	Environment     tokenKind // VERCEL_OIDC_TOKEN
+	Environment     tokenKind     // VERCEL_OIDC_TOKEN
+	ExchangedLife   time.Duration // 0: that of the source token
+	Uncached        bool          // whether exchanged tokens must not be kept
 	Steps           []step
 }
 
 // String is a history as a failure shows it.
 func (h history) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "credentials of %s, tokens of %s, SDK %t, project known %t, environment %s", h.Life, h.TokenLife, h.SDK, h.KnownProject, h.Environment)
+	fmt.Fprintf(&b, "credentials of %s, tokens of %s, SDK %t, project known %t, environment %s, exchanged tokens of %s, uncached %t", h.Life, h.TokenLife, h.SDK, h.KnownProject, h.Environment, h.ExchangedLife, h.Uncached)
 	for _, s := range h.Steps {
 		fmt.Fprintf(&b, "\n  %s", s)
 	}
@@ -59,11 +62,13 @@ const (
 	keepAsking
 	sleep
 	breakSTS
+	breakExchange
 	breakSource
 	breakHandler
 	mend
 	invalidate
 	verdict
+	hear // of a service, through the middleware
 	flood
 	jump
 	setRight
@@ -92,6 +97,8 @@ func (s step) String() string {
 		return "nobody asks for " + s.For.String()
 	case breakSTS:
 		return fmt.Sprintf("STS of %s is %s", who, s.Fault)
+	case breakExchange:
+		return fmt.Sprintf("exchange of %s is %s", who, s.Fault)
 	case breakSource:
 		return fmt.Sprintf("source of %s is %s", who, s.Mode)
 	case breakHandler:
@@ -102,8 +109,10 @@ func (s step) String() string {
 		return "Invalidate " + who
 	case verdict:
 		return who + " is called dead"
+	case hear:
+		return fmt.Sprintf("a client of %s hears %q, %q, token %s, limit %s", who, words[s.N].code, words[s.N].message, s.Token, s.Limit)
 	case flood:
-		return fmt.Sprintf("%d forged tokens a second come with a good one, cold", s.N)
+		return fmt.Sprintf("%d forged tokens a second come with a good one, cold, like %s", s.N, who)
 	case jump:
 		return "clock is set to " + s.For.String()
 	case setRight:
@@ -115,13 +124,13 @@ func (s step) String() string {
 func drawStep(t *rapid.T) step {
 	weighted := []action{
 		ask, ask, ask, ask, keepAsking, keepAsking, keepAsking, sleep, sleep, sleep, breakSTS, breakSTS, breakSTS,
-		breakSource, breakHandler, mend, invalidate, invalidate, verdict, verdict,
+		breakExchange, breakExchange, breakSource, breakHandler, mend, invalidate, invalidate, verdict, verdict, hear, hear,
 	}
 	if canJump {
 		weighted = append(weighted, jump, jump, jump, setRight, setRight)
 	}
 	s := step{Action: rapid.SampledFrom(weighted).Draw(t, "action")}
-	who := rapid.IntRange(0, 2)
+	who := rapid.IntRange(0, 3)
 	token := rapid.SampledFrom([]tokenKind{good, good, good, fresh, forged, recurring, foreign, expired, explicit, garbage, missing, background})
 	callerLimit := rapid.SampledFrom([]time.Duration{0, 600 * time.Millisecond, time.Second, 30 * time.Second, 100 * time.Millisecond})
 	switch s.Action {
@@ -129,6 +138,7 @@ func drawStep(t *rapid.T) step {
 		s.Who, s.N, s.Token, s.Limit = who.Draw(t, "who"), rapid.SampledFrom([]int{1, 1, 2, 5}).Draw(t, "callers"), token.Draw(t, "token"), callerLimit.Draw(t, "limit")
 		if rapid.IntRange(0, 49).Draw(t, "flood") == 49 {
 			s.Action, s.N = flood, rapid.SampledFrom([]int{5, 20, 50}).Draw(t, "rate")
+			s.Who = rapid.SampledFrom([]int{0, 3}).Draw(t, "like")
 		}
 	case keepAsking:
 		s.Who, s.N, s.Token, s.Limit = who.Draw(t, "who"), rapid.SampledFrom([]int{3, 10, 25}).Draw(t, "times"), token.Draw(t, "token"), callerLimit.Draw(t, "limit")
@@ -137,13 +147,17 @@ func drawStep(t *rapid.T) step {
 		s.For = rapid.SampledFrom([]time.Duration{0, time.Millisecond, 300 * time.Millisecond, time.Second, 9 * time.Second, 15 * time.Second, time.Minute, 5 * time.Minute, 13 * time.Minute, 14*time.Minute + 30*time.Second, 45 * time.Minute, 59*time.Minute + 10*time.Second, 2 * time.Hour}).Draw(t, "for")
 	case breakSTS:
 		s.Who, s.Fault = who.Draw(t, "who"), fault(rapid.IntRange(0, faults-1).Draw(t, "fault"))
+	case breakExchange:
+		s.Who, s.Fault = 3, fault(rapid.IntRange(0, faults-1).Draw(t, "fault"))
 	case breakSource:
-		s.Who, s.Mode = rapid.IntRange(0, 1).Draw(t, "who"), trouble(rapid.IntRange(0, troubles-1).Draw(t, "mode"))
+		s.Who, s.Mode = rapid.SampledFrom([]int{0, 1, 3}).Draw(t, "who"), trouble(rapid.IntRange(0, troubles-1).Draw(t, "mode"))
 	case breakHandler:
 		s.Who, s.Mode = who.Draw(t, "who"), trouble(rapid.IntRange(0, troubles-1).Draw(t, "mode"))
 	case invalidate, verdict:
 		s.Who = who.Draw(t, "who")
 		s.N = rapid.IntRange(0, 3).Draw(t, "which") // 0: a key that is not known
+	case hear:
+		s.Who, s.N, s.Token, s.Limit = who.Draw(t, "who"), rapid.IntRange(0, len(words)-1).Draw(t, "words"), token.Draw(t, "token"), callerLimit.Draw(t, "limit")
 	case jump:
 		s.For = rapid.SampledFrom([]time.Duration{time.Minute, -time.Minute, 14 * time.Minute, -14 * time.Minute, 50 * time.Minute, -50 * time.Minute, 2 * time.Hour, -2 * time.Hour, 24 * time.Hour}).Draw(t, "to")
 	}
@@ -152,12 +166,16 @@ func drawStep(t *rapid.T) step {
 
 func drawHistory(t *rapid.T) history {
 	return history{
-		Life:         rapid.SampledFrom([]time.Duration{15 * time.Minute, time.Hour, 12 * time.Hour}).Draw(t, "life"),
-		TokenLife:    rapid.SampledFrom([]time.Duration{2 * time.Hour, 40 * time.Minute}).Draw(t, "token life"),
-		SDK:          rapid.Bool().Draw(t, "SDK"),
-		KnownProject: rapid.Bool().Draw(t, "project known"),
-		Environment:  rapid.SampledFrom([]tokenKind{missing, good, forged, expired}).Draw(t, "environment"),
-		Steps:        rapid.SliceOfN(rapid.Custom(drawStep), 1, 30).Draw(t, "steps"),
+		Life:          rapid.SampledFrom([]time.Duration{15 * time.Minute, time.Hour, 12 * time.Hour}).Draw(t, "life"),
+		TokenLife:     rapid.SampledFrom([]time.Duration{2 * time.Hour, 40 * time.Minute}).Draw(t, "token life"),
+		SDK:           rapid.Bool().Draw(t, "SDK"),
+		KnownProject:  rapid.Bool().Draw(t, "project known"),
+		Environment:   rapid.SampledFrom([]tokenKind{missing, good, forged, expired}).Draw(t, "environment"),
+		ExchangedLife: rapid.SampledFrom([]time.Duration{0, 20 * time.Minute}).Draw(t, "exchanged life"),
+		Uncached:      rapid.Bool().Draw(t, "uncached"),
+		Steps: slices.Concat( // nine on average, two for each subject
+			rapid.SliceOfN(rapid.Custom(drawStep), 1, 30).Draw(t, "steps"),
+			rapid.SliceOfN(rapid.Custom(drawStep), 0, 6).Draw(t, "more steps")),
 	}
 }
 
@@ -214,7 +232,7 @@ func (w *world) end() {
 	for _, s := range w.subjects {
 		s.recovers("in the end", 2*time.Second)
 	}
-	time.Sleep(limit + time.Second) // a refresh may have begun
+	time.Sleep(2*limit + time.Second) // a refresh may have begun
 }
 
 // recovers has a request with a new token ask.
@@ -231,6 +249,9 @@ func (s *subject) recovers(when string, most time.Duration) {
 func (w *world) mend() {
 	for _, s := range w.subjects {
 		s.sts.set(healthy)
+		if s.exchange != nil {
+			s.exchange.set(healthy)
+		}
 		s.handler.set(none)
 		if s.source != nil {
 			s.source.set(none)
@@ -255,6 +276,8 @@ func (w *world) do(s step) {
 		time.Sleep(s.For)
 	case breakSTS:
 		who.sts.set(s.Fault)
+	case breakExchange:
+		who.exchange.set(s.Fault)
 	case breakSource:
 		who.source.set(s.Mode)
 	case breakHandler:
@@ -272,19 +295,17 @@ func (w *world) do(s step) {
 		}
 		start := w.elapsed()
 		refresh.CalledDead(w.context(s.Token), who.cache, key)
-		if offset() != 0 {
-			// What replaces them may come dead without that clock's telling, and
-			// whoever was called dead is not kept beside its replacement.
-			w.mu.Lock()
-			who.held = ""
-			w.mu.Unlock()
-		}
+		who.calledDead()
 		if w.elapsed() != start {
 			w.problem("%s: CalledDead took %s", who.name, w.elapsed()-start)
 		}
+	case hear:
+		ctx, cancel := w.limited(s)
+		defer cancel()
+		who.hear(ctx, s.N)
 	case flood:
 		if offset() == 0 { // good tokens may look expired to a wrong clock
-			w.flood(s.N)
+			w.flood(s.N, who.exchange != nil)
 		}
 	case jump:
 		w.setClock(s.For)
@@ -306,39 +327,73 @@ func (w *world) setClock(ahead time.Duration) {
 // checkSetRight is what is promised where nothing but the clock was wrong.
 func (w *world) checkSetRight() {
 	for _, s := range w.subjects {
-		s.sts.mu.Lock()
-		f := s.sts.fault
-		s.sts.mu.Unlock()
 		w.mu.Lock()
 		idle := s.calls == 0 && w.elapsed()-s.left > limit && len(w.stuck[s.name]) == 0
+		if s.exchange != nil {
+			idle = idle && len(w.stuck[s.exchange.name]) == 0
+		}
 		w.mu.Unlock()
-		if s.source == nil || f != healthy || !idle {
+		if f, _ := s.sts.is(); s.source == nil || f != healthy || !idle {
 			continue
+		}
+		if s.exchange != nil {
+			// A request that hung before it was mended holds up whoever joins the
+			// fetch: its attempts have three seconds each, with no caller too.
+			if f, d := s.exchange.is(); f != healthy || d <= limit {
+				continue
+			}
 		}
 		s.source.mu.Lock()
 		mode := s.source.mode
 		s.source.mu.Unlock()
-		if mode == none {
-			s.recovers("after the clock was set right", 2*time.Second)
+		if mode != none {
+			continue
 		}
+		w.mu.Lock()
+		left := w.elapsed()-s.left <= limit
+		w.mu.Unlock()
+		if left {
+			// Callers have left a fetch that may be about to end. If refused tokens
+			// have used up its turns, whoever joins it in the last half second
+			// shares its failure: it cannot ask again within their ten seconds. The
+			// next one is not to.
+			start := w.elapsed()
+			_, err := s.retrieve(w.context(fresh))
+			if took := w.elapsed() - start; took > 2*time.Second || err != nil && took > time.Second/2 {
+				w.problem("%s: after %s of a clock that was set right: %v", s.name, took, err)
+			}
+		}
+		s.recovers("after the clock was set right", 2*time.Second)
 	}
 }
 
 func (w *world) call(who *subject, s step) {
-	ctx := w.context(s.Token)
-	if s.Limit > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, s.Limit)
-		defer cancel()
-	}
+	ctx, cancel := w.limited(s)
+	defer cancel()
 	_, _ = who.retrieve(ctx)
+}
+
+// limited is the context of a step.
+func (w *world) limited(s step) (context.Context, context.CancelFunc) {
+	if s.Limit > 0 {
+		return context.WithTimeout(w.context(s.Token), s.Limit)
+	}
+	return context.WithCancel(w.context(s.Token))
 }
 
 // flood is a cold start under a flood of forged tokens, each new, among which a
 // good one comes twice a second.
-func (w *world) flood(rate int) {
-	s := w.provider(fmt.Sprintf("flooded%d", len(w.subjects)), time.Hour, false)
-	s.sts.latency = 50 * time.Millisecond
+func (w *world) flood(rate int, exchanged bool) {
+	const latency = 50 * time.Millisecond
+	name := fmt.Sprintf("flooded%d", len(w.subjects))
+	var s *subject
+	if exchanged {
+		s = w.exchanging(name, time.Hour, false, 0, false)
+		s.exchange.latency = latency
+	} else {
+		s = w.provider(name, time.Hour, false)
+	}
+	s.sts.latency = latency
 	w.token(fresh)
 	var wg sync.WaitGroup
 	var got aws.Credentials

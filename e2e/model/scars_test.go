@@ -23,6 +23,22 @@ func TestFoundOnce(t *testing.T) {
 				{Action: keepAsking, N: 25, Token: background, For: 5 * time.Second},
 			},
 		},
+		"exchanges that end in an expired token count as faults": {
+			Life: time.Hour, TokenLife: 40 * time.Minute, SDK: true, Environment: forged,
+			Steps: []step{
+				{Action: keepAsking, N: 25, Token: fresh, For: time.Second}, // a's are remembered for d
+				{Action: breakExchange, Who: 3, Fault: expiredOnArrival},
+				{Action: ask, Who: 3, N: 1, Token: garbage, Limit: 600 * ms},
+				{Action: sleep, For: 9 * time.Second},
+			},
+		},
+		"exchanges that overlap leave four requests standing": {
+			Life: 15 * time.Minute, TokenLife: 2 * time.Hour,
+			Steps: []step{
+				{Action: breakExchange, Who: 3, Fault: hangsForGood},
+				{Action: keepAsking, Who: 3, N: 10, Token: fresh, For: 30 * time.Second},
+			},
+		},
 	} {
 		t.Run(name, func(t *testing.T) { replay(t, h) })
 	}
@@ -41,6 +57,28 @@ func TestFoundOnce(t *testing.T) {
 				{Action: setRight},
 				{Action: ask, N: 2, Token: explicit, Limit: 600 * ms},
 				{Action: sleep, For: 9 * time.Second},
+			},
+		},
+		"a good token comes when refused ones have used up a fetch's turns": {
+			Life: 15 * time.Minute, TokenLife: 2 * time.Hour, SDK: true, KnownProject: true, Environment: missing, Uncached: true,
+			Steps: []step{
+				{Action: keepAsking, Who: 3, N: 10, Token: forged, Limit: 100 * ms, For: 30 * time.Second},
+				{Action: keepAsking, Who: 1, N: 10, Token: expired, For: 5 * time.Second},
+				{Action: ask, Who: 0, N: 2, Token: good, Limit: time.Second},
+				{Action: breakSource, Who: 0, Mode: uses},
+				{Action: jump, For: -50 * time.Minute},
+				{Action: verdict, Who: 0, N: 1, Token: good},
+				{Action: ask, Who: 0, N: 5, Token: good, Limit: time.Second},
+				{Action: jump, For: 50 * time.Minute},
+				{Action: ask, Who: 3, N: 2, Token: good, Limit: time.Second},
+				{Action: ask, Who: 2, N: 1, Token: good, Limit: 30 * time.Second},
+				{Action: ask, Who: 0, N: 2, Token: expired, Limit: time.Second},
+				{Action: ask, Who: 0, N: 5, Token: missing, Limit: 600 * ms},
+				{Action: keepAsking, Who: 1, N: 10, Token: forged, For: time.Second, Limit: 30 * time.Second},
+				{Action: hear, Who: 0, N: 7, Token: good, Limit: 600 * ms},
+				{Action: breakSource, Who: 0, Mode: none},
+				{Action: ask, Who: 0, N: 5, Token: forged, Limit: 600 * ms},
+				{Action: setRight},
 			},
 		},
 		"a replacement that nobody has seen lives again": {

@@ -9,9 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"runtime"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -21,33 +19,6 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// fault is what goes wrong at STS, on the way to it or in its client.
-type fault int
-
-const (
-	healthy fault = iota
-	slow          // takes two seconds
-	unavailable
-	throttles
-	hangs
-	resets
-	answersGarbage
-	refuses // AccessDenied, whatever the token is
-	badPolicy
-	echoes // refuses, with the token in its message
-	expiredOnArrival
-	empty
-	hangsForGood // and does not heed its context
-	panics
-	exits // ends the goroutine
-)
-
-const faults = int(exits) + 1
-
-func (f fault) String() string {
-	return [...]string{"healthy", "slow", "503", "throttling", "hanging", "reset", "garbage", "refusing", "bad policy", "echoing the token", "expired on arrival", "empty", "hanging for good", "panicking", "exiting"}[f]
-}
-
 // issued is credentials that STS gave.
 type issued struct {
 	end    time.Time
@@ -56,29 +27,18 @@ type issued struct {
 	secret string
 }
 
-// fakeSTS is an STS with its client. What it is asked it keeps.
+// fakeSTS is an STS with its client.
 type fakeSTS struct {
-	w    *world
-	name string
-	life time.Duration
-	sdk  bool // whether clients reach it through the SDK, which dates its answers
+	server
+	life     time.Duration
+	sdk      bool   // whether clients reach it through the SDK, which dates its answers
+	audience string // of the tokens that the role admits
 
-	mu      sync.Mutex // guards what follows
-	fault   fault
-	latency time.Duration
-	refused []time.Duration // of the world: when it said no
-	faulted []time.Duration // when it was asked and did not answer as it should
-	given   map[string]issued
+	given map[string]issued // guarded by mu
 }
 
 func (w *world) newSTS(name string, life time.Duration, sdk bool) *fakeSTS {
-	return &fakeSTS{w: w, name: name, life: life, sdk: sdk, given: map[string]issued{}}
-}
-
-func (s *fakeSTS) set(f fault) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.fault = f
+	return &fakeSTS{server: server{w: w, name: name}, life: life, sdk: sdk, audience: vercelAudience, given: map[string]issued{}}
 }
 
 func (s *fakeSTS) credentials(key string) (issued, bool) {
@@ -87,6 +47,15 @@ func (s *fakeSTS) credentials(key string) (issued, bool) {
 	c, ok := s.given[key]
 	return c, ok
 }
+
+// newest is the key that s gave last.
+func (s *fakeSTS) newest() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.key(len(s.given) - 1)
+}
+
+func (s *fakeSTS) key(n int) string { return fmt.Sprintf("ASIA%s%04d", strings.ToUpper(s.name), n) }
 
 // client is s as Options.Client.
 func (s *fakeSTS) client() stscreds.AssumeRoleWithWebIdentityAPIClient {
@@ -106,59 +75,35 @@ type answer struct {
 
 // ask is one request to STS. An empty token is not looked at.
 func (s *fakeSTS) ask(ctx context.Context, raw string) (answer, error) {
-	s.mu.Lock()
-	f, latency := s.fault, s.latency
-	s.mu.Unlock()
-	if f == slow {
-		latency = 2 * time.Second
-	}
-	began := s.w.elapsed()
-	answered := false
-	defer func() {
-		if !answered { // also by a panic
-			s.note(&s.faulted, began)
-		}
-	}()
-	if latency > 0 {
-		select {
-		case <-time.After(latency):
-		case <-ctx.Done():
-			return answer{}, ctx.Err()
-		}
+	f, err := s.meet(ctx, raw)
+	if err != nil {
+		return answer{}, err
 	}
 	switch f {
 	case unavailable:
 		return answer{status: 503, code: "ServiceUnavailable", message: "try later"}, nil
 	case throttles:
 		return answer{status: 400, code: "Throttling", message: "rate exceeded"}, nil
-	case hangs:
-		<-ctx.Done()
-		return answer{}, ctx.Err()
-	case hangsForGood:
-		s.w.stick(s.name)
-		return answer{}, ctx.Err()
-	case resets:
-		return answer{}, errors.New("connection reset by peer")
 	case answersGarbage:
 		return answer{garbage: true, message: "<html>" + raw}, nil
-	case panics:
-		panic("a panic with " + raw)
-	case exits:
-		runtime.Goexit()
 	case empty:
 		return answer{creds: &types.Credentials{}}, nil
 	case expiredOnArrival:
 		return answer{creds: s.issue(-time.Minute)}, nil
 	}
-	answered = true
 	said := answer{status: 403, code: "AccessDenied", message: "no"}
-	switch end, genuine := s.w.genuine(raw); {
+	t, genuine := s.w.made(raw)
+	if genuine && t.audience != s.audience {
+		s.w.problem("%s: STS was shown a token with audience %s", s.name, t.audience)
+	}
+	genuine = genuine && !t.forged && t.project == project && t.audience == s.audience
+	switch {
 	case f == refuses:
 	case f == badPolicy:
 		said = answer{status: 400, code: "MalformedPolicyDocument", message: "no"}
 	case f == echoes:
 		said = answer{status: 400, code: "InvalidIdentityToken", message: "no: " + raw}
-	case raw == "" || genuine && s.w.stsNow().Before(end.Add(5*time.Minute)):
+	case raw == "" || genuine && s.w.stsNow().Before(t.end.Add(5*time.Minute)):
 		return answer{creds: s.issue(s.life)}, nil
 	case genuine:
 		said = answer{status: 400, code: "ExpiredTokenException", message: "expired"}
@@ -167,17 +112,11 @@ func (s *fakeSTS) ask(ctx context.Context, raw string) (answer, error) {
 	return said, nil
 }
 
-func (s *fakeSTS) note(list *[]time.Duration, at time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	*list = append(*list, at)
-}
-
 func (s *fakeSTS) issue(life time.Duration) *types.Credentials {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := len(s.given)
-	key := fmt.Sprintf("ASIA%s%04d", strings.ToUpper(s.name), n)
+	key := s.key(n)
 	c := issued{end: s.w.stsNow().Add(life).Truncate(time.Second), at: s.w.elapsed(), offset: offset(), secret: fmt.Sprintf("the+secret+key+of+%s+%d", s.name, n)}
 	s.given[key] = c
 	session := fmt.Sprintf("the/session/token/of/%s/%d", s.name, n)

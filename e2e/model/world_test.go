@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"testing/synctest"
@@ -35,42 +34,47 @@ type world struct {
 	released  chan struct{} // closed when what hangs for good may return
 
 	mu        sync.Mutex // guards what follows
-	good      map[string]time.Time
+	tokens    map[string]minted
 	recurs    string
 	set       time.Duration // when the clock was set last
 	forgeries [2]string
 	turn      int
-	minted    int
 	secrets   []string
 	said      []string                   // errors, records and events
 	stuck     map[string][]time.Duration // by whose code hangs for good, since when
+	standing  int                        // goroutines that this keeps
 	handlers  int                        // handlers that run
-	asked     time.Duration              // when someone asked last, be it a handler
 	problems  []string
 }
 
 // subject is a cache under test, and what is known of it.
 type subject struct {
-	w       *world
-	name    string
-	cache   *aws.CredentialsCache
-	sts     *fakeSTS
-	source  *fakeSource // nil: requests alone
-	handler *fakeHandler
+	w        *world
+	name     string
+	cache    *aws.CredentialsCache
+	sts      *fakeSTS
+	source   *fakeSource   // nil: requests alone
+	exchange *fakeExchange // nil: tokens are not exchanged
+	handler  *fakeHandler
+	service  *service      // nil: not yet asked
+	lasts    time.Duration // what a call began, beyond its end
 
-	calls int                 // in flight; guarded by w.mu like what follows
-	left  time.Duration       // when a caller left last, whose fetch may go on
-	era   int                 // number of Invalidates
-	held  string              // the key that callers got last in this era
-	seen  map[string]bool     // keys that callers got
-	stale map[string]struct{} // keys that an Invalidate has ended
+	calls   int                 // in flight; guarded by w.mu like what follows
+	asked   time.Duration       // when someone asked last, be it a handler
+	fetches int                 // that have begun, or gone on to another token
+	verdict time.Duration       // when a service said last that credentials are dead
+	left    time.Duration       // when a caller left last, whose fetch may go on
+	era     int                 // number of Invalidates
+	held    string              // the key that callers got last in this era
+	seen    map[string]bool     // keys that callers got
+	stale   map[string]struct{} // keys that an Invalidate has ended
 }
 
 func newWorld(h history) *world {
 	recent.Forget(func(string) bool { return true })
 	w := &world{
 		start: time.Now(), set: -time.Hour, tokenLife: h.TokenLife, released: make(chan struct{}),
-		good: map[string]time.Time{}, stuck: map[string][]time.Duration{},
+		tokens: map[string]minted{}, stuck: map[string][]time.Duration{},
 	}
 	_ = os.Setenv("VERCEL_PROJECT_ID", "")
 	if h.KnownProject {
@@ -83,16 +87,35 @@ func newWorld(h history) *world {
 	first := w.provider("a", h.Life, h.SDK)
 	w.provider("b", h.Life, !h.SDK)
 	w.chained("c", first, h.Life)
+	w.exchanging("d", h.Life, h.SDK, h.ExchangedLife, h.Uncached)
 	return w
 }
 
 func (w *world) provider(name string, life time.Duration, sdk bool) *subject {
 	s := w.subject(name, life, sdk)
-	s.source = &fakeSource{w: w, name: name, next: oidc.DefaultSource()}
-	s.cache = vercelaws.NewProvider("arn:aws:iam::123456789012:role/"+name, func(o *vercelaws.Options) {
-		o.Client, o.TokenSource = s.sts.client(), s.source
+	s.source = &fakeSource{s: s, next: oidc.DefaultSource()}
+	s.assume(s.source)
+	return s
+}
+
+func (s *subject) assume(source oidc.TokenSource) {
+	s.cache = vercelaws.NewProvider("arn:aws:iam::123456789012:role/"+s.name, func(o *vercelaws.Options) {
+		o.Client, o.TokenSource = s.sts.client(), source
 		o.OnEvent, o.Logger = s.handler.event, slog.New(s.handler)
 	})
+}
+
+// exchanging is a provider as Options.Audience makes it, whose role admits
+// exchanged tokens alone.
+func (w *world) exchanging(name string, life time.Duration, sdk bool, tokenLife time.Duration, uncached bool) *subject {
+	s := w.subject(name, life, sdk)
+	s.source = &fakeSource{s: s, next: oidc.DefaultSource()}
+	s.sts.audience = exchangeAudience
+	s.exchange = &fakeExchange{server: server{w: w, name: name + "'s exchange", apart: true, since: -time.Hour}, life: tokenLife, uncached: uncached}
+	// An exchange ends with none of its callers, and the last that a call has
+	// begun may take as long as a call.
+	s.lasts = 2 * limit
+	s.assume(s.exchange.source(s.source))
 	return s
 }
 
@@ -100,6 +123,7 @@ func (w *world) provider(name string, life time.Duration, sdk bool) *subject {
 func (w *world) chained(name string, first *subject, life time.Duration) {
 	s := w.subject(name, life, false)
 	s.cache = refresh.NewCredentialsCache(aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
+		s.fetch()
 		if _, err := first.retrieve(ctx); err != nil {
 			return aws.Credentials{}, err
 		}
@@ -121,7 +145,7 @@ func (w *world) chained(name string, first *subject, life time.Duration) {
 }
 
 func (w *world) subject(name string, life time.Duration, sdk bool) *subject {
-	s := &subject{w: w, name: name, left: -time.Hour, sts: w.newSTS(name, life, sdk), seen: map[string]bool{}, stale: map[string]struct{}{}}
+	s := &subject{w: w, name: name, lasts: limit, asked: -time.Hour, verdict: -time.Hour, left: -time.Hour, sts: w.newSTS(name, life, sdk), seen: map[string]bool{}, stale: map[string]struct{}{}}
 	s.handler = &fakeHandler{s: s}
 	w.subjects = append(w.subjects, s)
 	return s
@@ -134,11 +158,17 @@ func (w *world) stsNow() time.Time { return w.start.Round(0).Add(w.elapsed()) }
 
 func wall() time.Time { return time.Now().Round(0) }
 
-func (w *world) genuine(raw string) (end time.Time, ok bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	end, ok = w.good[raw]
-	return end, ok
+// fetch takes note of a fetch that begins.
+func (s *subject) fetch() {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	s.fetches++
+}
+
+func (s *subject) fetched() int {
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	return s.fetches
 }
 
 func (w *world) problem(format string, args ...any) {
@@ -155,9 +185,10 @@ func (w *world) say(texts ...string) {
 }
 
 // stick hangs in the code of a subject, whatever its context says.
-func (w *world) stick(name string) {
+func (w *world) stick(name string, goroutines int) {
 	w.mu.Lock()
 	w.stuck[name] = append(w.stuck[name], w.elapsed())
+	w.standing += goroutines
 	w.mu.Unlock()
 	<-w.released
 }
@@ -166,7 +197,7 @@ func (w *world) stick(name string) {
 func (w *world) release() {
 	close(w.released)
 	w.mu.Lock()
-	w.stuck = map[string][]time.Duration{}
+	w.stuck, w.standing = map[string][]time.Duration{}, 0
 	w.mu.Unlock()
 	synctest.Wait()
 	w.released = make(chan struct{})
@@ -205,9 +236,9 @@ func (s *subject) retrieve(ctx context.Context) (aws.Credentials, error) {
 
 	w.mu.Lock()
 	s.calls--
-	w.asked = w.elapsed()
+	s.asked = w.elapsed()
 	if err != nil && ctx.Err() != nil {
-		s.left = w.asked
+		s.left = s.asked
 	}
 	undisturbed := era == s.era && jumped == jumps
 	if err == nil && era == s.era {
@@ -266,8 +297,7 @@ func (s *subject) invalidate() {
 
 // fakeSource is the token source of a provider.
 type fakeSource struct {
-	w    *world
-	name string
+	s    *subject
 	next oidc.TokenSource
 
 	mu   sync.Mutex // guards what follows
@@ -304,6 +334,7 @@ func (s *fakeSource) Token(ctx context.Context) (oidc.Token, error) {
 	s.mu.Lock()
 	mode := s.mode
 	s.mu.Unlock()
+	s.s.fetch()
 	switch mode {
 	case fails:
 		return oidc.Token{}, errors.New("the source is out of order")
@@ -311,7 +342,7 @@ func (s *fakeSource) Token(ctx context.Context) (oidc.Token, error) {
 		<-ctx.Done()
 		return oidc.Token{}, ctx.Err()
 	case blocks:
-		s.w.stick(s.name)
+		s.s.w.stick(s.s.name, 1)
 		return oidc.Token{}, errors.New("the source was out of order")
 	case uses:
 		return oidc.Token{}, nil
@@ -411,26 +442,18 @@ func (h *fakeHandler) Handle(ctx context.Context, r slog.Record) error {
 // and not of a call.
 func (w *world) check(quiet bool, goroutines int) {
 	for _, s := range w.subjects {
-		s.sts.mu.Lock()
-		refused, faulted := slices.Sorted(slices.Values(s.sts.refused)), slices.Sorted(slices.Values(s.sts.faulted)) // what hung is noted late
-		s.sts.mu.Unlock()
-		if s.source == nil {
-			continue // its own STS has no allowance
+		if s.source != nil { // or its own STS has no allowance
+			s.sts.checkPace()
 		}
-		if n, over := most(refused, 4*time.Second); n > 4+2*4+1 {
-			w.problem("%s: %d refused operations in %s", s.name, n, over)
-		}
-		if n, over := most(faulted, time.Second); n > 5 {
-			w.problem("%s: %d faulted requests in %s", s.name, n, over)
+		if s.exchange != nil {
+			s.exchange.checkPace()
 		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	standing := 0
 	for name, since := range w.stuck {
 		n := 0
 		for _, at := range since {
-			standing++
 			if w.elapsed()-at > limit {
 				n++
 			}
@@ -447,8 +470,11 @@ func (w *world) check(quiet bool, goroutines int) {
 		}
 	}
 	w.said = w.said[:0]
-	if quiet && w.elapsed()-w.asked > limit && !settles(goroutines+standing+w.handlers) {
-		if left := ours(); len(left) > standing+w.handlers {
+	for _, s := range w.subjects {
+		quiet = quiet && w.elapsed()-max(s.asked, s.verdict) > s.lasts
+	}
+	if quiet && !settles(goroutines+w.standing+w.handlers) {
+		if left := ours(); len(left) > w.standing+w.handlers {
 			w.problems = append(w.problems, fmt.Sprintf("at %s: goroutines run when nobody asks:\n%s", w.elapsed(), strings.Join(left, "\n\n")))
 		}
 	}
