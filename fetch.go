@@ -227,8 +227,9 @@ func (f *fetcher) RetryNow(err error) bool {
 // seen before.
 //
 // A caller who joins between the last look here and the end of the SDK's single
-// flight shares its failure all the same. That gap cannot be closed from
-// inside; TestPoisonWindow measures it.
+// flight shares its failure all the same, and so does one who joins a fetch that
+// has no time left for its token. That gap cannot be closed from inside;
+// TestPoisonWindow measures it.
 func anotherComes(ctx context.Context, seen int64) bool {
 	timer := time.NewTimer(tokenGrace)
 	defer timer.Stop()
