@@ -414,6 +414,38 @@ func TestAFailingSTSIsNotHammered(t *testing.T) {
 	}
 }
 
+// A quiet site is the one that starts cold. Its first request may be lost in a
+// flood; the second is known, though it comes a minute later.
+func TestAQuietSiteInAFlood(t *testing.T) {
+	for _, rate := range []int{5, 20} {
+		t.Run(fmt.Sprint(rate), func(t *testing.T) {
+			attack(t, func(t *testing.T, s *fakeSTS, good string) {
+				p := NewProvider(testRole, withClient(s))
+				var flood sync.WaitGroup
+				stop := make(chan struct{})
+				flood.Go(func() {
+					for i := 0; ; i++ {
+						select {
+						case <-stop:
+							return
+						case <-time.After(time.Second / time.Duration(rate)):
+						}
+						ctx := fromRequest(mint(t, fmt.Sprint("forged", i)))
+						flood.Go(func() { _, _ = p.Retrieve(ctx) })
+					}
+				})
+				time.Sleep(5 * time.Second)
+				_, _ = p.Retrieve(fromRequest(good))
+				time.Sleep(time.Minute)
+				_, err := p.Retrieve(fromRequest(good))
+				assert.NoError(t, err)
+				close(stop)
+				flood.Wait()
+			})
+		})
+	}
+}
+
 // STS refused the good token while the role was wrong. When that is mended, new
 // forged tokens do not stay ahead of it.
 func TestAMendedRoleInAFlood(t *testing.T) {

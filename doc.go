@@ -28,8 +28,8 @@
 //   - While credentials live, no fault of STS, of the network or of the
 //     program's own hooks fails a call that has half a second left.
 //   - Every call ends within ten seconds.
-//   - A request's bad token fails no other request, and a flood of them does
-//     not keep good ones out.
+//   - A request's bad token fails no other request. A flood of forged ones does
+//     not keep out a good one that comes for the second time.
 //   - STS sees at most four refused operations and two a second after that from
 //     a provider, and five requests a second while it faults.
 //   - No token or key is in an error, a log record or an event.

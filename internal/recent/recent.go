@@ -256,6 +256,11 @@ const (
 	rows     = 4
 	columns  = 1 << 13 // with rows and 2 bytes each: 64 KiB
 	halfLife = time.Minute
+
+	// once is what an arrival counts for. A sixteenth of it is left after four
+	// half-lives, so that a token which comes each few minutes stands out among
+	// those that come but once.
+	once = 16
 )
 
 // sketch counts the arrivals of any number of tokens in a fixed size, so that a
@@ -285,9 +290,7 @@ func (s *sketch) of(hash uint64) uint16 {
 
 func (s *sketch) add(hash uint64) {
 	count := s.of(hash)
-	if count < math.MaxUint16 {
-		count++
-	}
+	count = min(count, math.MaxUint16-once) + once
 	for row := range rows {
 		c := s.cell(row, hash)
 		*c = max(*c, count)
