@@ -126,9 +126,11 @@ func TestACacheAroundOurs(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 		outer := aws.NewCredentialsCache(c)
 		key := p.key(t, outer)
+		p.slow(300 * time.Millisecond)
 		CalledDead(t.Context(), outer, key)
-		synctest.Wait()
-		CalledDead(t.Context(), outer, p.key(t, outer))
+		require.Equal(t, key, p.key(t, outer), "until the replacement is there")
+		time.Sleep(500 * time.Millisecond)
+		CalledDead(t.Context(), outer, key)
 		assert.Equal(t, "AKIA2", p.key(t, outer))
 	})
 }
@@ -163,6 +165,42 @@ func TestInvalidateAfterAVerdict(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A verdict on a key that was replaced long ago takes nothing from an Invalidate.
+func TestInvalidateAfterALateVerdict(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+		old := p.key(t, c)
+		CalledDead(t.Context(), c, old)
+		synctest.Wait()
+		require.Equal(t, "AKIA2", p.key(t, c))
+		CalledDead(t.Context(), c, old)
+		c.Invalidate()
+		assert.Equal(t, "AKIA3", p.key(t, c))
+	})
+}
+
+// Verdicts on a key that is believed to be dead already do not deepen the doubt
+// of the next one, and have its replacement tried as soon as the back-off allows.
+func TestAKeyIsDoubtedOnce(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+		old := p.key(t, c)
+		p.fails(errDown)
+		for range 60 {
+			CalledDead(t.Context(), c, old)
+			time.Sleep(time.Second)
+		}
+		assert.Greater(t, p.calls(), 4, "nobody but the verdicts asks")
+		p.fails(nil)
+		time.Sleep(30 * time.Second)
+		CalledDead(t.Context(), c, old)
+		synctest.Wait()
+		key := p.key(t, c)
+		require.NotEqual(t, old, key)
+		CalledDead(t.Context(), c, key)
+		synctest.Wait()
+		assert.NotEqual(t, key, p.key(t, c), "believed: there was one dead key, a minute ago")
+	})
 }
 
 func TestAVerdictThatIsNoNewsFetchesNothing(t *testing.T) {
