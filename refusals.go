@@ -79,8 +79,8 @@ func (r *refusals) forget(token oidc.Token) {
 func (r *refusals) recent(token oidc.Token) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	known, ok := r.known[idOf(token.Raw())]
-	if !ok || time.Since(known.at) >= sameAnswer {
+	known := r.known[idOf(token.Raw())] // if none, it was long ago
+	if time.Since(known.at) >= sameAnswer {
 		return nil
 	}
 	return known.err
