@@ -264,3 +264,80 @@ func TestNoSourceIsAskedAfterTheEnd(t *testing.T) {
 		assert.Equal(t, 2, asked)
 	})
 }
+
+// A source that has another forged token each time that it is asked.
+func TestASourceWithoutEnd(t *testing.T) {
+	isolate(t)
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeSTS()
+		s.set(always(codeError("AccessDenied")))
+		asked := 0
+		p := NewProvider(testRole, withClient(s), func(o *Options) {
+			o.TokenSource = oidc.TokenSourceFunc(func(context.Context) (oidc.Token, error) {
+				if asked++; asked > 1000 {
+					return oidc.Token{}, errSource // or the test would not end
+				}
+				return oidc.Parse(mint(t, fmt.Sprint(asked)))
+			})
+		})
+		start := time.Now()
+		_, err := p.Retrieve(t.Context())
+		require.ErrorContains(t, err, "AccessDenied")
+		assert.LessOrEqual(t, time.Since(start), 10*time.Second)
+		assert.LessOrEqual(t, asked, s.count()+1, "none after the end")
+	})
+}
+
+// A source that has one token, and heeds no hints.
+func TestASourceThatRepeatsItself(t *testing.T) {
+	isolate(t)
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeSTS()
+		s.set(always(codeError("AccessDenied")))
+		raw, asked := mint(t, "a"), 0
+		p := NewProvider(testRole, withClient(s), func(o *Options) {
+			o.TokenSource = oidc.TokenSourceFunc(func(context.Context) (oidc.Token, error) {
+				if asked++; asked > 1000 {
+					return oidc.Token{}, errSource // or the test would not end
+				}
+				return oidc.Parse(raw)
+			})
+		})
+		_, err := p.Retrieve(t.Context())
+		require.ErrorContains(t, err, "AccessDenied")
+		assert.Equal(t, 1, s.count())
+		assert.Less(t, asked, 10)
+	})
+}
+
+func TestASourceWithAZeroToken(t *testing.T) {
+	isolate(t)
+	p := NewProvider(testRole, withClient(newFakeSTS()), func(o *Options) {
+		o.TokenSource = oidc.TokenSourceFunc(func(context.Context) (oidc.Token, error) { return oidc.Token{}, nil })
+	})
+	_, err := p.Retrieve(t.Context())
+	require.ErrorIs(t, err, oidc.ErrNoToken)
+	assert.ErrorContains(t, err, "Options.TokenSource returned a zero Token")
+}
+
+// A client that is not the SDK's is asked twice a second while it fails, and no
+// more seldom.
+func TestHowOftenAFailingClientIsAsked(t *testing.T) {
+	for name, fail := range map[string]func(s *fakeSTS){
+		"a fault":            func(s *fakeSTS) { s.set(always(errors.New("no route"))) },
+		"an unusable answer": func(s *fakeSTS) { s.life = -time.Minute },
+	} {
+		t.Run(name, func(t *testing.T) {
+			story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+				fail(s)
+				ctx := fromRequest(mint(t, "a"))
+				for start := time.Now(); time.Since(start) < 10*time.Second; time.Sleep(time.Millisecond) {
+					_, err := p.Retrieve(ctx)
+					require.Error(t, err)
+				}
+				assert.InDelta(t, 3+2*10, s.count(), 1)
+				s.paced(t, 4)
+			})
+		})
+	}
+}

@@ -240,6 +240,27 @@ func TestEachWakingInTheLastMinuteWaitsOnce(t *testing.T) {
 	})
 }
 
+// An instance that wakes in the last minute, while a back-off is not over, has
+// no refresh to wait for.
+func TestWakingInABackOff(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+		key := p.key(t, c)
+		p.fails(errDown)
+		last := p.end(key).Add(-time.Minute)
+		for calls := 0; time.Now().Before(last) || p.calls() == calls; time.Sleep(time.Second) {
+			calls = p.calls()
+			require.Equal(t, key, p.key(t, c))
+			synctest.Wait()
+		}
+		calls := p.calls()
+		time.Sleep(11 * time.Second) // of a pause of 15 or more
+		start := time.Now()
+		require.Equal(t, key, p.key(t, c))
+		assert.Zero(t, time.Since(start))
+		assert.Equal(t, calls, p.calls())
+	})
+}
+
 func TestAfterTheEndEveryoneWaitsForOneFetch(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 		for range 3 {
@@ -334,6 +355,36 @@ func TestEveryCallEndsInTenSeconds(t *testing.T) {
 			assert.LessOrEqual(t, time.Since(start), 10*time.Second)
 		})
 	})
+}
+
+// A caller who joined a refresh that fails has what is left of ten seconds for
+// a fetch of its own, if that is worth while.
+func TestAFetchAfterARefreshThatWasJoined(t *testing.T) {
+	for _, c := range []struct {
+		fails time.Duration // after it began
+		calls int
+	}{{5 * time.Second, 3}, {9400 * time.Millisecond, 2}} {
+		story(t, func(t *testing.T, p *fakeProvider, cache *aws.CredentialsCache, _ *recorder) {
+			key := p.key(t, cache)
+			time.Sleep(time.Until(p.end(key)) - 500*time.Millisecond)
+			p.set(func(ctx context.Context, n int) error {
+				if n > 2 {
+					<-ctx.Done()
+					return ctx.Err()
+				}
+				time.Sleep(c.fails)
+				return errDown
+			})
+			p.key(t, cache)
+			time.Sleep(300 * time.Millisecond)
+			start := time.Now()
+			_, err := cache.Retrieve(context.Background())
+			require.Error(t, err)
+			assert.LessOrEqual(t, time.Since(start), 10*time.Second)
+			assert.Equal(t, c.calls, p.calls())
+			assert.Equal(t, c.calls == 2, errors.Is(err, errDown))
+		})
+	}
 }
 
 func TestACulpritIsNamed(t *testing.T) {
