@@ -15,6 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/vercelaws/vercelaws/oidc"
+	"github.com/vercelaws/vercelaws/oidc/oidctest"
+	"github.com/vercelaws/vercelaws/ststest"
 )
 
 // Good tokens come first, then those that STS refused before, and last those
@@ -191,23 +193,25 @@ func TestWhatGoesRightIsFree(t *testing.T) {
 	})
 }
 
-// A fetch whose time is over before the allowance lets it ask says so.
+// A fetch whose time is over before an allowance lets it ask says so.
 func TestAFetchThatMayNotAskInTime(t *testing.T) {
 	isolate(t)
-	synctest.Test(t, func(t *testing.T) {
-		s := newFakeSTS()
-		s.set(always(codeError("AccessDenied")))
-		f := newFetcher(testRole, Options{Client: s})
-		for i := range 5 {
-			ctx, cancel := context.WithTimeout(oidc.ContextWithToken(t.Context(), mint(t, fmt.Sprint(i))), 100*time.Millisecond)
-			_, err := f.Retrieve(ctx)
-			cancel()
-			var failed *AssumeRoleError
-			require.ErrorAs(t, err, &failed)
-			assert.Equal(t, i == 4, errors.Is(err, context.DeadlineExceeded))
-		}
-		assert.Equal(t, 4, s.count())
-	})
+	for answer, allowed := range map[error]int{codeError("AccessDenied"): 4, errors.New("no route"): 3} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newFakeSTS()
+			s.set(always(answer))
+			f := newFetcher(testRole, Options{Client: s})
+			for i := range allowed + 1 {
+				ctx, cancel := context.WithTimeout(oidc.ContextWithToken(t.Context(), mint(t, fmt.Sprint(i))), 100*time.Millisecond)
+				_, err := f.Retrieve(ctx)
+				cancel()
+				var failed *AssumeRoleError
+				require.ErrorAs(t, err, &failed)
+				assert.Equal(t, i == allowed, errors.Is(err, context.DeadlineExceeded))
+			}
+			assert.Equal(t, allowed, s.count())
+		})
+	}
 }
 
 // What the credentials depend on is the longest of the accepted tokens.
@@ -338,6 +342,35 @@ func TestHowOftenAFailingClientIsAsked(t *testing.T) {
 				assert.InDelta(t, 3+2*10, s.count(), 1)
 				s.paced(t, 4)
 			})
+		})
+	}
+}
+
+// Credentials that are dead as they come: the error says whose clock is wrong.
+func TestWhoseClockIsWrong(t *testing.T) {
+	isolate(t)
+	for ahead, says := range map[time.Duration]string{
+		0:                 ", as does that of STS (token",
+		2 * time.Hour:     ", which is 2h0m0s ahead of STS's; set the local clock right (token",
+		time.Second:       ", which is 1s ahead of STS's; set the local clock right (token",
+		-14 * time.Minute: ", which is 14m0s behind STS's (token",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			issuer := oidctest.NewServer(func(o *oidctest.Options) { o.InMemory = true })
+			defer issuer.Close()
+			clock := func() time.Time { return time.Now().Add(-ahead) }
+			w := &world{issuer: issuer, sts: ststest.NewServer(func(o *ststest.Options) {
+				o.InMemory, o.HTTPClient, o.Now = true, issuer.Client(), clock
+			})}
+			defer w.sts.Close()
+			w.sts.AddProvider(issuer.Issuer(), issuer.Audience())
+			w.recreateRole(t)
+			w.sts.SetFault(ststest.Always(ststest.Fault{Lifetime: -20 * time.Minute}))
+			ctx := fromRequest(issuer.Mint(func(c *oidctest.Claims) { c.NotBefore = clock(); c.Expiry = time.Now().Add(time.Hour) }))
+			_, err := NewProvider(testRole, withClient(w.sts.STS())).Retrieve(ctx)
+			at := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+			assert.ErrorContains(t, err, fmt.Sprintf("expired on arrival: they end at %s and the local clock says %s%s",
+				at(clock().Add(-20*time.Minute)), at(time.Now()), says))
 		})
 	}
 }
