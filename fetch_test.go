@@ -358,6 +358,7 @@ func TestWhoseClockIsWrong(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			issuer := oidctest.NewServer(func(o *oidctest.Options) { o.InMemory = true })
 			defer issuer.Close()
+			time.Sleep(300 * time.Millisecond) // STS tells whole seconds
 			clock := func() time.Time { return time.Now().Add(-ahead) }
 			w := &world{issuer: issuer, sts: ststest.NewServer(func(o *ststest.Options) {
 				o.InMemory, o.HTTPClient, o.Now = true, issuer.Client(), clock

@@ -257,7 +257,7 @@ func (c *cache) finish(f *fetch, out outcome) {
 	}
 	c.fetch = nil
 	if out.err == nil && c.store(out, now) {
-		c.backOff, c.failure = backOff{}, nil
+		c.backOff = backOff{}
 	} else {
 		c.backOff.fail()
 		c.failure = out.err

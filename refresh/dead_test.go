@@ -3,6 +3,7 @@
 package refresh
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -111,7 +112,7 @@ func TestALostReplacementIsShownAgain(t *testing.T) {
 		key := p.key(t, c)
 		inner := behind(c)
 		inner.mu.Lock()
-		inner.lease, inner.given = newLease(aws.Credentials{AccessKeyID: "new", SecretAccessKey: "s", CanExpire: true, Expires: time.Now().Add(time.Hour)}, wall(), 0), false
+		inner.store(outcome{creds: aws.Credentials{AccessKeyID: "new", SecretAccessKey: "s", CanExpire: true, Expires: time.Now().Add(2 * time.Hour)}}, wall())
 		inner.mu.Unlock()
 		require.Equal(t, key, p.key(t, c))
 		CalledDead(t.Context(), c, key)
@@ -200,6 +201,41 @@ func TestAKeyIsDoubtedOnce(t *testing.T) {
 		CalledDead(t.Context(), c, key)
 		synctest.Wait()
 		assert.NotEqual(t, key, p.key(t, c), "believed: there was one dead key, a minute ago")
+	})
+}
+
+// What a provider gives again of a key that was called dead replaces nothing,
+// and is asked for again after a back-off; another session of the same key does.
+func TestADeadKeyThatComesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		events, session, life := &recorder{}, "one", time.Hour
+		end := time.Now().Add(life)
+		c := NewCredentialsCache(aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: "AKIA", SecretAccessKey: "s", SessionToken: session, CanExpire: true, Expires: end}, nil
+		}), events.on)
+		retrieve := func() aws.Credentials {
+			t.Helper()
+			got, err := c.Retrieve(t.Context())
+			require.NoError(t, err)
+			return got
+		}
+		retrieve()
+		CalledDead(t.Context(), c, "AKIA")
+		synctest.Wait()
+		assert.False(t, events.all()[1].NextTry.IsZero(), "no news")
+
+		time.Sleep(time.Minute)
+		session = "two"
+		CalledDead(t.Context(), c, "AKIA")
+		synctest.Wait()
+		assert.True(t, events.all()[2].NextTry.IsZero())
+		assert.Equal(t, "two", retrieve().SessionToken)
+
+		CalledDead(t.Context(), c, "AKIA")
+		synctest.Wait()
+		time.Sleep(time.Until(end))
+		end = end.Add(life)
+		retrieve() // there is nothing else
 	})
 }
 
