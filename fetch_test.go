@@ -375,3 +375,45 @@ func TestWhoseClockIsWrong(t *testing.T) {
 		})
 	}
 }
+
+// A good token is found at once by what speaks for it: that it is the newest of
+// all, or that more requests brought it than any other.
+func TestWhatSpeaksForAToken(t *testing.T) {
+	for name, requests := range map[string]func(good string, forged []string){
+		"the newest, among forged ones that recur": func(good string, forged []string) {
+			for range 2 {
+				for _, raw := range forged {
+					fromRequest(raw)
+				}
+				time.Sleep(time.Second)
+			}
+			fromRequest(good)
+		},
+		"one that recurs, among newer forged ones": func(good string, forged []string) {
+			for range 2 {
+				fromRequest(good)
+				time.Sleep(time.Second)
+			}
+			for _, raw := range forged {
+				fromRequest(raw)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			attack(t, func(t *testing.T, s *fakeSTS, good string) {
+				s.latency = 0
+				var forged []string
+				for i := range 30 {
+					forged = append(forged, mint(t, fmt.Sprint("forged", i)))
+				}
+				leader := fromRequest(mint(t, "leader"))
+				requests(good, forged)
+				start := time.Now()
+				_, err := NewProvider(testRole, withClient(s)).Retrieve(leader)
+				require.NoError(t, err)
+				assert.Zero(t, time.Since(start))
+				assert.LessOrEqual(t, s.count(), 3)
+			})
+		})
+	}
+}
