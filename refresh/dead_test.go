@@ -136,6 +136,46 @@ func TestACacheAroundOurs(t *testing.T) {
 	})
 }
 
+// A cache around ours asks again for a replacement, and for nothing else that a
+// service says.
+func TestWhenACacheAroundOursAsksAgain(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+		asked := &counted{CredentialsCache: c}
+		outer := aws.NewCredentialsCache(asked)
+		key := p.key(t, outer)
+		p.fails(errDown)
+		verdict := func(key string) {
+			CalledDead(t.Context(), outer, key)
+			synctest.Wait()
+			p.key(t, outer)
+		}
+		verdict("")
+		verdict(key) // there is no replacement
+		c.Invalidate()
+		_, err := c.Retrieve(t.Context())
+		require.Error(t, err)
+		verdict(key) // there are none at all
+		assert.Equal(t, 1, asked.n)
+
+		p.fails(nil)
+		p.key(t, c)
+		verdict(key)
+		verdict(p.key(t, outer)) // too early to be believed
+		assert.Equal(t, 2, asked.n)
+	})
+}
+
+// counted counts how often a cache is asked.
+type counted struct {
+	*aws.CredentialsCache
+	n int
+}
+
+func (c *counted) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	c.n++
+	return c.CredentialsCache.Retrieve(ctx)
+}
+
 func TestOtherCachesAreLeftAlone(t *testing.T) {
 	p := newFake()
 	plain := aws.NewCredentialsCache(p)
