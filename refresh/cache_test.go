@@ -816,6 +816,22 @@ func TestARefreshWithinAnotherFetch(t *testing.T) {
 	})
 }
 
+// A fetch that another cache's fetch waits for ends before that one does, so
+// that it is heard why it failed.
+func TestAFetchWithinAnotherFetchSaysWhy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newFake()
+		p.set(func(ctx context.Context, _ int) error { <-ctx.Done(); return errDown })
+		inner := NewCredentialsCache(p)
+		outer := NewCredentialsCache(aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
+			time.Sleep(2 * time.Second)
+			return inner.Retrieve(ctx)
+		}))
+		_, err := outer.Retrieve(t.Context())
+		require.ErrorIs(t, err, errDown)
+	})
+}
+
 func TestACacheOfOursIsReturnedUnchanged(t *testing.T) {
 	c := NewCredentialsCache(newFake())
 	assert.Same(t, c, NewCredentialsCache(c))
