@@ -713,11 +713,16 @@ func TestTimesAreDates(t *testing.T) {
 	assert.NotContains(t, b.end().String(), " m=")
 }
 
-// The context of a fetch is the fetch's own also where one asks for the cause.
+// The context of a fetch is the fetch's own, also where one asks for the cause
+// of its end: why the caller left is none.
 func TestTheCauseOfAFetchsEnd(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 		p.set(func(ctx context.Context, _ int) error { <-ctx.Done(); return context.Cause(ctx) })
-		_, err := c.Retrieve(t.Context())
+		ctx, leave := context.WithCancelCause(t.Context())
+		time.AfterFunc(time.Second, func() { leave(errors.New("the caller left")) })
+		_, err := c.Retrieve(ctx)
+		require.ErrorIs(t, err, context.Canceled)
+		_, err = c.Retrieve(t.Context())
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 	})
 }
@@ -770,6 +775,20 @@ func TestARetrierIsAskedAboutFailures(t *testing.T) {
 		}
 		assert.Less(t, len(events.all()), 60)
 		assert.Greater(t, len(events.all()), 10)
+	})
+}
+
+// A provider that is nothing beside has its failures tried again as well.
+func TestAProviderThatIsNoRetrier(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, _ *aws.CredentialsCache, _ *recorder) {
+		c := NewCredentialsCache(aws.CredentialsProviderFunc(p.Retrieve))
+		key := p.key(t, c)
+		p.fails(errDown)
+		for time.Until(p.end(key)) > time.Second {
+			require.Equal(t, key, p.key(t, c))
+			time.Sleep(time.Second)
+		}
+		assert.Greater(t, p.calls(), 5)
 	})
 }
 
