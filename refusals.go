@@ -2,6 +2,7 @@ package vercelaws
 
 import (
 	"crypto/sha256"
+	"maps"
 	"sync"
 	"time"
 
@@ -17,10 +18,6 @@ const (
 	// lastChoice is how long a refused token comes after all others. A role may
 	// be mended, and a flood of new tokens must not keep the good one out then.
 	lastChoice = 30 * time.Second
-
-	// maxRefusals bounds how many refused tokens are remembered. At the rate
-	// that is allowed, it takes eight minutes to fill.
-	maxRefusals = 1024
 )
 
 // refusals remembers which tokens STS said no to, for this role, and bounds how
@@ -30,7 +27,7 @@ type refusals struct {
 
 	mu    sync.Mutex // guards what follows
 	known map[tokenID]refusal
-	any   refusal // the last one that another token would have met too
+	sure  refusal // the last one that another token would have met too
 }
 
 // tokenID tells tokens apart without being one.
@@ -51,20 +48,12 @@ func (r *refusals) add(token oidc.Token, err error) {
 	if r.known == nil {
 		r.known = map[tokenID]refusal{}
 	}
-	if len(r.known) >= maxRefusals {
-		var oldest tokenID
-		at := time.Now()
-		for id, known := range r.known {
-			if !known.at.After(at) {
-				oldest, at = id, known.at
-			}
-		}
-		delete(r.known, oldest)
-	}
+	// So they are few: no more than are allowed in that time.
+	maps.DeleteFunc(r.known, func(_ tokenID, known refusal) bool { return time.Since(known.at) >= lastChoice })
 	latest := refusal{err, time.Now()}
 	r.known[idOf(token.Raw())] = latest
 	if !anotherMayDo(err) {
-		r.any = latest
+		r.sure = latest
 	}
 }
 
@@ -72,8 +61,7 @@ func (r *refusals) add(token oidc.Token, err error) {
 func (r *refusals) has(raw string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	known, ok := r.known[idOf(raw)]
-	return ok && time.Since(known.at) < lastChoice
+	return time.Since(r.known[idOf(raw)].at) < lastChoice // if none, it was long ago
 }
 
 // forget drops what is known of a token that STS has accepted after all, as
@@ -89,8 +77,8 @@ func (r *refusals) forget(token oidc.Token) {
 func (r *refusals) recent(token oidc.Token) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, known := range []refusal{r.any, r.known[idOf(token.Raw())]} {
-		if known.err != nil && time.Since(known.at) < sameAnswer {
+	for _, known := range []refusal{r.sure, r.known[idOf(token.Raw())]} {
+		if time.Since(known.at) < sameAnswer {
 			return known.err
 		}
 	}
