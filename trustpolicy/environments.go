@@ -61,7 +61,7 @@ func (d *Document) mixesEnvironments() []Warning {
 // may. It tries tokens made from the statement's own values.
 func (d *Document) environments(i int, work *int) []string {
 	s := d.Statements[i]
-	if !s.allowsAction() {
+	if !s.allows(Action) {
 		return nil
 	}
 	alone := &Document{Version: d.Version}
