@@ -10,31 +10,23 @@ import (
 // name.
 const anotherEnvironment = "any-custom-environment"
 
+// wellKnown are the environments that each project has, and the example of a
+// custom one. See https://vercel.com/docs/deployments/environments.
+var wellKnown = []string{"production", "preview", "development", anotherEnvironment}
+
 // ExpectEnvironments returns a warning for each Allow statement that lets in
-// tokens of other environments than the given ones, or may. A Deny that keeps
-// them out counts.
+// tokens of other environments than the given ones, or may. All that its
+// patterns admit counts, such as "nonproduction" for "*production", and names
+// differ by case. A Deny that keeps them out counts.
 func (d *Document) ExpectEnvironments(expected ...string) []Warning {
 	var out []Warning
 	work := budget
 	for i := range d.Statements {
-		var others []string
-		for _, name := range d.environments(i, &work) {
-			if !slices.Contains(expected, name) {
-				others = append(others, environmentWords(name))
-			}
-		}
-		if len(others) > 0 {
+		if others := d.opening(i, &work).others(expected); len(others) > 0 {
 			out = append(out, Warning{i + 1, fmt.Sprintf("it admits other environments than %s: %s", quotedAll(expected, " and "), strings.Join(others, ", ")), High})
 		}
 	}
 	return out
-}
-
-func environmentWords(name string) string {
-	if name == anotherEnvironment {
-		return "custom ones"
-	}
-	return quoted(name)
 }
 
 // mixesEnvironments warns of a role that serves production and environments
@@ -43,10 +35,10 @@ func (d *Document) mixesEnvironments() []Warning {
 	production, other, name := false, 0, ""
 	work := budget
 	for i := range d.Statements {
-		admitted := d.environments(i, &work)
-		production = production || slices.Contains(admitted, "production")
+		o := d.opening(i, &work)
+		production = production || o.admits("production")
 		for _, e := range []string{"preview", "development"} {
-			if other == 0 && slices.Contains(admitted, e) {
+			if other == 0 && o.admits(e) {
 				other, name = i+1, e
 			}
 		}
@@ -57,99 +49,192 @@ func (d *Document) mixesEnvironments() []Warning {
 	return []Warning{{other, fmt.Sprintf("production and %s share this role: a branch that nobody has approved can do what production can", name), Low}}
 }
 
-// environments returns the environments whose tokens statement i lets in, or
-// may. It tries tokens made from the statement's own values.
-func (d *Document) environments(i int, work *int) []string {
+// opening is one Allow statement with every Deny of the policy.
+type opening struct {
+	document  *Document // nil if it lets no token in
+	providers []string
+	subjects  []tracked // all patterns that a subject is compared to
+	named     []string  // the values of the statement's tests of sub
+	audiences []string  // one for each way that a token's aud can be tested
+	work      *int
+}
+
+// opening takes a statement apart. Tests of sub and aud that texts alone do not
+// decide become such that nobody can tell.
+func (d *Document) opening(i int, work *int) *opening {
 	s := d.Statements[i]
-	if !s.allowsAction() {
-		return nil
+	o := &opening{work: work}
+	if !s.allows(Action) {
+		return o
 	}
-	alone := &Document{Version: d.Version}
+	o.document = &Document{Version: d.Version}
+	var audiences []tracked
 	for j, other := range d.Statements {
-		if j == i || other.Effect == "Deny" {
-			alone.Statements = append(alone.Statements, other)
+		if j != i && other.Effect != "Deny" || *work == 0 {
+			continue
 		}
-	}
-	names := []string{"production", "preview", "development", anotherEnvironment}
-	var subjects []string
-	audiences := []string{""}
-	for _, c := range s.Conditions {
-		for _, value := range c.Values {
-			value = strings.NewReplacer("${*}", "*", "${?}", "?", "${$}", "$").Replace(value)
-			switch claimOf(c.Key) {
-			case "sub":
-				subjects = append(subjects, value)
-				if _, environment, ok := strings.Cut(value, ":environment:"); ok && !strings.ContainsAny(environment, "*?$") && !slices.Contains(names, environment) {
-					names = append(names, environment)
-				}
-			case "aud":
-				audiences = append(audiences, example(value, ""))
+		other.Conditions = slices.Clone(other.Conditions)
+		for k, c := range other.Conditions {
+			claim := claimOf(c.Key)
+			if claim != "sub" && claim != "aud" || parseOperator(c.Operator).null() {
+				continue
+			}
+			patterns, ok := d.patterns(c, work)
+			switch {
+			case !ok:
+				other.Conditions[k].Operator = "" // no operator that is known
+			case claim == "sub":
+				o.subjects = append(o.subjects, patterns...)
+			default:
+				audiences = append(audiences, patterns...)
+			}
+			if j == i && claim == "sub" {
+				o.named = append(o.named, c.Values...)
 			}
 		}
+		o.document.Statements = append(o.document.Statements, other)
 	}
-	subjects = append(subjects, "*")
-	var out []string
-	for _, name := range names {
-		if alone.admitsEnvironment(s, name, subjects, audiences, work) {
-			out = append(out, name)
-		}
-	}
-	return out
+	o.providers = o.document.providers(s)
+	(&search{audiences, work}).texts([]part{{name: inAudience}}, func(text string) bool {
+		o.audiences = append(o.audiences, text)
+		return true
+	})
+	return o
 }
 
-// admitsEnvironment reports whether a token of an environment passes, or may.
-// What would take too much work may.
-func (d *Document) admitsEnvironment(s Statement, name string, subjects, audiences []string, work *int) bool {
-	for _, provider := range s.providers() {
-		for _, pattern := range subjects {
-			issuer := providerHost(provider)
-			subject := exampleSubject(pattern, issuer, name)
-			for _, audience := range audiences {
-				if audience == "" {
-					parts, _ := splitSubject(subject)
-					audience = Audience(parts[0])
-				}
-				result := d.evaluate(Request{ProviderARN: provider, Context: ConditionContext(issuer, subject, []string{audience})}, work)
-				if result.Decision == Allowed || result.Decision == CannotTell || *work == 0 {
-					return true
-				}
-			}
-		}
+// patterns returns what a condition compares a text to. It reports false where
+// that takes more than the text: a variable, or another type.
+func (d *Document) patterns(c Condition, work *int) ([]tracked, bool) {
+	o := parseOperator(c.Operator)
+	e := &evaluation{version: d.Version, work: *work}
+	defer func() { *work = e.work }()
+	if o.compare == nil || !o.isString() {
+		return nil, false
 	}
-	return false
+	var out []tracked
+	for _, value := range c.Values {
+		fold := o.base == "StringEqualsIgnoreCase"
+		if fold {
+			value = lowerASCII(value)
+		}
+		p, ok := e.expand(value, o.base == "StringLike")
+		if !ok || d.hasVariables() && variesWith(value) {
+			return nil, false
+		}
+		out = append(out, tracked{p, fold})
+	}
+	return out, true
 }
 
-// providers are the OIDC providers of a statement; for everyone, those that
-// its conditions are about.
-func (s Statement) providers() []string {
+// providers are the OIDC providers of a statement; for everyone, those that the
+// conditions are about, and others.
+func (d *Document) providers(s Statement) []string {
 	if !s.Principals.everyone() {
 		return s.Principals.Federated
 	}
-	out := []string{ProviderARN("", "", GlobalIssuer)}
-	for _, c := range s.Conditions {
-		if issuer, _, ok := cutLast(c.Key); ok && claimOf(c.Key) == "sub" {
-			out = append(out, ProviderARN("", "", issuer))
+	out := []string{ProviderARN("", "", GlobalIssuer), ProviderARN("", "", TeamIssuer("any-team"))}
+	for _, s := range d.Statements {
+		for _, c := range s.Conditions {
+			arn := ""
+			if issuer, _, ok := cutLast(c.Key); ok && claimOf(c.Key) == "sub" {
+				arn = ProviderARN("", "", issuer)
+			}
+			if arn != "" && !slices.Contains(out, arn) {
+				out = append(out, arn)
+			}
 		}
 	}
 	return out
 }
 
-// exampleSubject makes a subject of an environment that a pattern might admit.
-func exampleSubject(pattern, issuer, environment string) string {
-	before, _, _ := strings.Cut(pattern, ":environment:")
-	owner, project, _ := strings.Cut(strings.TrimPrefix(before, "owner:"), ":project:")
-	owner, _, _ = strings.Cut(owner, ":")
-	_, team, _ := strings.Cut(issuer, "/")
-	if strings.Trim(owner, "*?") == "" {
-		owner = team
+// others names the environments that come in beside the expected ones.
+func (o *opening) others(expected []string) []string {
+	if o.document == nil {
+		return nil
 	}
-	return Subject(example(owner, "any-team"), example(project, "any-project"), environment)
+	var out []string
+	custom := "" // an example of those that the policy does not name
+	for _, name := range wellKnown {
+		if slices.Contains(expected, name) || !o.admits(name) {
+			continue
+		}
+		if name == anotherEnvironment {
+			custom = name
+			continue
+		}
+		out = append(out, quoted(name))
+	}
+	except := append(slices.Clone(wellKnown), expected...)
+	minded := slices.Clone(o.subjects)
+	for _, name := range except {
+		p := pattern{{kind: anyText}}
+		for _, c := range []byte(":environment:" + name) {
+			p = append(p, symbol{char: c})
+		}
+		minded = append(minded, tracked{p, false})
+	}
+	(&search{minded, o.work}).texts(subjectOf(part{name: inName}), func(subject string) bool {
+		_, environment, _ := cutLast(subject)
+		named := slices.ContainsFunc(o.named, func(value string) bool { return strings.HasSuffix(value, ":environment:"+environment) })
+		if slices.Contains(except, environment) || !named && custom != "" || !o.admitsSubject(subject) {
+			return true
+		}
+		if !named {
+			custom = environment
+		} else if name := quoted(environment); !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+		return true
+	})
+	// No name has a colon. A policy that names one is told of all the same.
+	for _, value := range o.named {
+		parts, ok := splitSubject(value)
+		if ok && strings.Contains(parts[2], ":") && !slices.Contains(expected, parts[2]) && o.admitsSubject(value) {
+			out = append(out, quoted(parts[2]))
+		}
+	}
+	switch custom {
+	case "":
+	case anotherEnvironment:
+		out = append(out, "custom ones")
+	default:
+		out = append(out, "custom ones such as "+quoted(custom))
+	}
+	if *o.work == 0 {
+		out = append(out, "perhaps more, since the policy has too many patterns to tell")
+	}
+	return out
 }
 
-// example replaces wildcards by a text that they match.
-func example(pattern, otherwise string) string {
-	if strings.Trim(pattern, "*?") == "" {
-		return otherwise
+// subjectOf is the form of all subjects of an environment.
+func subjectOf(environment part) []part {
+	return []part{{fixed: "owner:"}, {name: inName}, {fixed: ":project:"}, {name: inName}, {fixed: ":environment:"}, environment}
+}
+
+// admits reports whether a token of an environment passes, or may. What would
+// take too much work may.
+func (o *opening) admits(environment string) bool {
+	if o.document == nil {
+		return false
 	}
-	return strings.NewReplacer("*", "x", "?", "x").Replace(pattern)
+	admitted := false
+	(&search{o.subjects, o.work}).texts(subjectOf(part{fixed: environment}), func(subject string) bool {
+		admitted = o.admitsSubject(subject)
+		return !admitted
+	})
+	return admitted || *o.work == 0
+}
+
+// admitsSubject reports whether a token with a subject passes, or may.
+func (o *opening) admitsSubject(subject string) bool {
+	for _, provider := range o.providers {
+		for _, audience := range o.audiences {
+			request := Request{ProviderARN: provider, Context: ConditionContext(providerHost(provider), subject, []string{audience})}
+			decision := o.document.evaluate(request, o.work).Decision
+			if decision == Allowed || decision == CannotTell {
+				return true
+			}
+		}
+	}
+	return *o.work == 0
 }

@@ -11,11 +11,12 @@ const (
 	// role for environments that are better apart.
 	Low Severity = iota
 	// Medium: more tokens pass than have to: any project of the team, any
-	// audience, or a Deny that does not deny.
+	// audience, a Deny that does not deny, or everyone as principal where a
+	// condition says who.
 	Medium
 	// High: every project and environment of the team passes.
 	High
-	// Critical: tokens of others than the team pass.
+	// Critical: others than the team pass, with tokens or without.
 	Critical
 )
 

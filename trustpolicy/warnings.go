@@ -21,7 +21,7 @@ func (d *Document) Warnings() []Warning {
 			out = append(out, Warning{i + 1, fmt.Sprintf(format, args...), severity})
 		}
 		s.mistakes(d.Version, warn)
-		if s.allowsAction() {
+		if s.allows(Action) || s.Principals.everyone() && s.letsIn() {
 			d.tooWide(s, warn)
 		}
 	}
@@ -36,15 +36,6 @@ func loudestFirst(all []Warning) {
 	slices.SortStableFunc(all, func(a, b Warning) int {
 		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(a.Statement, b.Statement))
 	})
-}
-
-// allowsAction reports whether the statement can let a token in.
-func (s Statement) allowsAction() bool {
-	e := &evaluation{request: Request{Action: Action}, work: budget}
-	if len(s.NotActions) > 0 {
-		return s.Effect == "Allow" && e.action(s.NotActions) != yes
-	}
-	return s.Effect == "Allow" && e.action(s.Actions) != no
 }
 
 // openid are the claims that IAM has condition keys for, beside those of
@@ -140,14 +131,12 @@ func (d *Document) tooWide(s Statement, warn warner) {
 	}
 	found := d.subjectReach(s, open, warn)
 	switch {
-	case everyone && found.best > anyOwner:
-		warn(High, "the principal is a wildcard: it admits every identity provider")
 	case everyone:
-		warn(Critical, "the principal is a wildcard: it admits every identity provider, and everyone with an account at AWS where the action allows it")
+		d.warnEveryone(s, found.best > anyOwner, warn)
 	case found.best == anyOwner && !found.said:
 		warn(open, "no condition on sub: %s", who)
 	}
-	if !d.testsAudience(s, warn) {
+	if s.allows(Action) && !d.testsAudience(s, warn) {
 		warn(Medium, "no condition on aud: a token for any audience of the provider can assume the role")
 	}
 }

@@ -1,0 +1,133 @@
+package trustpolicy
+
+import (
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// waysIn are the actions that give a role's credentials, and whom each lets in
+// where the principal is everyone. An action such as sts:TagSession lets nobody
+// in alone. See
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_request.html.
+var waysIn = []struct{ action, who string }{
+	{"sts:AssumeRole", "everyone with an account at AWS"},
+	{"sts:AssumeRoleWithSAML", "every SAML identity provider"},
+	{Action, "every OIDC identity provider"},
+}
+
+// whoKeys are the condition keys that say who asks, in a way that others cannot
+// bring about. Tags (aws:PrincipalTag) and names (aws:username) are not among
+// them: each account gives its own. Neither is sts:ExternalId, which AWS does
+// not treat as a secret. See
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
+// and
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_common-scenarios_third-party.html.
+var whoKeys = []string{
+	"aws:principalaccount", "aws:principalarn", "aws:principalorgid", "aws:principalorgpaths", "aws:principalservicename", "aws:userid",
+	"aws:sourceaccount", "aws:sourcearn", "aws:sourceorgid", "aws:sourceorgpaths",
+}
+
+// whereKeys say where a request comes from.
+var whereKeys = []string{"aws:sourceip", "aws:sourcevpc", "aws:sourcevpce", "aws:vpcsourceip"}
+
+// fixedWho is the beginning of a value that a wildcard may follow: the ARN of
+// something in one account, a path in one organization, the ID of one role.
+var fixedWho = regexp.MustCompile(`^(arn:[^:*?]*:[^:*?]*:[^:*?]*:[0-9]{12}:|o-[a-z0-9]+/|A[A-Z0-9]{15,}:)`)
+
+// warnEveryone warns of a statement for everyone, by what its conditions leave.
+// bySubject says that one fixes the owner of an OIDC token.
+func (d *Document) warnEveryone(s Statement, bySubject bool, warn warner) {
+	var who []string
+	for _, way := range waysIn {
+		if s.allows(way.action) {
+			who = append(who, way.who)
+		}
+	}
+	all := strings.Join(who, ", and ")
+	holds := func(keys []string) bool {
+		return slices.ContainsFunc(s.Conditions, func(c Condition) bool {
+			o := parseOperator(c.Operator)
+			return !o.negated && (!o.takesMissing() || s.guarded(c.Key)) && d.fixes(c, o, keys)
+		}) || slices.ContainsFunc(d.Statements, func(deny Statement) bool { return d.deniesOthers(deny, s, keys) })
+	}
+	switch {
+	case bySubject:
+		warn(High, "the principal is a wildcard, and only a test of a token's subject stands before it: name the provider as principal")
+	case holds(whoKeys):
+		warn(Medium, "the principal is a wildcard, and only a condition keeps %s from assuming the role: name the principals", all)
+	case holds(whereKeys):
+		warn(High, "the principal is a wildcard: it admits %s from the networks of its condition, which says where a request comes from and not who asks", all)
+	default:
+		warn(Critical, "the principal is a wildcard: it admits %s", all)
+	}
+}
+
+// fixes reports whether a test of one of some keys has values that fix it.
+func (d *Document) fixes(c Condition, o operator, keys []string) bool {
+	if !slices.Contains(keys, lowerASCII(c.Key)) || o.compare == nil || len(c.Values) == 0 {
+		return false
+	}
+	address := o.base == "IpAddress"
+	if !address && !o.isString() && !strings.HasPrefix(o.base, "Arn") {
+		return false
+	}
+	return !slices.ContainsFunc(c.Values, func(value string) bool {
+		if address {
+			network, ok := parseNetwork(value)
+			return !ok || network.Bits() < widest(network)
+		}
+		wild := (o.base == "StringLike" || !o.isString()) && literalWildcard(d.Version, value)
+		return wild && !fixedWho.MatchString(value) || d.hasVariables() && variesWith(value)
+	})
+}
+
+// widest is the shortest prefix of a network that is not the public's. See
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html#access-control-block-public-access-policy-status.
+func widest(network netip.Prefix) int {
+	if network.Addr().Is4() {
+		return 8
+	}
+	return 32
+}
+
+// deniesOthers reports whether a Deny takes out of a statement for everyone all
+// but those that its tests of some keys name. All its tests must pass for it to
+// deny, so each must be such a test, and pass where its key is missing.
+func (d *Document) deniesOthers(deny, s Statement, keys []string) bool {
+	if deny.Effect != "Deny" || !deny.Principals.everyone() || len(deny.Conditions) == 0 {
+		return false
+	}
+	for _, way := range waysIn {
+		if s.allows(way.action) && !deny.covers(way.action) {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(deny.Conditions, func(c Condition) bool {
+		o := parseOperator(c.Operator)
+		return !o.negated || !o.takesMissing() || !d.fixes(c, o, keys)
+	})
+}
+
+// allows reports whether the statement is an Allow for an action, or may be.
+func (s Statement) allows(action string) bool { return s.Effect == "Allow" && s.covers(action) }
+
+// covers reports whether the statement is about an action.
+func (s Statement) covers(action string) bool {
+	e := &evaluation{request: Request{Action: action}, work: budget}
+	if len(s.NotActions) > 0 {
+		return e.action(s.NotActions) != yes
+	}
+	return e.action(s.Actions) != no
+}
+
+// letsIn reports whether the statement allows any of the ways in.
+func (s Statement) letsIn() bool {
+	for _, way := range waysIn {
+		if s.allows(way.action) {
+			return true
+		}
+	}
+	return false
+}
