@@ -85,7 +85,7 @@ func (c *stsCall) AssumeRoleWithWebIdentity(ctx context.Context, in *sts.AssumeR
 
 // look makes sure that the answer is whole.
 func (c *stsCall) look(out *sts.AssumeRoleWithWebIdentityOutput) error {
-	c.received = wall()
+	c.received = time.Now()
 	problem := ""
 	switch {
 	case out == nil:
@@ -147,6 +147,3 @@ func (c *stsCall) date(creds aws.Credentials) (aws.Credentials, error) {
 	}
 	return aws.Credentials{}, unusableAnswer{err}
 }
-
-// wall is the time without its monotonic reading.
-func wall() time.Time { return time.Now().Round(0) }

@@ -164,8 +164,8 @@ func (s *search) without(ctx context.Context, err error) {
 		s.refused = cmp.Or(s.refused, err)
 	}
 	s.none = cmp.Or(s.none, err)
-	s.chosen = s.chosen || candidate.Final(err)
-	s.over = s.over || ctx.Err() != nil
+	s.chosen = candidate.Final(err)
+	s.over = ctx.Err() != nil
 }
 
 // try is what STS says of token, or has said a moment ago.
@@ -175,7 +175,7 @@ func (s *search) try(ctx context.Context, token oidc.Token) (aws.Credentials, er
 	}
 	giveBack, err := s.refusals.allowed.Take(ctx)
 	if err != nil {
-		return aws.Credentials{}, cmp.Or(s.refused, error(s.assumeError(token, err)))
+		return aws.Credentials{}, s.assumeError(token, err)
 	}
 	creds, err := s.assume(ctx, token)
 	switch {

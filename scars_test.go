@@ -12,6 +12,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/aws-sdk-go-v2/service/sts/types"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -137,6 +138,7 @@ func TestScarExpiredOnArrival(t *testing.T) {
 		for i := range 100 {
 			_, err := p.Retrieve(fromRequest(mint(t, fmt.Sprint(i))))
 			require.ErrorContains(t, err, "expired on arrival")
+			require.NotContains(t, err.Error(), "of STS", "whose time is not known")
 			time.Sleep(time.Millisecond)
 		}
 		s.paced(t, 4)
@@ -233,36 +235,30 @@ func TestAnswersThatHoldNoCredentials(t *testing.T) {
 		var spoil func(out *sts.AssumeRoleWithWebIdentityOutput) *sts.AssumeRoleWithWebIdentityOutput
 		p := NewProvider(testRole, withClient(spoiled{s, &spoil}))
 		ctx := fromRequest(longLived(t))
-		for name, f := range map[string]func(out *sts.AssumeRoleWithWebIdentityOutput) *sts.AssumeRoleWithWebIdentityOutput{
-			"no output": func(*sts.AssumeRoleWithWebIdentityOutput) *sts.AssumeRoleWithWebIdentityOutput { return nil },
-			"no credentials": func(o *sts.AssumeRoleWithWebIdentityOutput) *sts.AssumeRoleWithWebIdentityOutput {
-				o.Credentials = nil
-				return o
-			},
-			"no key": func(o *sts.AssumeRoleWithWebIdentityOutput) *sts.AssumeRoleWithWebIdentityOutput {
-				o.Credentials.AccessKeyId = nil
-				return o
-			},
-			"empty secret": func(o *sts.AssumeRoleWithWebIdentityOutput) *sts.AssumeRoleWithWebIdentityOutput {
-				o.Credentials.SecretAccessKey = aws.String("")
-				return o
-			},
-			"no session": func(o *sts.AssumeRoleWithWebIdentityOutput) *sts.AssumeRoleWithWebIdentityOutput {
-				o.Credentials.SessionToken = nil
-				return o
-			},
-			"no expiry": func(o *sts.AssumeRoleWithWebIdentityOutput) *sts.AssumeRoleWithWebIdentityOutput {
-				o.Credentials.Expiration = nil
-				return o
-			},
+		const empty = "the answer holds credentials with an empty key or session token"
+		for _, c := range []struct {
+			says  string
+			spoil func(c *types.Credentials) *types.Credentials
+		}{
+			{"the answer holds no credentials", func(*types.Credentials) *types.Credentials { return nil }},
+			{empty, func(c *types.Credentials) *types.Credentials { c.AccessKeyId = nil; return c }},
+			{empty, func(c *types.Credentials) *types.Credentials { c.SecretAccessKey = aws.String(""); return c }},
+			{empty, func(c *types.Credentials) *types.Credentials { c.SessionToken = nil; return c }},
+			{"the answer holds credentials without an expiry", func(c *types.Credentials) *types.Credentials { c.Expiration = nil; return c }},
+			{"the STS client returned no answer and no error", nil},
 		} {
-			spoil = f
+			spoil = func(o *sts.AssumeRoleWithWebIdentityOutput) *sts.AssumeRoleWithWebIdentityOutput {
+				if c.spoil == nil {
+					return nil
+				}
+				o.Credentials = c.spoil(o.Credentials)
+				return o
+			}
 			_, err := p.Retrieve(ctx)
 			var failed *AssumeRoleError
-			require.ErrorAs(t, err, &failed, name)
-			assert.ErrorContains(t, err, "answer", name)
-			assert.NotContains(t, err.Error(), "stscreds", name)
-			assert.NotContains(t, err.Error(), "secret-of", name)
+			require.ErrorAs(t, err, &failed, c.says)
+			assert.ErrorContains(t, err, testRole+": "+c.says+" (token", "without the words of stscreds around it")
+			assert.NotContains(t, err.Error(), "secret-of")
 		}
 		spoil = func(o *sts.AssumeRoleWithWebIdentityOutput) *sts.AssumeRoleWithWebIdentityOutput { return o }
 		creds, err := p.Retrieve(ctx)

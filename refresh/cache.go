@@ -44,7 +44,7 @@ type cache struct {
 	backOff  backOff
 	failure  error     // what backOff is for
 	asked    time.Time // when the last question came
-	tried    bool      // a refresh has begun since the lease came or the instance slept
+	tried    bool      // a fetch has begun since the instance slept
 	once     time.Time // the end of a dependence before which there was a refresh
 	verdicts verdicts
 	replaced bool // front was invalidated here, and has not had the replacement yet
@@ -257,7 +257,7 @@ func (c *cache) finish(f *fetch, out outcome) {
 	}
 	c.fetch = nil
 	if out.err == nil && c.store(out, now) {
-		c.backOff, c.failure = backOff{}, nil
+		c.backOff = backOff{}
 	} else {
 		c.backOff.fail()
 		c.failure = out.err
@@ -283,7 +283,7 @@ func (c *cache) store(out outcome, now time.Time) bool {
 		}
 	}
 	dead := c.lease != nil && c.lease.dead
-	c.lease, c.given, c.tried = newLease(out.creds, now, c.jitter), false, false
+	c.lease, c.given = newLease(out.creds, now, c.jitter), false
 	if !out.until.IsZero() && !out.until.Round(0).Equal(c.once) && c.lease.before(out.until, now, c.jitter) {
 		c.once = out.until.Round(0)
 	}

@@ -75,6 +75,8 @@ func TestRefreshesAreInTheirWindow(t *testing.T) {
 		{15 * time.Minute, 225 * time.Second},
 		{30 * time.Minute, 450 * time.Second}, // a quarter, though less than fifteen minutes
 		{time.Hour, 15 * time.Minute},
+		{90*time.Minute - time.Second, 15 * time.Minute},
+		{90 * time.Minute, 22*time.Minute + 30*time.Second}, // a quarter
 		{12 * time.Hour, time.Hour},
 	} {
 		for _, jitter := range []float64{0, 0.5, 1} {
@@ -240,6 +242,27 @@ func TestEachWakingInTheLastMinuteWaitsOnce(t *testing.T) {
 	})
 }
 
+// An instance that wakes in the last minute, while a back-off is not over, has
+// no refresh to wait for.
+func TestWakingInABackOff(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+		key := p.key(t, c)
+		p.fails(errDown)
+		last := p.end(key).Add(-time.Minute)
+		for calls := 0; time.Now().Before(last) || p.calls() == calls; time.Sleep(time.Second) {
+			calls = p.calls()
+			require.Equal(t, key, p.key(t, c))
+			synctest.Wait()
+		}
+		calls := p.calls()
+		time.Sleep(11 * time.Second) // of a pause of 15 or more
+		start := time.Now()
+		require.Equal(t, key, p.key(t, c))
+		assert.Zero(t, time.Since(start))
+		assert.Equal(t, calls, p.calls())
+	})
+}
+
 func TestAfterTheEndEveryoneWaitsForOneFetch(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 		for range 3 {
@@ -334,6 +357,36 @@ func TestEveryCallEndsInTenSeconds(t *testing.T) {
 			assert.LessOrEqual(t, time.Since(start), 10*time.Second)
 		})
 	})
+}
+
+// A caller who joined a refresh that fails has what is left of ten seconds for
+// a fetch of its own, if that is worth while.
+func TestAFetchAfterARefreshThatWasJoined(t *testing.T) {
+	for _, c := range []struct {
+		fails time.Duration // after it began
+		calls int
+	}{{5 * time.Second, 3}, {9400 * time.Millisecond, 2}} {
+		story(t, func(t *testing.T, p *fakeProvider, cache *aws.CredentialsCache, _ *recorder) {
+			key := p.key(t, cache)
+			time.Sleep(time.Until(p.end(key)) - 500*time.Millisecond)
+			p.set(func(ctx context.Context, n int) error {
+				if n > 2 {
+					<-ctx.Done()
+					return ctx.Err()
+				}
+				time.Sleep(c.fails)
+				return errDown
+			})
+			p.key(t, cache)
+			time.Sleep(300 * time.Millisecond)
+			start := time.Now()
+			_, err := cache.Retrieve(context.Background())
+			require.Error(t, err)
+			assert.LessOrEqual(t, time.Since(start), 10*time.Second)
+			assert.Equal(t, c.calls, p.calls())
+			assert.Equal(t, c.calls == 2, errors.Is(err, errDown))
+		})
+	}
 }
 
 func TestACulpritIsNamed(t *testing.T) {
@@ -565,9 +618,12 @@ func TestCredentialsThatAreOfNoUse(t *testing.T) {
 			"without keys":       {SessionToken: "s"},
 			"ended as they came": {AccessKeyID: "a", SecretAccessKey: "s", CanExpire: true, Expires: time.Now()},
 		} {
+			events := &recorder{}
 			p := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return creds, nil })
-			_, err := NewCredentialsCache(p).Retrieve(t.Context())
+			_, err := NewCredentialsCache(p, events.on).Retrieve(t.Context())
 			require.ErrorContains(t, err, says)
+			synctest.Wait()
+			assert.ErrorContains(t, events.all()[0].Err, says)
 		}
 		_, err := NewCredentialsCache(nil).Retrieve(t.Context())
 		require.ErrorContains(t, err, "no provider")
@@ -598,6 +654,200 @@ func TestCredentialsThatNeverEnd(t *testing.T) {
 		got, err = c.Retrieve(t.Context())
 		require.NoError(t, err)
 		assert.Equal(t, "3", got.AccessKeyID)
+	})
+}
+
+// Credentials that never end replace those that do.
+func TestCredentialsThatEndNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		creds := aws.Credentials{AccessKeyID: "1", SecretAccessKey: "s", CanExpire: true, Expires: time.Now().Add(time.Hour)}
+		c := NewCredentialsCache(aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return creds, nil }))
+		_, err := c.Retrieve(t.Context())
+		require.NoError(t, err)
+		creds = aws.Credentials{AccessKeyID: "2", SecretAccessKey: "s"}
+		time.Sleep(53 * time.Minute)
+		_, err = c.Retrieve(t.Context())
+		require.NoError(t, err)
+		time.Sleep(time.Second)
+		got, err := c.Retrieve(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "2", got.AccessKeyID)
+	})
+}
+
+// Caches that were filled together do not refresh together.
+func TestCachesDriftApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newFake()
+		var caches []*aws.CredentialsCache
+		for range 20 {
+			caches = append(caches, NewCredentialsCache(p))
+		}
+		for end := time.Now().Add(59 * time.Minute); time.Now().Before(end); time.Sleep(time.Second) {
+			for _, c := range caches {
+				p.key(t, c)
+			}
+		}
+		times := map[time.Time]bool{}
+		for _, at := range p.starts()[20:] {
+			times[at] = true
+		}
+		assert.Greater(t, len(times), 10)
+	})
+}
+
+// The times that are told are dates: a reading of a monotonic clock in them
+// would have an instance that was frozen believe that it is not late.
+func TestTimesAreDates(t *testing.T) {
+	now := time.Now() // no test clock, which has no such reading
+	require.Contains(t, now.String(), " m=")
+	l := newLease(aws.Credentials{CanExpire: true, Expires: now.Add(time.Hour)}, wall(), 0)
+	assert.NotContains(t, l.creds.Expires.String(), " m=")
+	assert.NotContains(t, l.answer(wall()).Expires.String(), " m=")
+	require.True(t, l.before(now.Add(30*time.Minute), wall(), 0))
+	assert.NotContains(t, l.answer(wall()).Expires.String(), " m=")
+	l.dead = true
+	assert.NotContains(t, l.answer(wall()).Expires.String(), " m=")
+	var b backOff
+	b.fail()
+	assert.NotContains(t, b.end().String(), " m=")
+}
+
+// The context of a fetch is the fetch's own, also where one asks for the cause
+// of its end: why the caller left is none.
+func TestTheCauseOfAFetchsEnd(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+		p.set(func(ctx context.Context, _ int) error { <-ctx.Done(); return context.Cause(ctx) })
+		ctx, leave := context.WithCancelCause(t.Context())
+		time.AfterFunc(time.Second, func() { leave(errors.New("the caller left")) })
+		_, err := c.Retrieve(ctx)
+		require.ErrorIs(t, err, context.Canceled)
+		_, err = c.Retrieve(t.Context())
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+	})
+}
+
+// A call that returns at the very end of its time is not taken for one that
+// never does.
+func TestACallThatReturnsAtTheLimit(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+		p.set(hang(callLimit))
+		for range 100 {
+			_, err := c.Retrieve(t.Context())
+			require.NotContains(t, err.Error(), "has not returned from")
+		}
+	})
+}
+
+// A success ends the back-off: its event tells of no next try, and the next
+// failure is again the first.
+func TestASuccessEndsTheBackOff(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, events *recorder) {
+		for range 2 {
+			for range 5 {
+				p.fails(errDown)
+				_, err := c.Retrieve(t.Context())
+				require.Error(t, err)
+			}
+			p.fails(nil)
+			p.key(t, c)
+			synctest.Wait()
+			assert.Zero(t, events.all()[len(events.all())-1].NextTry)
+			time.Sleep(53 * time.Minute)
+			p.fails(errDown)
+			p.key(t, c)
+			synctest.Wait()
+			next := events.all()[len(events.all())-1].NextTry
+			assert.LessOrEqual(t, time.Until(next), time.Second)
+			c.Invalidate()
+		}
+	})
+}
+
+// A Retrier is asked about failures, and never about the same credentials again.
+func TestARetrierIsAskedAboutFailures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, events := newFake(), &recorder{}
+		c := NewCredentialsCache(retrier{aws.NewCredentialsCache(p), t}, events.on)
+		for range 59 * 60 {
+			p.key(t, c)
+			time.Sleep(time.Second)
+		}
+		assert.Less(t, len(events.all()), 60)
+		assert.Greater(t, len(events.all()), 10)
+	})
+}
+
+// A provider that is nothing beside has its failures tried again as well.
+func TestAProviderThatIsNoRetrier(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, _ *aws.CredentialsCache, _ *recorder) {
+		c := NewCredentialsCache(aws.CredentialsProviderFunc(p.Retrieve))
+		key := p.key(t, c)
+		p.fails(errDown)
+		for time.Until(p.end(key)) > time.Second {
+			require.Equal(t, key, p.key(t, c))
+			time.Sleep(time.Second)
+		}
+		assert.Greater(t, p.calls(), 5)
+	})
+}
+
+// retrier would have each failure tried again at once.
+type retrier struct {
+	*aws.CredentialsCache
+	t *testing.T
+}
+
+func (r retrier) RetryNow(err error) bool { return assert.Error(r.t, err) || true }
+
+// Credentials so short that a caller who is awake can come in the last moments
+// first: it waits as one who slept.
+func TestShortCredentialsInTheLastMoments(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+		p.lives(40 * time.Second)
+		for range 4 {
+			require.Equal(t, "AKIA1", p.key(t, c))
+			time.Sleep(9500 * time.Millisecond)
+		}
+		p.slow(300 * time.Millisecond)
+		assert.Equal(t, "AKIA2", p.key(t, c))
+	})
+}
+
+// A refresh in the background has its whole time, also where it began in a
+// fetch of another cache whose own time is nearly over.
+func TestARefreshWithinAnotherFetch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, events := newFake(), &recorder{}
+		inner := NewCredentialsCache(p, events.on)
+		key := p.key(t, inner)
+		time.Sleep(58 * time.Minute)
+		p.slow(3 * time.Second)
+		outer := NewCredentialsCache(aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
+			time.Sleep(8 * time.Second)
+			return inner.Retrieve(ctx)
+		}))
+		require.Equal(t, key, p.key(t, outer))
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		require.NoError(t, events.all()[1].Err)
+		assert.NotEqual(t, key, p.key(t, inner))
+	})
+}
+
+// A fetch that another cache's fetch waits for ends before that one does, so
+// that it is heard why it failed.
+func TestAFetchWithinAnotherFetchSaysWhy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newFake()
+		p.set(func(ctx context.Context, _ int) error { <-ctx.Done(); return errDown })
+		inner := NewCredentialsCache(p)
+		outer := NewCredentialsCache(aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
+			time.Sleep(2 * time.Second)
+			return inner.Retrieve(ctx)
+		}))
+		_, err := outer.Retrieve(t.Context())
+		require.ErrorIs(t, err, errDown)
 	})
 }
 
@@ -749,11 +999,74 @@ func TestTheContextOfAFetchEndsWithIt(t *testing.T) {
 // lives shorter, so that another would pay.
 func TestOnceForADependence(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+		behind(c).jitter = 0 // so that there are four minutes left
 		p.until = time.Now().Add(40 * time.Minute)
 		p.key(t, c)
 		p.lives(30 * time.Minute)
 		every(t, c, time.Second, 40*time.Minute, func(_ aws.Credentials, err error, _ time.Duration) { require.NoError(t, err) })
 		assert.Equal(t, 2, p.calls())
+	})
+}
+
+// The rules of the refresh before the end of a dependence, to the second.
+func TestTheTimeBeforeADependenceEnds(t *testing.T) {
+	const s, m, h = time.Second, time.Minute, time.Hour
+	for _, c := range []struct {
+		life, left time.Duration
+		jitter     float64
+		due        time.Duration // before the dependence ends; 0: not for it
+	}{
+		{1 * h, 40 * m, 0, 4 * m},    // a tenth of what is left
+		{1 * h, 40 * m, 1, 2 * m},    // half of that
+		{12 * h, 2 * h, 0, 5 * m},    // five minutes at most
+		{30 * m, 200 * s, 0, 20 * s}, // gains a tenth of the life
+		{30 * m, 199 * s, 0, 0},      // less
+		{3 * h, 350 * s, 0, 35 * s},  // gains five minutes
+		{3 * h, 300 * s, 0, 0},       // less
+		{1 * h, 90 * m, 0, 0},        // they are due before
+		{0, 40 * m, 0, 0},            // they never end
+	} {
+		now := time.Unix(1_800_000_000, 0)
+		l := newLease(aws.Credentials{CanExpire: c.life > 0, Expires: now.Add(c.life)}, now, 0)
+		before := *l
+		require.Equal(t, c.due > 0, l.before(now.Add(c.left), now, c.jitter), c)
+		if c.due > 0 {
+			assert.Equal(t, now.Add(c.left-c.due), l.soft, c)
+			assert.True(t, l.ending)
+		} else {
+			assert.Equal(t, before, *l, c)
+		}
+	}
+}
+
+// Pauses are between a half and the whole of a number that doubles up to thirty
+// seconds.
+func TestPausesOfTheBackOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for failures := range 100 {
+			whole := 30 * time.Second
+			if failures < 5 {
+				whole = time.Second << failures
+			}
+			least, most := whole, time.Duration(0)
+			for range 200 {
+				b := backOff{failures: failures}
+				b.fail()
+				least, most = min(least, b.pause), max(most, b.pause)
+				require.False(t, b.over())
+				require.True(t, b.end().Equal(time.Now().Add(b.pause)))
+			}
+			assert.GreaterOrEqual(t, least, whole/2)
+			assert.Less(t, least, whole*6/10)
+			assert.LessOrEqual(t, most, whole)
+			assert.Greater(t, most, whole*9/10)
+		}
+		var b backOff
+		assert.True(t, b.over())
+		assert.Zero(t, b.end())
+		b.fail()
+		time.Sleep(b.pause)
+		assert.True(t, b.over())
 	})
 }
 

@@ -78,7 +78,7 @@ func (c *calls) run(call *callContext, carry func() context.Context, returned ch
 		c.returned(call)
 		returned <- out
 	}()
-	call.values.Store(&values{carry()})
+	call.values = carry()
 	creds, err := c.provider.Retrieve(call)
 	if d, ok := c.provider.(Dependent); ok && err == nil {
 		out = outcome{creds: creds, until: d.DependsUntil()}

@@ -39,12 +39,7 @@ func (b *backOff) fail() {
 	b.since, b.pause = time.Now(), whole/2+rand.N(whole/2)
 }
 
-func (b *backOff) over() bool { return b.failures == 0 || elapsed(b.since) >= b.pause }
+func (b *backOff) over() bool { return elapsed(b.since) >= b.pause }
 
 // end is the end of the pause as a date, zero if there is none.
-func (b *backOff) end() time.Time {
-	if b.failures == 0 {
-		return time.Time{}
-	}
-	return b.since.Round(0).Add(b.pause)
-}
+func (b *backOff) end() time.Time { return b.since.Round(0).Add(b.pause) }

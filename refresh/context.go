@@ -8,16 +8,14 @@ import (
 // callContext is the context of one call of a provider: the limit of the call,
 // and values that were chosen.
 type callContext struct {
-	context.Context                        // the limit
-	values          atomic.Pointer[values] // nil until they are chosen
+	context.Context                 // the limit
+	values          context.Context // chosen before the provider is called
 
 	what string                 // the provider, for errors
 	step atomic.Pointer[string] // where in it the call is, if it says so
 
 	over, left bool // whether it has returned, and was left standing; guarded by calls.mu
 }
-
-type values struct{ context.Context }
 
 type callKey struct{}
 
@@ -29,10 +27,7 @@ func (c *callContext) Value(key any) any {
 	if v := c.Context.Value(key); v != nil {
 		return v
 	}
-	if chosen := c.values.Load(); chosen != nil {
-		return chosen.Value(key)
-	}
-	return nil
+	return c.values.Value(key)
 }
 
 func (c *callContext) doing() string {

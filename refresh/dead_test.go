@@ -3,6 +3,7 @@
 package refresh
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -111,7 +112,7 @@ func TestALostReplacementIsShownAgain(t *testing.T) {
 		key := p.key(t, c)
 		inner := behind(c)
 		inner.mu.Lock()
-		inner.lease, inner.given = newLease(aws.Credentials{AccessKeyID: "new", SecretAccessKey: "s", CanExpire: true, Expires: time.Now().Add(time.Hour)}, wall(), 0), false
+		inner.store(outcome{creds: aws.Credentials{AccessKeyID: "new", SecretAccessKey: "s", CanExpire: true, Expires: time.Now().Add(2 * time.Hour)}}, wall())
 		inner.mu.Unlock()
 		require.Equal(t, key, p.key(t, c))
 		CalledDead(t.Context(), c, key)
@@ -126,11 +127,53 @@ func TestACacheAroundOurs(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 		outer := aws.NewCredentialsCache(c)
 		key := p.key(t, outer)
+		p.slow(300 * time.Millisecond)
 		CalledDead(t.Context(), outer, key)
-		synctest.Wait()
-		CalledDead(t.Context(), outer, p.key(t, outer))
+		require.Equal(t, key, p.key(t, outer), "until the replacement is there")
+		time.Sleep(500 * time.Millisecond)
+		CalledDead(t.Context(), outer, key)
 		assert.Equal(t, "AKIA2", p.key(t, outer))
 	})
+}
+
+// A cache around ours asks again for a replacement, and for nothing else that a
+// service says.
+func TestWhenACacheAroundOursAsksAgain(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+		asked := &counted{CredentialsCache: c}
+		outer := aws.NewCredentialsCache(asked)
+		key := p.key(t, outer)
+		p.fails(errDown)
+		verdict := func(key string) {
+			CalledDead(t.Context(), outer, key)
+			synctest.Wait()
+			p.key(t, outer)
+		}
+		verdict("")
+		verdict(key) // there is no replacement
+		c.Invalidate()
+		_, err := c.Retrieve(t.Context())
+		require.Error(t, err)
+		verdict(key) // there are none at all
+		assert.Equal(t, 1, asked.n)
+
+		p.fails(nil)
+		p.key(t, c)
+		verdict(key)
+		verdict(p.key(t, outer)) // too early to be believed
+		assert.Equal(t, 2, asked.n)
+	})
+}
+
+// counted counts how often a cache is asked.
+type counted struct {
+	*aws.CredentialsCache
+	n int
+}
+
+func (c *counted) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	c.n++
+	return c.CredentialsCache.Retrieve(ctx)
 }
 
 func TestOtherCachesAreLeftAlone(t *testing.T) {
@@ -163,6 +206,77 @@ func TestInvalidateAfterAVerdict(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A verdict on a key that was replaced long ago takes nothing from an Invalidate.
+func TestInvalidateAfterALateVerdict(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+		old := p.key(t, c)
+		CalledDead(t.Context(), c, old)
+		synctest.Wait()
+		require.Equal(t, "AKIA2", p.key(t, c))
+		CalledDead(t.Context(), c, old)
+		c.Invalidate()
+		assert.Equal(t, "AKIA3", p.key(t, c))
+	})
+}
+
+// Verdicts on a key that is believed to be dead already do not deepen the doubt
+// of the next one, and have its replacement tried as soon as the back-off allows.
+func TestAKeyIsDoubtedOnce(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+		old := p.key(t, c)
+		p.fails(errDown)
+		for range 60 {
+			CalledDead(t.Context(), c, old)
+			time.Sleep(time.Second)
+		}
+		assert.Greater(t, p.calls(), 4, "nobody but the verdicts asks")
+		p.fails(nil)
+		time.Sleep(30 * time.Second)
+		CalledDead(t.Context(), c, old)
+		synctest.Wait()
+		key := p.key(t, c)
+		require.NotEqual(t, old, key)
+		CalledDead(t.Context(), c, key)
+		synctest.Wait()
+		assert.NotEqual(t, key, p.key(t, c), "believed: there was one dead key, a minute ago")
+	})
+}
+
+// What a provider gives again of a key that was called dead replaces nothing,
+// and is asked for again after a back-off; another session of the same key does.
+func TestADeadKeyThatComesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		events, session, life := &recorder{}, "one", time.Hour
+		end := time.Now().Add(life)
+		c := NewCredentialsCache(aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: "AKIA", SecretAccessKey: "s", SessionToken: session, CanExpire: true, Expires: end}, nil
+		}), events.on)
+		retrieve := func() aws.Credentials {
+			t.Helper()
+			got, err := c.Retrieve(t.Context())
+			require.NoError(t, err)
+			return got
+		}
+		retrieve()
+		CalledDead(t.Context(), c, "AKIA")
+		synctest.Wait()
+		assert.False(t, events.all()[1].NextTry.IsZero(), "no news")
+
+		time.Sleep(time.Minute)
+		session = "two"
+		CalledDead(t.Context(), c, "AKIA")
+		synctest.Wait()
+		assert.True(t, events.all()[2].NextTry.IsZero())
+		assert.Equal(t, "two", retrieve().SessionToken)
+
+		CalledDead(t.Context(), c, "AKIA")
+		synctest.Wait()
+		time.Sleep(time.Until(end))
+		end = end.Add(life)
+		retrieve() // there is nothing else
+	})
 }
 
 func TestAVerdictThatIsNoNewsFetchesNothing(t *testing.T) {

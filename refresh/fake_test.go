@@ -118,6 +118,7 @@ func (f *fakeProvider) key(t testing.TB, c *aws.CredentialsCache) string {
 	defer f.mu.Unlock()
 	require.True(t, time.Now().Before(f.given[got.AccessKeyID]), "credentials that have ended")
 	require.False(t, got.Expires.After(f.given[got.AccessKeyID]), "an expiry that was moved later")
+	require.True(t, time.Now().Before(got.Expires), "credentials that the SDK takes for expired")
 	return got.AccessKeyID
 }
 

@@ -53,26 +53,23 @@ func within(window time.Duration, jitter float64) time.Duration {
 
 // advisoryWindow is how long before expiry AWS's SDKs begin to refresh, by the
 // lifetime of the credentials; see https://github.com/aws/aws-sdk-java-v2/pull/7028.
+// Their five minutes for lifetimes of less than twenty are more than a quarter.
 func advisoryWindow(life time.Duration) time.Duration {
-	switch {
-	case life < 20*time.Minute:
-		return 5 * time.Minute
-	case life < 90*time.Minute:
+	if life < 90*time.Minute {
 		return 15 * time.Minute
-	default:
-		return time.Hour
 	}
+	return time.Hour
 }
 
 // before makes credentials that came at now due before end, when what they are
 // fetched with ends: in the last tenth of what that has left, five minutes at
 // most. It reports false, and changes nothing, where they are due by then
-// anyway, or where it would not move their end by enough.
+// anyway or never end, or where it would not move their end by enough.
 func (l *lease) before(end, now time.Time, jitter float64) bool {
 	end = end.Round(0)
 	at := end.Add(-within(min(end.Sub(now)/10, 5*time.Minute), jitter))
 	gain, enough := at.Sub(now), min(l.creds.Expires.Sub(now)/10, 5*time.Minute)
-	if !l.creds.CanExpire || !at.Before(l.soft) || gain < enough {
+	if !at.Before(l.soft) || gain < enough {
 		return false
 	}
 	l.soft, l.ending = at, true

@@ -27,6 +27,8 @@ func TestRecords(t *testing.T) {
 			`level=INFO msg="AWS credentials refreshed" background=true took=0s`},
 		{"called dead", Event{CalledDead: true, Dropped: 2},
 			`level=INFO msg="AWS credentials refreshed" background=false took=0s called_dead=true dropped=2`},
+		{"before an end", Event{BeforeEnd: true, Background: true},
+			`level=INFO msg="AWS credentials refreshed" background=true took=0s before_end=true`},
 		{"one event lost", Event{Dropped: 1},
 			`level=INFO msg="AWS credentials refreshed" background=false took=0s dropped=1`},
 		{"nothing new", Event{Expires: at, NextTry: at},

@@ -11,7 +11,7 @@
 // # Life of the credentials
 //
 //   - While they are fresh, the SDK's cache answers, and nothing here runs.
-//   - Some minutes before their end (5, 15 or 60 by their lifetime, and never
+//   - Some minutes before their end (15, or 60 where they live 90 or more, and never
 //     more than a quarter of it) one refresh starts in the background. Callers
 //     get what there is, at once. Instances do this at different times.
 //   - If it fails, they serve to their end. It is tried again after 1 second,

@@ -86,3 +86,32 @@ func TestWhatIsSpentCounts(t *testing.T) {
 		assert.Equal(t, time.Second, time.Since(start))
 	})
 }
+
+// After an idle time nothing is owed, and what is spent then counts in full.
+func TestWhatIsSpentAfterAnIdleTimeCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &Allowance{Burst: 1, Every: time.Second}
+		time.Sleep(time.Hour)
+		a.Spend()
+		a.Spend()
+		start := time.Now()
+		_, err := a.Take(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, 2*time.Second, time.Since(start))
+	})
+}
+
+// What is allowed at once is not refused for a context that has ended.
+func TestWhoeverNeedNotWaitIsNotHeldToTheContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 50 { // where both were ready, the choice would be random
+		a := &Allowance{Burst: 2, Every: time.Hour}
+		for range 2 {
+			_, err := a.Take(ctx)
+			require.NoError(t, err)
+		}
+		_, err := a.Take(ctx)
+		require.ErrorIs(t, err, context.Canceled)
+	}
+}
