@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -254,10 +255,10 @@ func TestNewTokensDuringAnOutage(t *testing.T) {
 func TestNoSourceIsAskedAfterTheEnd(t *testing.T) {
 	isolate(t)
 	synctest.Test(t, func(t *testing.T) {
-		asked := 0
+		var asked atomic.Int64
 		p := NewProvider(testRole, withClient(newFakeSTS()), func(o *Options) {
 			o.TokenSource = oidc.TokenSourceFunc(func(context.Context) (oidc.Token, error) {
-				asked++
+				asked.Add(1)
 				time.Sleep(6 * time.Second)
 				return oidc.Token{}, errSource
 			})
@@ -265,7 +266,7 @@ func TestNoSourceIsAskedAfterTheEnd(t *testing.T) {
 		_, err := p.Retrieve(t.Context())
 		require.Error(t, err)
 		time.Sleep(time.Minute)
-		assert.Equal(t, 2, asked)
+		assert.Equal(t, int64(2), asked.Load())
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/stretchr/testify/assert"
@@ -1074,4 +1075,15 @@ func TestElapsedIsByTheClockThatMovedFurther(t *testing.T) {
 	now := time.Now()
 	assert.InDelta(t, time.Minute, elapsed(now.Add(-time.Minute)), float64(time.Second))
 	assert.InDelta(t, time.Minute, elapsed(now.Add(-time.Minute).Round(0)), float64(time.Second))
+	frozen := withMonotonic(now.Add(-time.Minute), time.Minute) // its monotonic clock stood still
+	assert.InDelta(t, time.Minute, elapsed(frozen), float64(time.Second))
+	setBack := withMonotonic(now, -time.Minute) // the wall clock, by a minute
+	assert.InDelta(t, time.Minute, elapsed(setBack), float64(time.Second))
+}
+
+// withMonotonic moves only the monotonic reading of t, which the time package
+// cannot do: it is in the second word.
+func withMonotonic(t time.Time, by time.Duration) time.Time {
+	(*[2]int64)(unsafe.Pointer(&t))[1] += int64(by)
+	return t
 }
