@@ -59,7 +59,7 @@ func TestATokenThatIsAcceptedAfterAll(t *testing.T) {
 // Tokens that are refused take no memory beyond a bound: the oldest are
 // forgotten. Those of one moment are as old as each other.
 func TestRefusedTokensTakeBoundedMemory(t *testing.T) {
-	for _, apart := range []time.Duration{0, time.Second} {
+	for _, apart := range []time.Duration{0, time.Millisecond} { // within lastChoice
 		synctest.Test(t, func(t *testing.T) {
 			var r refusals
 			var raws []string
