@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/aws-sdk-go-v2/service/sts/types"
 	"github.com/aws/smithy-go"
@@ -340,6 +341,16 @@ func TestErrorsOfAClientShowNoToken(t *testing.T) {
 		s.set(always(fmt.Errorf("asking: %w", &quietError{"the role is " + testRole})))
 		_, err := NewProvider(testRole, withClient(s)).Retrieve(fromRequest(raw))
 		assert.ErrorAs(t, err, new(*quietError))
+	})
+	t.Run("as is the SDK's", func(t *testing.T) {
+		forgetRequests()
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(403)
+			fmt.Fprint(w, `<ErrorResponse><Error><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>`)
+		}))
+		defer server.Close()
+		_, err := NewProvider(testRole, withClient(stsAt(server))).Retrieve(fromRequest(raw))
+		assert.ErrorAs(t, err, new(*awshttp.ResponseError))
 	})
 }
 

@@ -229,7 +229,7 @@ func (c *cache) make(limited, ctx context.Context, background bool) outcome {
 	if background && c.carry == nil {
 		return c.calls.make(limited, context.Background)
 	}
-	outer, unfit := c.calls.look(ctx)
+	outer, unfit := c.calls.look(limited, ctx)
 	if unfit != nil {
 		ctx = context.Background()
 	}

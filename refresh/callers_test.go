@@ -153,7 +153,7 @@ func TestACallersContextIsToldOf(t *testing.T) {
 		assert.ErrorContains(t, ask("panics"), "down (without the values of the caller's context: refresh: panic with a value of type string in ")
 		assert.ErrorContains(t, ask("exits"), "Value ended its goroutine")
 		for range maxStanding {
-			assert.ErrorContains(t, ask("blocks"), "Value has not returned within 1s")
+			assert.ErrorContains(t, ask("blocks"), "Value has not returned in time")
 		}
 		assert.ErrorContains(t, ask("blocks"), "Value of 4 callers' contexts has not returned")
 		_, err := c.Retrieve(t.Context())
@@ -186,6 +186,25 @@ func TestCallersContextsAreSeenAgain(t *testing.T) {
 		time.Sleep(time.Minute)
 		ask(good)
 		assert.Equal(t, fmt.Sprint([]any{nil, "here", nil, "here", nil, "here", nil, nil, "here"}), fmt.Sprint(seen))
+	})
+}
+
+// TestALookWithinTheFetch has a caller join a refresh that takes its whole time
+// but for little more than a second, and lead another with a context that blocks.
+func TestALookWithinTheFetch(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+		contexts, _ := odd(t)
+		p.lives(time.Minute)
+		p.key(t, c)
+		time.Sleep(59*time.Second + 700*time.Millisecond) // the refresh outlasts them
+		p.set(hang(time.Hour))
+		_, err := c.Retrieve(t.Context())
+		require.NoError(t, err)
+		time.Sleep(900 * time.Millisecond)
+		began := time.Now()
+		_, err = c.Retrieve(contexts["blocks"])
+		require.Error(t, err)
+		assert.LessOrEqual(t, time.Since(began), callLimit)
 	})
 }
 

@@ -73,14 +73,15 @@ func (c *calls) make(ctx context.Context, carry func() context.Context) outcome 
 }
 
 // look finds the call that ctx, which a caller made, is within, if any. Its error
-// says why nothing of ctx can be used: Value has not returned in time, or
-// panicked. What does not return stands, as calls do, and makes no call fail.
-func (c *calls) look(ctx context.Context) (*callContext, error) {
-	timer := time.NewTimer(lookLimit)
-	defer timer.Stop()
+// says why nothing of ctx can be used: Value has not returned in time, within
+// limited, or panicked. What does not return stands, as calls do, and makes no
+// call fail.
+func (c *calls) look(limited, ctx context.Context) (*callContext, error) {
+	limited, cancel := context.WithTimeout(limited, lookLimit)
+	defer cancel()
 	select {
 	case c.looks <- struct{}{}:
-	case <-timer.C:
+	case <-limited.Done():
 		return nil, fmt.Errorf("refresh: Value of %d callers' contexts has not returned", maxStanding)
 	}
 	type answer struct {
@@ -103,8 +104,8 @@ func (c *calls) look(ctx context.Context) (*callContext, error) {
 	select {
 	case a := <-returned:
 		return a.outer, a.err
-	case <-timer.C:
-		return nil, fmt.Errorf("refresh: Value has not returned within %s", lookLimit)
+	case <-limited.Done():
+		return nil, errors.New("refresh: Value has not returned in time")
 	}
 }
 
