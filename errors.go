@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
@@ -117,13 +118,14 @@ func apiError(err error) smithy.APIError {
 
 // presentable returns err if nothing in it shows a secret or is unfit for a
 // message, and a plain copy of it otherwise: a server can put what it was sent
-// into its error message, and the SDK keeps the beginning of an answer that it
-// could not read.
+// into its error message, the SDK keeps the beginning of an answer that it could
+// not read, and a client of the user's own may keep the request in its error.
 func presentable(err error, e *AssumeRoleError, token oidc.Token) error {
 	var unreadable *smithy.DeserializationError
 	switch {
 	case errors.As(err, &unreadable):
 	case clean(err.Error(), token) != err.Error():
+	case shows(err, token, new(int)):
 	default:
 		return err
 	}
@@ -132,6 +134,26 @@ func presentable(err error, e *AssumeRoleError, token oidc.Token) error {
 	}
 	_, message, _ := strings.Cut(e.message, ": ")
 	return &smithy.GenericAPIError{Code: e.Code, Message: message}
+}
+
+// shows reports whether err, or what it wraps, prints a part of token in any of
+// the ways of package fmt: by its methods, as Go syntax, or, with a verb that is
+// not one for text, field by field. An error of a hundred errors is not looked at
+// to its end, and taken to do so.
+func shows(err error, token oidc.Token, looked *int) bool {
+	if err == nil {
+		return false
+	}
+	if *looked++; *looked > 100 || scrub.Shows(fmt.Sprintf("%+v %#v %d", err, err, err), token.Raw()) {
+		return true
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		return shows(e.Unwrap(), token, looked)
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(e.Unwrap(), func(err error) bool { return shows(err, token, looked) })
+	}
+	return false
 }
 
 // clean makes text of a server fit for an error.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/aws-sdk-go-v2/service/sts/types"
 	"github.com/aws/smithy-go"
@@ -254,6 +255,103 @@ func TestErrorsShowNoSecret(t *testing.T) {
 			require.NotContains(t, log.String(), "secret-of-sts")
 		})
 	}
+}
+
+// clientErrors are errors of a client of the user's own that says little and
+// keeps the request.
+type (
+	quietError  struct{ Raw string }
+	bytesError  struct{ body []byte }
+	nestedError struct {
+		request struct{ fields map[string]any }
+	}
+	joinedError  struct{ errs []error }
+	syntaxError  struct{ show func() string }
+	verboseError struct{ show func() string }
+	panickyError struct{ Raw string }
+)
+
+func (quietError) Error() string       { return "quiet" }
+func (*bytesError) Error() string      { return "bytes" }
+func (nestedError) Error() string      { return "nested" }
+func (joinedError) Error() string      { return "joined" }
+func (e joinedError) Unwrap() []error  { return e.errs }
+func (syntaxError) Error() string      { return "syntax" }
+func (e syntaxError) GoString() string { return e.show() }
+func (verboseError) Error() string     { return "verbose" }
+func (e verboseError) Format(s fmt.State, _ rune) {
+	if text := "verbose"; s.Flag('+') {
+		fmt.Fprint(s, text, e.show())
+	} else {
+		fmt.Fprint(s, text)
+	}
+}
+func (panickyError) Error() string    { return "panicky" }
+func (panickyError) GoString() string { panic("no") }
+
+func TestErrorsOfAClientShowNoToken(t *testing.T) {
+	isolate(t)
+	raw := mint(t, "a")
+	payload := strings.Split(raw, ".")[1]
+	show := func() string { return raw }
+	nested := nestedError{}
+	nested.request.fields = map[string]any{"WebIdentityToken": raw}
+	deep := error(quietError{raw})
+	for range 200 {
+		deep = fmt.Errorf("%w", deep)
+	}
+	for name, leak := range map[string]error{
+		"a field":           quietError{raw},
+		"a part of it":      &quietError{"x" + payload},
+		"bytes":             &bytesError{[]byte("token=" + raw)},
+		"within fields":     nested,
+		"its Go syntax":     syntaxError{show},
+		"its long form":     verboseError{show},
+		"one that panics":   panickyError{raw},
+		"one that it wraps": fmt.Errorf("asking: %w", &quietError{raw}),
+		"one of several":    joinedError{[]error{nil, errDown, fmt.Errorf("asking: %w", quietError{raw})}},
+		"deep within":       deep,
+		"an error of STS's": fmt.Errorf("%w: %w", codeError("AccessDenied"), quietError{raw}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			forgetRequests()
+			s := newFakeSTS()
+			s.set(always(leak))
+			_, err := NewProvider(testRole, withClient(s)).Retrieve(fromRequest(raw))
+			var failed *AssumeRoleError
+			require.ErrorAs(t, err, &failed)
+			if failed.Code == "" {
+				assert.ErrorContains(t, err, leak.Error())
+			}
+			assert.False(t, errors.As(err, new(quietError)) || errors.As(err, new(*quietError)) || errors.As(err, new(*bytesError)))
+			for e := err; e != nil; e = errors.Unwrap(e) {
+				text := fmt.Sprintf("%v %+v %#v %s %q %d %x", e, e, e, e, e, e, e)
+				assert.NotContains(t, text, payload)
+				assert.NotContains(t, text, strings.Trim(fmt.Sprint([]byte(payload)), "[]"))
+			}
+			if failed.Code != "" {
+				assert.Contains(t, []string{"AccessDenied", "InternalFailure"}, failed.Code)
+				assert.ErrorAs(t, err, new(*smithy.GenericAPIError))
+			}
+		})
+	}
+	t.Run("one that holds none is kept", func(t *testing.T) {
+		forgetRequests()
+		s := newFakeSTS()
+		s.set(always(fmt.Errorf("asking: %w", &quietError{"the role is " + testRole})))
+		_, err := NewProvider(testRole, withClient(s)).Retrieve(fromRequest(raw))
+		assert.ErrorAs(t, err, new(*quietError))
+	})
+	t.Run("as is the SDK's", func(t *testing.T) {
+		forgetRequests()
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(403)
+			fmt.Fprint(w, `<ErrorResponse><Error><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>`)
+		}))
+		defer server.Close()
+		_, err := NewProvider(testRole, withClient(stsAt(server))).Retrieve(fromRequest(raw))
+		assert.ErrorAs(t, err, new(*awshttp.ResponseError))
+	})
 }
 
 // stsAt is an SDK client for a test server, without the SDK's pauses.

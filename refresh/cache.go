@@ -65,7 +65,7 @@ func (f *fetch) frozen() bool { return elapsed(f.began) > callLimit+time.Second 
 
 func newCache(provider aws.CredentialsProvider, o Options) *cache {
 	c := &cache{
-		calls:  calls{provider: provider},
+		calls:  calls{provider: provider, looks: make(chan struct{}, maxStanding)},
 		carry:  o.Carry,
 		jitter: rand.Float64(),
 		events: queue{handle: o.OnEvent},
@@ -209,31 +209,48 @@ func (c *cache) worthAnother() bool {
 	return ok && c.failure != nil && r.RetryNow(c.failure)
 }
 
-// start needs mu. It starts a fetch that ends within limit.
+// start needs mu. It starts a fetch that ends within limit. Nothing of ctx is
+// touched here: a caller made it, and its methods may block or panic.
 func (c *cache) start(ctx context.Context, background bool, limit time.Duration) *fetch {
-	if outer, ok := ctx.Value(callKey{}).(*callContext); ok && !background {
-		// Another cache's fetch waits for this one. It is to hear why it failed.
-		if deadline, ok := outer.Deadline(); ok {
-			limit = min(limit, time.Until(deadline))
-		}
-	}
 	limited, cancel := context.WithTimeout(context.Background(), limit-callGrace)
 	f := &fetch{background: background, ending: c.lease != nil && c.lease.ending, began: time.Now(), cancel: cancel, done: make(chan struct{})}
 	c.fetch, c.tried = f, true
-	carry := func() context.Context { return ctx }
-	switch {
-	case c.carry != nil:
-		carry = func() context.Context { return c.carry(ctx) }
-	case background:
-		carry = context.Background
-	}
 	go func() {
 		defer close(f.done)
 		defer cancel()
-		out := c.calls.make(limited, carry)
-		c.finish(f, out)
+		c.finish(f, c.make(limited, ctx, background))
 	}()
 	return f
+}
+
+// make calls the provider within limited, for a caller whose context is ctx. One
+// whose Value does not work is left out, since others wait for the outcome.
+func (c *cache) make(limited, ctx context.Context, background bool) outcome {
+	if background && c.carry == nil {
+		return c.calls.make(limited, context.Background)
+	}
+	outer, unfit := c.calls.look(limited, ctx)
+	if unfit != nil {
+		ctx = context.Background()
+	}
+	if outer != nil && !background {
+		// Another cache's fetch waits for this one. It is to hear why it failed.
+		if deadline, ok := outer.Deadline(); ok {
+			sooner, cancel := context.WithDeadline(limited, deadline.Add(-callGrace))
+			defer cancel()
+			limited = sooner
+		}
+	}
+	out := c.calls.make(limited, func() context.Context {
+		if c.carry != nil {
+			return c.carry(ctx)
+		}
+		return ctx
+	})
+	if out.err != nil && unfit != nil {
+		out.err = fmt.Errorf("%w (without the values of the caller's context: %w)", out.err, unfit)
+	}
+	return out
 }
 
 var errEnded = errors.New("refresh: the credentials ended as they came; is the local clock right?")

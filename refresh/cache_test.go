@@ -852,6 +852,24 @@ func TestAFetchWithinAnotherFetchSaysWhy(t *testing.T) {
 	})
 }
 
+// A refresh that another cache's fetch begins does not end with it.
+func TestARefreshWithinAnotherFetchHasItsTime(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, inner *aws.CredentialsCache, events *recorder) {
+		p.key(t, inner)
+		time.Sleep(55 * time.Minute)
+		p.slow(5 * time.Second)
+		outer := NewCredentialsCache(aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
+			time.Sleep(8 * time.Second)
+			return inner.Retrieve(ctx)
+		}))
+		_, err := outer.Retrieve(t.Context())
+		require.NoError(t, err)
+		time.Sleep(6 * time.Second)
+		require.Len(t, events.all(), 2)
+		assert.NoError(t, events.all()[1].Err)
+	}, func(o *Options) { o.Carry = func(ctx context.Context) context.Context { return ctx } })
+}
+
 func TestACacheOfOursIsReturnedUnchanged(t *testing.T) {
 	c := NewCredentialsCache(newFake())
 	assert.Same(t, c, NewCredentialsCache(c))

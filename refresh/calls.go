@@ -23,11 +23,15 @@ const (
 
 	// maxStanding is how many calls that do not return are left standing.
 	maxStanding = 4
+
+	// lookLimit is how long a caller's context may take to give a value.
+	lookLimit = time.Second
 )
 
 // calls makes calls of a provider that end in time, whatever the provider does.
 type calls struct {
 	provider aws.CredentialsProvider
+	looks    chan struct{} // has room for the looks at callers' contexts that may be under way
 
 	mu       sync.Mutex // guards what follows
 	standing int        // calls that were given up and have not returned
@@ -65,6 +69,43 @@ func (c *calls) make(ctx context.Context, carry func() context.Context) outcome 
 		return out
 	case <-grace.C:
 		return outcome{err: c.giveUp(call)}
+	}
+}
+
+// look finds the call that ctx, which a caller made, is within, if any. Its error
+// says why nothing of ctx can be used: Value has not returned in time, within
+// limited, or panicked. What does not return stands, as calls do, and makes no
+// call fail.
+func (c *calls) look(limited, ctx context.Context) (*callContext, error) {
+	limited, cancel := context.WithTimeout(limited, lookLimit)
+	defer cancel()
+	select {
+	case c.looks <- struct{}{}:
+	case <-limited.Done():
+		return nil, fmt.Errorf("refresh: Value of %d callers' contexts has not returned", maxStanding)
+	}
+	type answer struct {
+		outer *callContext
+		err   error
+	}
+	returned := make(chan answer, 1)
+	go func() {
+		a := answer{err: errors.New("refresh: Value ended its goroutine")} // unless it returns
+		defer func() {
+			if v := recover(); v != nil {
+				a.err = panicked(v)
+			}
+			<-c.looks
+			returned <- a
+		}()
+		outer, _ := ctx.Value(callKey{}).(*callContext)
+		a = answer{outer: outer}
+	}()
+	select {
+	case a := <-returned:
+		return a.outer, a.err
+	case <-limited.Done():
+		return nil, errors.New("refresh: Value has not returned in time")
 	}
 }
 

@@ -59,7 +59,8 @@ type Options struct {
 	//
 	// If nil, a fetch that callers wait for sees the values of the first
 	// caller's context, as with the SDK's cache, and one in the background
-	// sees none.
+	// sees none. A context whose Value panics, or takes longer than a second,
+	// is left out of the fetch: it goes on as for context.Background().
 	Carry func(ctx context.Context) context.Context
 }
 

@@ -3,6 +3,8 @@
 package scrub
 
 import (
+	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -15,11 +17,8 @@ import (
 func Text(s, raw string, most int) string {
 	if raw != "" {
 		s = strings.ReplaceAll(s, raw, "[token]")
-		_, signed, _ := strings.Cut(raw, ".") // the header is the same in all tokens
-		for part := range strings.SplitSeq(signed, ".") {
-			if part != "" {
-				s = strings.ReplaceAll(s, part, "[token]")
-			}
+		for _, part := range signed(raw) {
+			s = strings.ReplaceAll(s, part, "[token]")
 		}
 	}
 	s = strings.Map(func(r rune) rune {
@@ -32,6 +31,20 @@ func Text(s, raw string, most int) string {
 		s = strings.ToValidUTF8(s[:most], "") + "…"
 	}
 	return s
+}
+
+// Shows reports whether s holds a signed part of the JWT raw, as text or as
+// package fmt prints bytes in decimal. Raw may be empty.
+func Shows(s, raw string) bool {
+	return slices.ContainsFunc(signed(raw), func(part string) bool {
+		return strings.Contains(s, part) || strings.Contains(s, strings.Trim(fmt.Sprint([]byte(part)), "[]"))
+	})
+}
+
+// signed is the parts of a JWT but for its header, which is the same in all.
+func signed(raw string) []string {
+	_, rest, _ := strings.Cut(raw, ".")
+	return slices.DeleteFunc(strings.Split(rest, "."), func(part string) bool { return part == "" })
 }
 
 // prints reports whether r can be seen. What moves the cursor, changes the

@@ -1,6 +1,7 @@
 package scrub
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -30,6 +31,18 @@ func TestText(t *testing.T) {
 	assert.Equal(t, "x", Text("x", "..", 10), "empty parts")
 	long := Text(strings.Repeat("x", 90)+raw, raw, 95)
 	assert.NotContains(t, long, "head", "the token is taken out before the text is cut")
+}
+
+func TestShows(t *testing.T) {
+	const raw = "head.payload.signature"
+	for _, s := range []string{raw, "a payload.", "signature", fmt.Sprint([]byte(raw)), fmt.Sprintf("{%d}", []byte("x signature x"))} {
+		assert.True(t, Shows(s, raw), s)
+		assert.False(t, Shows(s, ""), s)
+		assert.False(t, Shows(s, ".."), s)
+	}
+	for _, s := range []string{"", "head", "pay load", fmt.Sprint([]byte("payloa"))} {
+		assert.False(t, Shows(s, raw), s)
+	}
 }
 
 func TestQuote(t *testing.T) {
