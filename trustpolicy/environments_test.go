@@ -149,7 +149,7 @@ func TestExpectEnvironmentsAgainstEvaluate(t *testing.T) {
 		return b.String()
 	}
 	seen := map[string]int{}
-	for range 2_500 {
+	for range 1_500 {
 		patterns = nil
 		d := &Document{Version: g.one("2012-10-17", "2012-10-17", "2008-10-17")}
 		for i := range 1 + g.IntN(3) {
@@ -193,9 +193,9 @@ func TestExpectEnvironmentsAgainstEvaluate(t *testing.T) {
 	}
 	t.Log(seen)
 	for _, outcome := range []string{"silent, and only the expected get in", "warned of one that gets in", "warned of a custom one that gets in"} {
-		require.Greater(t, seen[outcome], 200, outcome)
+		require.Greater(t, seen[outcome], 150, outcome)
 	}
-	require.Less(t, seen["warned, and no token tried gets in"], 600, "few alarms without a token at hand")
+	require.Less(t, seen["warned, and no token tried gets in"], 300, "few alarms without a token at hand")
 }
 
 // TestExpectEnvironmentsTakesWhatBuildMakes holds literal policies to silence,

@@ -146,12 +146,13 @@ func (s *search) choices(places []place, allowed func(byte) bool) []byte {
 
 // step returns the places after one more character.
 func (s *search) step(places []place, c byte) []place {
-	var out []place
+	out := make([]place, 0, len(places)+4)
+	reached := make([]int, 0, 8)
 	s.spend(len(places))
 	for i := 0; i < len(places); {
 		which := places[i].pattern
 		pattern := s.patterns[which]
-		var reached []int
+		reached = reached[:0]
 		for ; i < len(places) && places[i].pattern == which; i++ {
 			at := places[i].at
 			if at == len(pattern.pattern) {
