@@ -47,6 +47,7 @@ func TestExpectEnvironmentsMindsCustomOnes(t *testing.T) {
 
 		{"together they leave one", conditions, []string{like(web+"p*n") + `,"StringEquals":{` + sub + `:["` + web + `production","` + web + `preview"]}`}, ``},
 		{"together they leave another", conditions, []string{like(web+"*prod*") + `,"ForAnyValue:StringLike":{` + sub + `:"*n"}`}, `custom ones such as "prodn"`},
+		{"more than can be told", opsString, []string{like("*a" + strings.Repeat("?", 24) + ":environment:production")}, `it may admit other environments than "production": there are too many patterns`},
 		{"a claim without a key never holds", federation, []string{anyOfAcme + `,"StringEquals":{"oidc.vercel.com/acme:environment":"production"}`}, ``},
 		{"a claim without a key never keeps out", federation, []string{anyOfAcme + `,"StringNotEquals":{"oidc.vercel.com/acme:environment":"preview"}`}, `"preview", "development", custom ones`},
 		{"all but the well-known", opsString, []string{anyOfAcme + `,"StringNotLike":{` + sub + `:["*:preview","*:development"]}`}, `custom ones`},
