@@ -132,8 +132,8 @@ func (d *Document) patterns(c Condition, work *int) ([]tracked, bool) {
 	return out, true
 }
 
-// providers are the OIDC providers of a statement, and no others; for everyone, those that the
-// conditions are about, and others.
+// providers are the OIDC providers of a statement; for everyone, the issuers
+// that the conditions are about, the global one, and one that nothing names.
 func (d *Document) providers(s Statement) []string {
 	if !s.Principals.everyone() {
 		return slices.DeleteFunc(slices.Clone(s.Principals.Federated), func(arn string) bool { return providerHost(arn) == "" })
@@ -141,11 +141,8 @@ func (d *Document) providers(s Statement) []string {
 	out := []string{ProviderARN("", "", GlobalIssuer), ProviderARN("", "", TeamIssuer("any-team"))}
 	for _, s := range d.Statements {
 		for _, c := range s.Conditions {
-			arn := ""
-			if issuer, _, ok := cutLast(c.Key); ok && claimOf(c.Key) == "sub" {
-				arn = ProviderARN("", "", issuer)
-			}
-			if arn != "" && !slices.Contains(out, arn) {
+			issuer, _, ok := cutLast(c.Key)
+			if arn := ProviderARN("", "", issuer); ok && !notOfToken(c.Key) && !slices.Contains(out, arn) {
 				out = append(out, arn)
 			}
 		}

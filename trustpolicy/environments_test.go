@@ -158,6 +158,9 @@ func TestExpectEnvironmentsAgainstEvaluate(t *testing.T) {
 			if i == 0 {
 				s.Effect = "Allow"
 			}
+			if g.chance(20) {
+				s.Principals = Principals{Anyone: true}
+			}
 			for range 1 + g.IntN(3) {
 				s.Conditions = append(s.Conditions, condition())
 			}

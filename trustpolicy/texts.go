@@ -69,7 +69,7 @@ func (s *search) texts(form []part, found func(text string) bool) {
 		now := next[0]
 		next = next[1:]
 		if now.part == len(form) {
-			now.places = slices.DeleteFunc(now.places, func(p place) bool { return p.at < len(s.patterns[p.pattern].pattern) })
+			now.places = slices.DeleteFunc(slices.Clone(now.places), func(p place) bool { return p.at < len(s.patterns[p.pattern].pattern) })
 			if key := now.key(); !ended[key] {
 				ended[key] = true
 				if !found(now.text()) {
