@@ -22,8 +22,14 @@ func (d *Document) ExpectEnvironments(expected ...string) []Warning {
 	var out []Warning
 	work := budget
 	for i := range d.Statements {
-		if others := d.opening(i, &work).others(expected); len(others) > 0 {
-			out = append(out, Warning{i + 1, fmt.Sprintf("it admits other environments than %s: %s", quotedAll(expected, " and "), strings.Join(others, ", ")), High})
+		o := d.opening(i, &work)
+		others := o.others(expected)
+		switch than := quotedAll(expected, " and "); {
+		case o.document == nil:
+		case work == 0:
+			out = append(out, Warning{i + 1, fmt.Sprintf("it may admit other environments than %s: there are too many patterns to tell", than), High})
+		case len(others) > 0:
+			out = append(out, Warning{i + 1, fmt.Sprintf("it admits other environments than %s: %s", than, strings.Join(others, ", ")), High})
 		}
 	}
 	return out
@@ -126,20 +132,17 @@ func (d *Document) patterns(c Condition, work *int) ([]tracked, bool) {
 	return out, true
 }
 
-// providers are the OIDC providers of a statement; for everyone, those that the
-// conditions are about, and others.
+// providers are the OIDC providers of a statement; for everyone, the issuers
+// that the conditions are about, the global one, and one that nothing names.
 func (d *Document) providers(s Statement) []string {
 	if !s.Principals.everyone() {
-		return s.Principals.Federated
+		return slices.DeleteFunc(slices.Clone(s.Principals.Federated), func(arn string) bool { return providerHost(arn) == "" })
 	}
 	out := []string{ProviderARN("", "", GlobalIssuer), ProviderARN("", "", TeamIssuer("any-team"))}
 	for _, s := range d.Statements {
 		for _, c := range s.Conditions {
-			arn := ""
-			if issuer, _, ok := cutLast(c.Key); ok && claimOf(c.Key) == "sub" {
-				arn = ProviderARN("", "", issuer)
-			}
-			if arn != "" && !slices.Contains(out, arn) {
+			issuer, _, ok := cutLast(c.Key)
+			if arn := ProviderARN("", "", issuer); ok && !notOfToken(c.Key) && !slices.Contains(out, arn) {
 				out = append(out, arn)
 			}
 		}
@@ -147,7 +150,8 @@ func (d *Document) providers(s Statement) []string {
 	return out
 }
 
-// others names the environments that come in beside the expected ones.
+// others names the environments that come in beside the expected ones, as long
+// as there is work left.
 func (o *opening) others(expected []string) []string {
 	if o.document == nil {
 		return nil
@@ -199,9 +203,6 @@ func (o *opening) others(expected []string) []string {
 		out = append(out, "custom ones")
 	default:
 		out = append(out, "custom ones such as "+quoted(custom))
-	}
-	if *o.work == 0 {
-		out = append(out, "perhaps more, since the policy has too many patterns to tell")
 	}
 	return out
 }

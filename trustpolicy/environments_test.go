@@ -47,6 +47,7 @@ func TestExpectEnvironmentsMindsCustomOnes(t *testing.T) {
 
 		{"together they leave one", conditions, []string{like(web+"p*n") + `,"StringEquals":{` + sub + `:["` + web + `production","` + web + `preview"]}`}, ``},
 		{"together they leave another", conditions, []string{like(web+"*prod*") + `,"ForAnyValue:StringLike":{` + sub + `:"*n"}`}, `custom ones such as "prodn"`},
+		{"more than can be told", opsString, []string{like("*a" + strings.Repeat("?", 24) + ":environment:production")}, `it may admit other environments than "production": there are too many patterns`},
 		{"a claim without a key never holds", federation, []string{anyOfAcme + `,"StringEquals":{"oidc.vercel.com/acme:environment":"production"}`}, ``},
 		{"a claim without a key never keeps out", federation, []string{anyOfAcme + `,"StringNotEquals":{"oidc.vercel.com/acme:environment":"preview"}`}, `"preview", "development", custom ones`},
 		{"all but the well-known", opsString, []string{anyOfAcme + `,"StringNotLike":{` + sub + `:["*:preview","*:development"]}`}, `custom ones`},
@@ -149,13 +150,16 @@ func TestExpectEnvironmentsAgainstEvaluate(t *testing.T) {
 		return b.String()
 	}
 	seen := map[string]int{}
-	for range 2_500 {
+	for range 1_500 {
 		patterns = nil
 		d := &Document{Version: g.one("2012-10-17", "2012-10-17", "2008-10-17")}
 		for i := range 1 + g.IntN(3) {
 			s := Statement{Effect: g.one("Allow", "Deny"), Principals: Principals{Federated: []string{ProviderARN("", account, TeamIssuer("acme"))}}, Actions: []string{Action}}
 			if i == 0 {
 				s.Effect = "Allow"
+			}
+			if g.chance(20) {
+				s.Principals = Principals{Anyone: true}
 			}
 			for range 1 + g.IntN(3) {
 				s.Conditions = append(s.Conditions, condition())
@@ -193,9 +197,9 @@ func TestExpectEnvironmentsAgainstEvaluate(t *testing.T) {
 	}
 	t.Log(seen)
 	for _, outcome := range []string{"silent, and only the expected get in", "warned of one that gets in", "warned of a custom one that gets in"} {
-		require.Greater(t, seen[outcome], 200, outcome)
+		require.Greater(t, seen[outcome], 150, outcome)
 	}
-	require.Less(t, seen["warned, and no token tried gets in"], 600, "few alarms without a token at hand")
+	require.Less(t, seen["warned, and no token tried gets in"], 300, "few alarms without a token at hand")
 }
 
 // TestExpectEnvironmentsTakesWhatBuildMakes holds literal policies to silence,

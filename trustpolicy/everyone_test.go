@@ -55,6 +55,7 @@ func TestEveryone(t *testing.T) {
 		{"a Deny", denials, []string{strict, `{"Effect":"Deny","Principal":"*","Action":"sts:AssumeRole"}`}, none, ""},
 		{"an account", others, []string{allow(`{"AWS":"arn:aws:iam::111122223333:root"}`, `"sts:AssumeRole"`, ``)}, none, ""},
 		{"a service", others, []string{allow(`{"Service":"ec2.amazonaws.com"}`, `"sts:AssumeRole"`, ``)}, none, ""},
+		{"a SAML provider", others, []string{allow(`{"Federated":"arn:aws:iam::123456789012:saml-provider/x"}`, `"sts:*"`, ``)}, none, ""},
 
 		{"an organization", globalKeys, assume(`"StringEquals":{"aws:PrincipalOrgID":"o-a1b2c3d4e5"}`), Medium, "only a condition keeps everyone with an account at AWS from"},
 		{"an organization in another case", globalKeys, assume(`"StringEquals":{"AWS:principalorgid":"o-a1b2c3d4e5"}`), Medium, "only a condition keeps"},

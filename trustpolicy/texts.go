@@ -69,7 +69,7 @@ func (s *search) texts(form []part, found func(text string) bool) {
 		now := next[0]
 		next = next[1:]
 		if now.part == len(form) {
-			now.places = slices.DeleteFunc(now.places, func(p place) bool { return p.at < len(s.patterns[p.pattern].pattern) })
+			now.places = slices.DeleteFunc(slices.Clone(now.places), func(p place) bool { return p.at < len(s.patterns[p.pattern].pattern) })
 			if key := now.key(); !ended[key] {
 				ended[key] = true
 				if !found(now.text()) {
@@ -116,8 +116,9 @@ func (n *state) key() string {
 	return string(key)
 }
 
+// spend takes steps from the budget. One costs more here than in a comparison.
 func (s *search) spend(steps int) bool {
-	*s.work = max(0, *s.work-steps-1)
+	*s.work = max(0, *s.work-4*(steps+1))
 	return *s.work > 0
 }
 
@@ -146,12 +147,13 @@ func (s *search) choices(places []place, allowed func(byte) bool) []byte {
 
 // step returns the places after one more character.
 func (s *search) step(places []place, c byte) []place {
-	var out []place
+	out := make([]place, 0, len(places)+4)
+	reached := make([]int, 0, 8)
 	s.spend(len(places))
 	for i := 0; i < len(places); {
 		which := places[i].pattern
 		pattern := s.patterns[which]
-		var reached []int
+		reached = reached[:0]
 		for ; i < len(places) && places[i].pattern == which; i++ {
 			at := places[i].at
 			if at == len(pattern.pattern) {
