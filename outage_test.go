@@ -26,12 +26,12 @@ type world struct {
 	sts    *ststest.Server
 }
 
-func newWorld(t testing.TB, inMemory bool) *world {
+func newWorld(t testing.TB, inMemory bool, optFns ...func(*ststest.Options)) *world {
 	t.Helper()
 	issuer := oidctest.NewServer(func(o *oidctest.Options) { o.InMemory = inMemory })
-	w := &world{issuer: issuer, sts: ststest.NewServer(func(o *ststest.Options) {
+	w := &world{issuer: issuer, sts: ststest.NewServer(append(optFns, func(o *ststest.Options) {
 		o.InMemory, o.HTTPClient = inMemory, issuer.Client()
-	})}
+	})...)}
 	w.sts.AddProvider(issuer.Issuer(), issuer.Audience())
 	w.recreateRole(t)
 	return w
@@ -181,17 +181,11 @@ func TestHungAttemptIsRetried(t *testing.T) {
 func TestWrongLocalClockIsNamed(t *testing.T) {
 	isolate(t)
 	synctest.Test(t, func(t *testing.T) {
-		issuer := oidctest.NewServer(func(o *oidctest.Options) { o.InMemory = true })
-		defer issuer.Close()
 		behind := func() time.Time { return time.Now().Add(-2 * time.Hour) }
-		w := &world{issuer: issuer, sts: ststest.NewServer(func(o *ststest.Options) {
-			o.InMemory, o.HTTPClient, o.Now = true, issuer.Client(), behind
-		})}
-		defer w.sts.Close()
-		w.sts.AddProvider(issuer.Issuer(), issuer.Audience())
-		w.recreateRole(t)
+		w := newWorld(t, true, func(o *ststest.Options) { o.Now = behind })
+		defer w.close()
 		p := NewProvider(testRole, withClient(w.sts.STS()))
-		token := issuer.Mint(func(c *oidctest.Claims) { c.NotBefore = behind() })
+		token := w.issuer.Mint(func(c *oidctest.Claims) { c.NotBefore = behind() })
 		_, err := p.Retrieve(fromRequest(token))
 		require.ErrorContains(t, err, "expired on arrival")
 		assert.ErrorContains(t, err, "2h0m0s ahead of STS's; set the local clock right")
