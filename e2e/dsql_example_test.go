@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -19,24 +18,20 @@ import (
 	"github.com/vercelaws/vercelaws/oidc"
 )
 
+// startDSQL puts a gateway of DSQL's before the same PostgreSQL.
+func (d *database) startDSQL(t *testing.T) (*pggateway.Gateway, string) {
+	t.Helper()
+	return startGateway(t, d.gateway.DSN, func(string) pggateway.Passwords {
+		return pggateway.DSQL{STS: d.sts, Region: dbRegion, RoleARN: dbRole, Host: d.host}
+	})
+}
+
 // TestExampleDSQL runs examples/dsql, as Vercel builds it, behind Vercel's
 // bridge against a gateway that recomputes each token's signature.
 func TestExampleDSQL(t *testing.T) {
 	e := buildExample(t, "dsql")
 	d := startDatabase(t) // for its PostgreSQL and its STS
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	require.NoError(t, err)
-	gateway := &pggateway.Gateway{
-		Passwords:   pggateway.DSQL{STS: d.sts, Region: dbRegion, RoleARN: dbRole, Host: d.host},
-		Certificate: databaseCertificate().tls, DSN: d.gateway.DSN,
-	}
-	go gateway.Serve(l)
-	t.Cleanup(func() {
-		l.Close()
-		gateway.Close()
-	})
+	gateway, port := d.startDSQL(t)
 	system := filepath.Join(t.TempDir(), "system.pem") // the certificates that the system trusts
 	require.NoError(t, os.WriteFile(system, databaseCertificate().encoded, 0o600))
 	base := []string{"AWS_ENDPOINT_URL_STS=" + d.sts.URL, "SSL_CERT_FILE=" + system}
@@ -98,19 +93,7 @@ func TestExampleDSQL(t *testing.T) {
 // TestDSQLGatewayRefuses shows that the gateway lets nobody else in.
 func TestDSQLGatewayRefuses(t *testing.T) {
 	d := startDatabase(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	gateway := &pggateway.Gateway{
-		Passwords:   pggateway.DSQL{STS: d.sts, Region: dbRegion, RoleARN: dbRole, Host: d.host},
-		Certificate: databaseCertificate().tls, DSN: d.gateway.DSN,
-	}
-	go gateway.Serve(l)
-	t.Cleanup(func() {
-		l.Close()
-		gateway.Close()
-	})
-	_, d.port, err = net.SplitHostPort(l.Addr().String())
-	require.NoError(t, err)
+	_, d.port = d.startDSQL(t)
 	ctx := oidc.ContextWithToken(t.Context(), issuer.Mint())
 	credentials, err := d.provider(dbRole).Retrieve(ctx)
 	require.NoError(t, err)

@@ -91,21 +91,27 @@ func startDatabase(t *testing.T) *database {
 	d.roots = x509.NewCertPool()
 	require.True(t, d.roots.AppendCertsFromPEM(databaseCertificate().encoded))
 
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	_, d.port, err = net.SplitHostPort(l.Addr().String())
-	require.NoError(t, err)
-	d.endpoint = net.JoinHostPort(d.host, d.port)
-	d.gateway = &pggateway.Gateway{
-		Passwords:   pggateway.RDS{STS: d.sts, Region: dbRegion, RoleARN: dbRole, Endpoint: d.endpoint},
-		Certificate: databaseCertificate().tls, DSN: real.DSN,
-	}
-	go d.gateway.Serve(l)
-	t.Cleanup(func() {
-		l.Close()
-		d.gateway.Close()
+	d.gateway, d.port = startGateway(t, real.DSN, func(port string) pggateway.Passwords {
+		d.endpoint = net.JoinHostPort(d.host, port)
+		return pggateway.RDS{STS: d.sts, Region: dbRegion, RoleARN: dbRole, Endpoint: d.endpoint}
 	})
 	return d
+}
+
+// startGateway starts a gateway before a real PostgreSQL, which ends with t.
+func startGateway(t *testing.T, dsn string, passwords func(port string) pggateway.Passwords) (g *pggateway.Gateway, port string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	_, port, err = net.SplitHostPort(l.Addr().String())
+	require.NoError(t, err)
+	g = &pggateway.Gateway{Passwords: passwords(port), Certificate: databaseCertificate().tls, DSN: dsn}
+	go g.Serve(l)
+	t.Cleanup(func() {
+		l.Close()
+		g.Close()
+	})
+	return g, port
 }
 
 // certificate is what stands in for Amazon's.

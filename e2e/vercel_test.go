@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"debug/buildinfo"
 	"encoding/json"
@@ -213,11 +212,11 @@ func TestExamplesShareOneResource(t *testing.T) {
 	}
 }
 
-// TestExamplesShareNoIdentity holds the copies of noIdentity together: all
-// examples tell a fault of their own identity from others, and name each kind.
-func TestExamplesShareNoIdentity(t *testing.T) {
-	var first string
-	found := 0
+// TestExamplesShareTheirAnswers holds together what each example has a copy of,
+// so that a user can take one alone: how it answers, and how it tells a fault of
+// its own identity from others.
+func TestExamplesShareTheirAnswers(t *testing.T) {
+	copies := map[string][]string{} // by name
 	for name := range built {
 		for _, folder := range []string{"", "api"} {
 			files, err := filepath.Glob(filepath.Join("..", "examples", name, folder, "*.go"))
@@ -225,20 +224,21 @@ func TestExamplesShareNoIdentity(t *testing.T) {
 			for _, file := range files {
 				b, err := os.ReadFile(file)
 				require.NoError(t, err)
-				_, after, ok := strings.Cut(string(b), "\n// noIdentity ")
-				if !ok {
-					continue
+				for _, function := range []string{"noIdentity", "fail", "answer", "failDatabase"} {
+					if _, after, ok := strings.Cut(string(b), "\nfunc "+function+"("); ok {
+						text, _, _ := strings.Cut(after, "\n}\n")
+						copies[function] = append(copies[function], text)
+						assert.Equal(t, copies[function][0], text, "%s in %s", function, file)
+					}
 				}
-				text, _, _ := strings.Cut(after, "\n}\n")
-				first = cmp.Or(first, text)
-				assert.Equal(t, first, text, file)
-				found++
 			}
 		}
 	}
-	assert.Equal(t, len(built), found)
+	for function, n := range map[string]int{"noIdentity": len(built), "fail": len(built), "answer": len(built), "failDatabase": 2} {
+		require.Len(t, copies[function], n, function)
+	}
 	for _, kind := range []string{"*vercelaws.AssumeRoleError", "*oidc.ExchangeError", "oidc.ErrNoToken", "oidc.ErrExpired", "oidc.ErrMalformed"} {
-		assert.Contains(t, first, kind)
+		assert.Contains(t, copies["noIdentity"][0], kind)
 	}
 }
 

@@ -246,23 +246,34 @@ type panicking struct{}
 func (panicking) Read([]byte) (int, error) { panic("body") }
 func (panicking) Close() error             { return nil }
 
+// hanging is an exchange whose client does not return, and does not heed
+// contexts, before mend is called. Begun counts its requests.
+func hanging(t *testing.T) (source TokenSource, begun *atomic.Int32, mend func()) {
+	release := make(chan struct{})
+	var recovered atomic.Bool
+	begun = new(atomic.Int32)
+	source = Exchange(FromRequest(), exchangeAudience, func(o *ExchangeOptions) {
+		o.HTTPClient = &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+			begun.Add(1)
+			if !recovered.Load() {
+				<-release
+				return nil, io.EOF
+			}
+			return exchangedFor(t, sent(r))
+		})}
+	})
+	return source, begun, func() {
+		recovered.Store(true)
+		close(release)
+		synctest.Wait()
+	}
+}
+
 // At most four requests are left standing, and when they return all is well.
 func TestExchangeLeavesFewRequestsStanding(t *testing.T) {
 	isolate(t)
 	synctest.Test(t, func(t *testing.T) {
-		release := make(chan struct{})
-		var begun atomic.Int32
-		var recovered atomic.Bool
-		source := Exchange(FromRequest(), exchangeAudience, func(o *ExchangeOptions) {
-			o.HTTPClient = &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
-				begun.Add(1)
-				if !recovered.Load() {
-					<-release
-					return nil, io.EOF
-				}
-				return exchangedFor(t, sent(r))
-			})}
-		})
+		source, begun, mend := hanging(t)
 		ctx := RequestContext(request(mint(t)))
 		for range 4 {
 			_, err := source.Token(ctx)
@@ -276,9 +287,7 @@ func TestExchangeLeavesFewRequestsStanding(t *testing.T) {
 			assert.Less(t, time.Since(start), 2*time.Second)
 		}
 		assert.EqualValues(t, 4, begun.Load())
-		recovered.Store(true)
-		close(release)
-		synctest.Wait()
+		mend()
 		_, err := source.Token(ctx)
 		require.NoError(t, err)
 	})
@@ -288,19 +297,7 @@ func TestExchangeLeavesFewRequestsStanding(t *testing.T) {
 func TestExchangesTogetherLeaveFewRequestsStanding(t *testing.T) {
 	isolate(t)
 	synctest.Test(t, func(t *testing.T) {
-		release := make(chan struct{})
-		var begun atomic.Int32
-		var recovered atomic.Bool
-		source := Exchange(FromRequest(), exchangeAudience, func(o *ExchangeOptions) {
-			o.HTTPClient = &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
-				begun.Add(1)
-				if !recovered.Load() {
-					<-release
-					return nil, io.EOF
-				}
-				return exchangedFor(t, sent(r))
-			})}
-		})
+		source, begun, mend := hanging(t)
 		var wg sync.WaitGroup
 		for i := range 20 {
 			time.Sleep(300 * time.Millisecond)
@@ -314,9 +311,7 @@ func TestExchangesTogetherLeaveFewRequestsStanding(t *testing.T) {
 		}
 		wg.Wait()
 		assert.EqualValues(t, maxStanding, begun.Load())
-		recovered.Store(true)
-		close(release)
-		synctest.Wait()
+		mend()
 		start := time.Now()
 		_, err := source.Token(RequestContext(request(mint(t))))
 		require.NoError(t, err)

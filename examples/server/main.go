@@ -190,12 +190,13 @@ func noIdentity(err error) bool {
 }
 
 func fail(w http.ResponseWriter, r *http.Request, status int, message string, err error) {
-	slog.WarnContext(r.Context(), message, "status", status, "path", r.URL.Path, "error", err)
+	slog.ErrorContext(r.Context(), message, "status", status, "path", r.URL.Path, "error", err)
 	answer(w, status, map[string]string{"error": message})
 }
 
 func answer(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	if err := json.NewEncoder(w).Encode(v); err != nil {
 		slog.Error("the answer was not sent", "error", err)
