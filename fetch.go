@@ -14,6 +14,7 @@ import (
 	"github.com/vercelaws/vercelaws/internal/allowance"
 	"github.com/vercelaws/vercelaws/internal/candidate"
 	"github.com/vercelaws/vercelaws/internal/recent"
+	"github.com/vercelaws/vercelaws/internal/refusals"
 	"github.com/vercelaws/vercelaws/oidc"
 	"github.com/vercelaws/vercelaws/refresh"
 )
@@ -29,6 +30,9 @@ const (
 	tokenGrace = 10 * time.Millisecond
 )
 
+// anyToken stands for every token where STS refuses whatever it is.
+const anyToken = ""
+
 // fetcher gets credentials of a role: token after token, until STS accepts one.
 // Package refresh calls it, one call at a time, and says when. This file is
 // which tokens are tried; assume.go is the STS operation.
@@ -39,7 +43,8 @@ type fetcher struct {
 	source  oidc.TokenSource
 	client  stscreds.AssumeRoleWithWebIdentityAPIClient
 
-	refusals refusals
+	known    refusals.Memory     // tokens that STS has refused
+	refusals allowance.Allowance // of operations that it refuses
 	faults   allowance.Allowance // of requests to STS that end in a fault
 
 	mu       sync.Mutex // guards what follows
@@ -137,7 +142,7 @@ func (s *search) next(ctx context.Context, hints candidate.Hints) (oidc.Token, e
 	ctx = oidc.WithProvenToken(ctx, s.proven)
 	hints.Proven = candidate.Of(ctx).Proven
 	hints.Tried = func(raw string) bool { return s.tried[raw] }
-	hints.Refused = s.refusals.has
+	hints.Refused = s.known.Has
 	hints.Turn = s.turn
 	refresh.Doing(ctx, "the token source")
 	token, err := s.source.Token(candidate.With(ctx, hints))
@@ -170,10 +175,10 @@ func (s *search) without(ctx context.Context, err error) {
 
 // try is what STS says of token, or has said a moment ago.
 func (s *search) try(ctx context.Context, token oidc.Token) (aws.Credentials, error) {
-	if err := s.refusals.recent(token); err != nil {
+	if err := cmp.Or(s.known.Answer(anyToken), s.known.Answer(token.Raw())); err != nil {
 		return aws.Credentials{}, err
 	}
-	giveBack, err := s.refusals.allowed.Take(ctx)
+	giveBack, err := s.refusals.Take(ctx)
 	if err != nil {
 		return aws.Credentials{}, s.assumeError(token, err)
 	}
@@ -181,10 +186,13 @@ func (s *search) try(ctx context.Context, token oidc.Token) (aws.Credentials, er
 	switch {
 	case err == nil:
 		giveBack()
-		s.refusals.forget(token)
+		s.known.Forget(token.Raw())
 		s.accepted(token)
 	case isRefusal(err):
-		s.refusals.add(token, err)
+		s.known.Add(token.Raw(), err)
+		if !anotherMayDo(err) {
+			s.known.Add(anyToken, err)
+		}
 	case errors.As(err, new(unusableAnswer)):
 		giveBack()
 		s.faults.Spend() // to the client it was a success

@@ -121,15 +121,13 @@ func NewProvider(roleARN string, optFns ...func(*Options)) *aws.CredentialsCache
 // newFetcher wires the rooms: the token's source and the way to STS.
 func newFetcher(roleARN string, o Options) *fetcher {
 	f := &fetcher{
-		roleARN: roleARN,
-		options: o,
-		invalid: validate(roleARN, o),
-		source:  o.TokenSource,
-		client:  o.Client,
-		refusals: refusals{
-			allowed: allowance.Allowance{Burst: 4, Every: time.Second / 2},
-		},
-		faults: allowance.Allowance{Burst: 3, Every: time.Second / 2},
+		roleARN:  roleARN,
+		options:  o,
+		invalid:  validate(roleARN, o),
+		source:   o.TokenSource,
+		client:   o.Client,
+		refusals: allowance.Allowance{Burst: 4, Every: time.Second / 2},
+		faults:   allowance.Allowance{Burst: 3, Every: time.Second / 2},
 	}
 	if f.source == nil {
 		f.source = oidc.DefaultSource()

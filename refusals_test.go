@@ -3,9 +3,7 @@
 package vercelaws
 
 import (
-	"fmt"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -53,25 +51,5 @@ func TestATokenThatIsAcceptedAfterAll(t *testing.T) {
 		_, err = p.Retrieve(ctx)
 		require.NoError(t, err)
 		assert.Equal(t, s.tokens[0], s.tokens[len(s.tokens)-1])
-	})
-}
-
-// Tokens that are refused take no memory beyond a bound: they are forgotten
-// after half a minute, and so many are not refused in it.
-func TestRefusedTokensTakeBoundedMemory(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var r refusals
-		var raws []string
-		for i := range 200 {
-			raws = append(raws, mint(t, fmt.Sprint(i)))
-			token, err := oidc.Parse(raws[i])
-			require.NoError(t, err)
-			r.add(token, errDown)
-			require.Len(t, r.known, min(i+1, 60))
-			time.Sleep(500 * time.Millisecond)
-		}
-		for i, raw := range raws {
-			require.Equal(t, i > 200-60, r.has(raw), i)
-		}
 	})
 }

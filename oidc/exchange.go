@@ -1,6 +1,7 @@
 package oidc
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -83,8 +84,8 @@ func (e *ExchangeError) Unwrap() error { return e.ended }
 // Exchanged tokens are kept while they live, and an exchange that fails leaves
 // one that lives in use. A call takes at most 10 seconds where source heeds its
 // context. A fault that may pass is tried again, twice in an exchange. Where a
-// token is refused, source is asked for another, and those that were refused
-// before come last.
+// token is refused, source is asked for another, and those that were refused in
+// the last 30 seconds come last.
 //
 // The cost is bounded for a source as a whole: four refused exchanges and two a
 // second after that, and five requests a second while the endpoint faults, as it
@@ -145,7 +146,7 @@ func (e *exchange) Token(ctx context.Context) (Token, error) {
 			return proven, nil // the last accepted comes before what others brought
 		}
 		if err != nil {
-			return Token{}, orElse(first, err)
+			return Token{}, cmp.Or(first, err)
 		}
 		if faulted.secret != nil && !from.sameIdentity(faulted) {
 			return Token{}, first
@@ -166,7 +167,7 @@ func (e *exchange) Token(ctx context.Context) (Token, error) {
 		if token, ok := e.memory.alive(ctx, from); ok {
 			return token, nil
 		}
-		first = orElse(first, err)
+		first = cmp.Or(first, err)
 		var failure *ExchangeError
 		if errors.As(err, &failure) && !failure.Refused {
 			if failure.Status == 0 || faulted.secret != nil {
@@ -179,19 +180,12 @@ func (e *exchange) Token(ctx context.Context) (Token, error) {
 
 const exchangedSuffix = ", exchanged"
 
-func orElse(first, second error) error {
-	if first != nil {
-		return first
-	}
-	return second
-}
-
 // next asks the source for a token that this call has not tried: one that the
 // endpoint has not refused, if there is any.
 func (e *exchange) next(ctx context.Context, outer candidate.Hints, tried map[tokenID]bool) (Token, error) {
 	inner := e.translate(outer, tried)
 	anew := inner.Refused // what the caller of this source passes over
-	inner.Refused = func(raw string) bool { return anew(raw) || e.memory.refused(idOf(raw)) }
+	inner.Refused = func(raw string) bool { return anew(raw) || e.memory.refused.Has(raw) }
 	t, err := e.ask(ctx, inner)
 	var final *explicitError
 	if err == nil || errors.As(err, &final) || ctx.Err() != nil {

@@ -6,23 +6,24 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/vercelaws/vercelaws/internal/refusals"
 )
 
 const (
-	maxExchanged    = 64               // exchanged tokens kept by one source
-	maxExchanges    = 64               // under way at a time
-	maxRefusals     = 512              // refused tokens remembered
-	exchangeMargin  = 30 * time.Second // before expiry, a new one is fetched
-	exchangeRefusal = time.Second      // how long a refusal is given again without asking
+	maxExchanged   = 64               // exchanged tokens kept by one source
+	maxExchanges   = 64               // under way at a time
+	exchangeMargin = 30 * time.Second // before expiry, a new one is fetched
 )
 
 // exchangeMemory is what a source knows of tokens that it has exchanged, or
 // tried to.
 type exchangeMemory struct {
-	mu       sync.Mutex  // guards what follows
-	kept     []exchanged // newest first
-	calls    map[tokenID]*exchangeCall
-	refusals map[tokenID]refusedExchange
+	refused refusals.Memory // source tokens that the endpoint has refused
+
+	mu    sync.Mutex  // guards what follows
+	kept  []exchanged // newest first
+	calls map[tokenID]*exchangeCall
 }
 
 // exchanged is a source token and what it was exchanged for last.
@@ -32,12 +33,6 @@ type exchanged struct {
 	token    Token
 	until    time.Time // token is given out until then; zero if it is not to be kept
 	explicit bool      // only ever given by ContextWithToken
-}
-
-// refusedExchange is the endpoint's refusal of a source token.
-type refusedExchange struct {
-	err error
-	at  time.Time // on the monotonic clock too, so setting the clock does not touch it
 }
 
 // exchangeCall is one exchange that any number of callers wait for.
@@ -59,8 +54,8 @@ func (m *exchangeMemory) lookUp(from Token, start func(*exchangeCall)) (*exchang
 		k.explicit = k.explicit && from.explicit
 		return nil, k.token, nil
 	}
-	if r, ok := m.refusals[id]; ok && now.Sub(r.at) < exchangeRefusal {
-		return nil, Token{}, r.err
+	if err := m.refused.Answer(from.Raw()); err != nil {
+		return nil, Token{}, err
 	}
 	if call := m.calls[id]; call != nil {
 		return call, Token{}, nil
@@ -83,13 +78,13 @@ func (m *exchangeMemory) store(from Token, call *exchangeCall, token Token, unti
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.calls, id)
-	delete(m.refusals, id)
+	m.refused.Forget(from.Raw())
 	var failure *ExchangeError
 	switch {
 	case err == nil:
 		m.keep(exchanged{id, from, token, until, from.explicit})
 	case errors.As(err, &failure) && failure.Refused:
-		m.refuse(id, refusedExchange{err, time.Now()})
+		m.refused.Add(from.Raw(), err)
 	}
 	call.token, call.err = token, err
 	close(call.done)
@@ -107,23 +102,6 @@ func (m *exchangeMemory) keep(k exchanged) {
 	}
 }
 
-// refuse needs mu.
-func (m *exchangeMemory) refuse(id tokenID, r refusedExchange) {
-	if m.refusals == nil {
-		m.refusals = make(map[tokenID]refusedExchange)
-	}
-	if len(m.refusals) >= maxRefusals {
-		oldest, at := id, r.at
-		for other, known := range m.refusals {
-			if known.at.Before(at) {
-				oldest, at = other, known.at
-			}
-		}
-		delete(m.refusals, oldest)
-	}
-	m.refusals[id] = r
-}
-
 // find needs mu.
 func (m *exchangeMemory) find(id tokenID) *exchanged {
 	for i := range m.kept {
@@ -132,15 +110,6 @@ func (m *exchangeMemory) find(id tokenID) *exchanged {
 		}
 	}
 	return nil
-}
-
-// refused reports whether the endpoint refused the source token when it was
-// asked about it last.
-func (m *exchangeMemory) refused(id tokenID) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	_, ok := m.refusals[id]
-	return ok
 }
 
 // becameOf returns the JWT for which the source token was exchanged last, if it

@@ -20,8 +20,8 @@ import (
 // of the proven token's project and environment, and of VERCEL_PROJECT_ID where
 // that is set. This is what serves a goroutine that has no request, and what
 // keeps one request's bad token from failing the others that wait with it. In a
-// fetch of credentials, tokens that STS has refused before come after all other
-// sources, whoever brings them again.
+// fetch of credentials, tokens that STS has refused in the last 30 seconds come
+// after all other sources, whoever brings them again.
 //
 // At least 256 different tokens are remembered, in at most some 5 MB. One is
 // forgotten five minutes after its expiry, or sooner for want of room: then
