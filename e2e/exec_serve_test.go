@@ -24,6 +24,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/vercelaws/vercelaws/e2e/internal/npm"
 	"github.com/vercelaws/vercelaws/oidc/oidctest"
 	"github.com/vercelaws/vercelaws/ststest"
 	"github.com/vercelaws/vercelaws/trustpolicy"
@@ -187,39 +188,18 @@ func TestExecServesTheJavaScriptSDK(t *testing.T) {
 	if err != nil {
 		t.Skip("node is not on this machine, so the SDK for JavaScript is not tried")
 	}
-	modules := npmInstall(t, stsClientJS)
-	script := filepath.Join(modules, "whoami.mjs")
+	modules := npm.Install(t, stsClientJS)
+	script := filepath.Join(t.TempDir(), "whoami.mjs")
 	require.NoError(t, os.WriteFile(script, []byte(`import { createInterface } from "node:readline";
-import { STSClient, GetCallerIdentityCommand } from "@aws-sdk/client-sts";
+import { createRequire } from "node:module";
+const { STSClient, GetCallerIdentityCommand } = createRequire(process.argv[2] + "/")("@aws-sdk/client-sts");
 const client = new STSClient({ maxAttempts: 1 });
 for await (const line of createInterface({ input: process.stdin })) {
   console.log((await client.send(new GetCallerIdentityCommand({}))).Arn);
 }
 `), 0o600))
 	t.Parallel()
-	rollOver(t, node, script)
-}
-
-// npmInstall installs a package into the cache that git ignores, once, and
-// returns the folder that has it.
-func npmInstall(t *testing.T, pkg string) string {
-	npm, err := exec.LookPath("npm")
-	if err != nil {
-		t.Skipf("npm is not on this machine, so %s is not tried", pkg)
-	}
-	folder, err := filepath.Abs(filepath.Join("..", ".cache", strings.ReplaceAll(pkg, "/", "-")))
-	require.NoError(t, err)
-	if _, err := os.Stat(filepath.Join(folder, "node_modules")); err == nil {
-		return folder
-	}
-	t.Logf("installing %s from npm", pkg)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	if out, err := exec.CommandContext(ctx, npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", folder, pkg).CombinedOutput(); err != nil {
-		_ = os.RemoveAll(folder)
-		t.Skipf("npm cannot install %s here, so it is not tried: %v\n%s", pkg, err, out)
-	}
-	return folder
+	rollOver(t, node, script, modules)
 }
 
 // The SDK for Go, with the credentials that config finds by itself. The

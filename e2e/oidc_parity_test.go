@@ -3,7 +3,6 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -18,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/vercelaws/vercelaws/e2e/internal/npm"
 	"github.com/vercelaws/vercelaws/oidc"
 )
 
@@ -269,15 +269,13 @@ func (c parityCase) set(t *testing.T, project string) (context.Context, parityIn
 // TestParityWithVercelsPackages runs Vercel's own packages beside package oidc,
 // and holds docs/tokens.md to the differences that there are.
 func TestParityWithVercelsPackages(t *testing.T) {
-	for _, program := range []string{"npm", "node"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("no %s: Vercel's packages are not run beside ours", program)
-		}
+	if _, err := exec.LookPath("node"); err != nil {
+		t.Skip("no node: Vercel's packages are not run beside ours")
 	}
 	require.GreaterOrEqual(t, len(parityCases), 40)
 	script, err := filepath.Abs("testdata/oidc-parity/parity.js")
 	require.NoError(t, err)
-	packages := installParity(t)
+	packages := npm.Install(t, vercelOIDC, "@vercel/oidc-aws-credentials-provider@3.3.9")
 	page, err := os.ReadFile("../docs/tokens.md")
 	require.NoError(t, err)
 
@@ -332,26 +330,4 @@ func TestParityWithVercelsPackages(t *testing.T) {
 		name, _, _ := strings.Cut(strings.TrimPrefix(row, "| "), " |")
 		assert.True(t, seen[name], "no case shows the row %q", name)
 	}
-}
-
-// installParity returns a folder with Vercel's packages, installed once.
-func installParity(t *testing.T) string {
-	t.Helper()
-	wanted, err := os.ReadFile("testdata/oidc-parity/package.json")
-	require.NoError(t, err)
-	dir, err := filepath.Abs(filepath.Join("..", ".cache", "oidc-parity", fmt.Sprintf("%x", sha256.Sum256(wanted))[:16]))
-	require.NoError(t, err)
-	if _, err := os.Stat(filepath.Join(dir, "done")); err == nil {
-		return dir
-	}
-	require.NoError(t, os.MkdirAll(dir, 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "package.json"), wanted, 0o600))
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "npm", "install", "--ignore-scripts", "--no-audit", "--no-fund")
-	cmd.Dir = dir
-	out, err := cmd.CombinedOutput()
-	require.NoError(t, err, "npm install: %s", out)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "done"), nil, 0o600))
-	return dir
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -18,11 +17,12 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/vercelaws/vercelaws/e2e/internal/npm"
 	"github.com/vercelaws/vercelaws/oidc/oidctest"
 	"github.com/vercelaws/vercelaws/oidc/oidcverify"
 )
 
-// vercelOIDC is the version that docs/verify.md compares with.
+// vercelOIDC is the version that docs/tokens.md and docs/verify.md compare with.
 const vercelOIDC = "@vercel/oidc@4.0.9"
 
 // What a verification says, here and there.
@@ -34,10 +34,9 @@ const (
 )
 
 // TestParityWithVerifyVercelOidcToken has npm's verifyVercelOidcToken and ours
-// judge the same tokens under the same settings. It needs npm, and installs the
-// package into the cache that git ignores, once.
+// judge the same tokens under the same settings. It needs npm.
 func TestParityWithVerifyVercelOidcToken(t *testing.T) {
-	packages := npmPackage(t, vercelOIDC)
+	packages := npm.Install(t, vercelOIDC)
 	vercel := oidctest.NewServer() // plays https://oidc.vercel.com
 	defer vercel.Close()
 	const global, team, audience = "https://oidc.vercel.com", "https://oidc.vercel.com/acme", "https://vercel.com/acme"
@@ -221,28 +220,6 @@ func (s standIn) RoundTrip(r *http.Request) (*http.Response, error) {
 	default:
 		return nil, errors.New("unexpected request: " + r.URL.String())
 	}
-}
-
-// npmPackage installs a package into the cache, and returns the folder from
-// which it resolves.
-func npmPackage(t *testing.T, name string) string {
-	t.Helper()
-	npm, err := exec.LookPath("npm")
-	if err != nil {
-		t.Skipf("npm is not on this machine, so %s is not tried beside ours", name)
-	}
-	cache, err := filepath.Abs(filepath.Join("..", ".cache", strings.ReplaceAll(strings.TrimPrefix(name, "@"), "/", "-")))
-	require.NoError(t, err)
-	if _, err := os.Stat(filepath.Join(cache, "node_modules")); err == nil {
-		return cache
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	if out, err := exec.CommandContext(ctx, npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", cache, name).CombinedOutput(); err != nil {
-		_ = os.RemoveAll(cache)
-		t.Skipf("npm cannot install %s here, so it is not tried beside ours: %v\n%s", name, err, out)
-	}
-	return cache
 }
 
 // runVerify has npm's package judge the cases.

@@ -1,5 +1,5 @@
 // Reads cases from standard input and prints what two versions of @vercel/oidc
-// answer: the one that package.json pins, and the one that the AWS credentials
+// answer: the one that the test pins, and the one that the AWS credentials
 // provider bundles. It must run in a folder that is not linked, so that nothing
 // is asked over the network.
 const fs = require('node:fs');

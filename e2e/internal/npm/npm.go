@@ -1,0 +1,63 @@
+// Package npm installs packages of JavaScript that tests run beside ours.
+package npm
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Install returns a folder in whose node_modules the packages are, each named
+// with its version. It installs them once, into the checkout's .cache; their
+// scripts do not run. It skips the test where npm is missing.
+func Install(t *testing.T, packages ...string) string {
+	t.Helper()
+	if _, err := exec.LookPath("npm"); err != nil {
+		t.Skipf("npm is not on this machine, so %s is not tried", packages)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	mod, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
+	if err != nil {
+		t.Fatalf("go env GOMOD: %v", err)
+	}
+	checkout := filepath.Dir(filepath.Dir(strings.TrimSpace(string(mod)))) // e2e/go.mod's
+	folder, err := install(ctx, filepath.Join(checkout, ".cache", "packages"), packages)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return folder
+}
+
+// install installs the packages under the cache. What stands there under their
+// name is whole: others may install them at the same time, in other processes
+// too, and each may be ended at any point.
+func install(ctx context.Context, cache string, packages []string) (string, error) {
+	folder := filepath.Join(cache, strings.ReplaceAll(strings.Join(packages, "+"), "/", "-"))
+	if _, err := os.Stat(folder); err == nil {
+		return folder, nil
+	}
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return "", err
+	}
+	part, err := os.MkdirTemp(cache, "part-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(part)
+	args := append([]string{"install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", part}, packages...)
+	if out, err := exec.CommandContext(ctx, "npm", args...).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("npm cannot install %s: %w\n%s", packages, err, out)
+	}
+	if err := os.Rename(part, folder); err != nil {
+		if _, there := os.Stat(folder); there != nil {
+			return "", err
+		} // another was first
+	}
+	return folder, nil
+}
