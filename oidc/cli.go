@@ -40,8 +40,9 @@ type CLIOptions struct {
 //
 // The token is kept in memory until a minute before it expires. Callers share
 // one run of the CLI, which takes at most 30 seconds; a caller who leaves does
-// not end it, and none waits longer for a CLI that cannot be ended. A run that failed is not repeated for 5 seconds. Nothing of the
-// CLI's own files is read or written.
+// not end it, and none waits longer for a CLI that cannot be ended. A run that
+// failed is not repeated for 5 seconds. Nothing of the CLI's own files is read or
+// written.
 //
 // See https://vercel.com/docs/cli/project.
 func FromCLI(optFns ...func(*CLIOptions)) TokenSource {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -213,7 +214,7 @@ func TestFromFile(t *testing.T) {
 
 	fails(ErrNoToken, "not set")
 	t.Setenv(fileVariable, path)
-	fails(ErrNoToken, "no such file")
+	fails(ErrNoToken, syscall.ENOENT.Error()) // in the system's words
 	write(" \n")
 	fails(ErrNoToken, "is empty")
 	write("garbage")

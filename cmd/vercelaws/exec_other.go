@@ -15,10 +15,11 @@ import (
 func become(path string, args, environ []string) error { return supervise(path, args, environ) }
 
 // supervise runs another program to its end, and returns its exit status as a
-// *childExit. A console sends its interrupts to the child as well, so this
-// program only has to outlive them.
+// *childExit. A console sends its interrupts to the child as well, and tells both
+// when it closes, so this program only has to outlive them. On Windows a signal
+// that is ignored ends a program all the same; one that is received does not.
 func supervise(path string, args, environ []string) error {
-	signal.Ignore(os.Interrupt)
+	signal.Notify(make(chan os.Signal, 1), os.Interrupt, syscall.SIGTERM)
 	child := exec.Command(path)
 	child.Args = args
 	child.Env = environ

@@ -3,8 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -22,7 +24,18 @@ import (
 const roleARN = "arn:aws:iam::" + ststest.Account + ":role/web"
 
 // programs are what the test's own binary is in PATH.
-var programs = map[string]func(){"vercelaws": main}
+var programs = map[string]func(){"vercelaws": main, "child": child}
+
+// child is a program for exec to run, on any system. It prints what it was
+// given, and ends with the status that is its first argument.
+func child() {
+	fmt.Println(strings.Join(os.Environ(), "\n"))
+	_, _ = io.Copy(os.Stdout, os.Stdin)
+	fmt.Printf("%q\n", os.Args[2:])
+	fmt.Fprintln(os.Stderr, "oops")
+	status, _ := strconv.Atoi(os.Args[1])
+	os.Exit(status)
+}
 
 func TestMain(m *testing.M) { testscript.Main(m, programs) }
 
