@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -115,8 +116,8 @@ func resolve(v map[string]any, values map[string]string) {
 // whole, whatever is in it.
 func TestAWSCLI(t *testing.T) {
 	sh, err := exec.LookPath("sh")
-	if err != nil {
-		t.Skip("there is no sh")
+	if err != nil || runtime.GOOS == "windows" { // a port of sh there reads arguments its own way
+		t.Skip("there is no POSIX shell")
 	}
 	for name, spec := range each(t) {
 		for what, get := range map[string]string{

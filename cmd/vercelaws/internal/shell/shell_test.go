@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -32,8 +33,8 @@ var hostile = []string{
 // A real shell hands each word on as it was.
 func TestCommandInARealShell(t *testing.T) {
 	sh, err := exec.LookPath("sh")
-	if err != nil {
-		t.Skip("there is no sh")
+	if err != nil || runtime.GOOS == "windows" { // a port of sh there reads arguments its own way
+		t.Skip("there is no POSIX shell")
 	}
 	words := append([]string{"printf", `%s\0`}, hostile...)
 	folder := t.TempDir()
