@@ -31,7 +31,7 @@
 //   - A request's bad token fails no other request. A flood of forged ones does
 //     not keep out a good one that comes for the second time.
 //   - STS sees at most four refused operations and two a second after that from
-//     a provider, and five requests a second while it faults.
+//     a provider; while it faults, three requests and two a second after that.
 //   - No token or key is in an error, a log record or an event.
 //
 // # One identity

@@ -27,7 +27,7 @@ func (l *logger) record(e Event) {
 	default:
 		level = l.level(e.Err.Error())
 		message = "AWS credentials could not be fetched"
-		if !e.Expires.IsZero() {
+		if !e.NextTry.IsZero() { // credentials live, though they may have no end
 			message = "AWS credentials not refreshed; the old ones serve"
 		}
 	}

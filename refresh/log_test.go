@@ -37,6 +37,8 @@ func TestRecords(t *testing.T) {
 			`level=WARN msg="AWS credentials could not be fetched" background=false took=0s error=down`},
 		{"failed while others live", Event{Err: errDown, Expires: at, NextTry: at},
 			`level=WARN msg="AWS credentials not refreshed; the old ones serve" background=false took=0s expires=2026-01-02T03:04:05.000Z next_try=2026-01-02T03:04:05.000Z error=down`},
+		{"failed while others live that never end", Event{Err: errDown, NextTry: at},
+			`level=WARN msg="AWS credentials not refreshed; the old ones serve" background=false took=0s next_try=2026-01-02T03:04:05.000Z error=down`},
 	} {
 		var text bytes.Buffer
 		(&logger{to: toText(&text)}).record(c.e)

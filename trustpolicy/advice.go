@@ -122,6 +122,9 @@ func (r Result) Advice() []Advice {
 	case ExplicitDeny:
 		return r.denials(Held)
 	case ImplicitDeny:
+		if r.document == nil { // the zero Result is of no evaluation
+			return nil
+		}
 		e := &evaluation{version: r.document.Version, request: r.request, work: budget}
 		return (&adviser{r, e, providerHost(r.request.ProviderARN)}).admit()
 	}

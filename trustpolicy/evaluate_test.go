@@ -267,3 +267,12 @@ func mustParse(t *testing.T, s string) *Document {
 	require.NoError(t, err)
 	return d
 }
+
+// The zero Result is what a function returns that has none.
+func TestZeroResult(t *testing.T) {
+	var r Result
+	assert.False(t, r.Allowed())
+	assert.Empty(t, r.Advice())
+	assert.Empty(t, r.Changes())
+	assert.Equal(t, "not allowed\n", r.String())
+}

@@ -26,7 +26,6 @@ there. Terraform and CloudFormation cannot make a provider that the account has
 already, of which there is one for each team: --existing-provider has them use
 that one.
 
-
 vercelaws trust-policy check FILE looks for what is too wide in a policy that
 is there; trust-policy check --help says more.`,
 	run: runTrustPolicy,

@@ -72,7 +72,8 @@ func newMetrics() (*metrics, error) {
 	if err := errors.Join(err, failed); err != nil {
 		return nil, err
 	}
-	// From 0 on: Prometheus sees no increase where a counter begins with 1.
+	// From 0 on: Prometheus sees no increase where a counter begins with 1. The
+	// codes of failures are not known before they come; alerts.yml sees to that.
 	for _, background := range []bool{true, false} {
 		m.refreshes.Add(context.Background(), 0, metric.WithAttributes(attribute.Bool("background", background)))
 	}
