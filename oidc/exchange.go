@@ -89,8 +89,8 @@ func (e *ExchangeError) Unwrap() error { return e.ended }
 //
 // The cost is bounded for a source as a whole: four refused exchanges and two a
 // second after that; while the endpoint faults, as it does also with a token that
-// has expired, three requests and two a second after that. At most 64 exchanges are under way at
-// a time, and four requests, also where they never return.
+// has expired, three requests and two a second after that. At most 64 exchanges
+// are under way at a time, and four requests, also where they never return.
 func Exchange(source TokenSource, audience string, optFns ...func(*ExchangeOptions)) TokenSource {
 	var o ExchangeOptions
 	for _, fn := range optFns {
