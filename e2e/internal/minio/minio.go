@@ -15,10 +15,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"syscall"
 	"time"
 
+	"github.com/vercelaws/vercelaws/e2e/internal/checkout"
 	"github.com/vercelaws/vercelaws/e2e/internal/process"
 )
 
@@ -109,12 +109,11 @@ var pinned = regexp.MustCompile(`github\.com/minio/minio (v\S+)`)
 // binary finds the program that the Makefile builds: in .cache at the
 // repository's root, in a folder named for its version.
 func binary(ctx context.Context) (string, error) {
-	out, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
+	root, err := checkout.Root(ctx)
 	if err != nil {
-		return "", fmt.Errorf("go env GOMOD: %w", err)
+		return "", err
 	}
-	module := filepath.Dir(strings.TrimSpace(string(out)))
-	gomod, err := os.ReadFile(filepath.Join(module, "minio", "go.mod"))
+	gomod, err := os.ReadFile(filepath.Join(root, "e2e", "minio", "go.mod"))
 	if err != nil {
 		return "", err
 	}
@@ -122,7 +121,7 @@ func binary(ctx context.Context) (string, error) {
 	if version == nil {
 		return "", errors.New("e2e/minio/go.mod names no version of MinIO")
 	}
-	program := filepath.Join(filepath.Dir(module), ".cache", "minio", string(version[1]), "minio")
+	program := filepath.Join(root, ".cache", "minio", string(version[1]), "minio")
 	if _, err := os.Stat(program); err != nil {
 		return "", fmt.Errorf("MinIO is not built: run 'make minio' at the repository's root (about two minutes, once): %w", err)
 	}

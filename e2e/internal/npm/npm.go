@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vercelaws/vercelaws/e2e/internal/checkout"
 )
 
 // Install returns a folder in whose node_modules the packages are, each named
@@ -22,12 +24,11 @@ func Install(t *testing.T, packages ...string) string {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	mod, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
+	root, err := checkout.Root(ctx)
 	if err != nil {
-		t.Fatalf("go env GOMOD: %v", err)
+		t.Fatal(err)
 	}
-	checkout := filepath.Dir(filepath.Dir(strings.TrimSpace(string(mod)))) // e2e/go.mod's
-	folder, err := install(ctx, filepath.Join(checkout, ".cache", "packages"), packages)
+	folder, err := install(ctx, filepath.Join(root, ".cache", "packages"), packages)
 	if err != nil {
 		t.Fatal(err)
 	}

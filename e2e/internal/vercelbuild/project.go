@@ -16,6 +16,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"github.com/vercelaws/vercelaws/e2e/internal/checkout"
 )
 
 // buildTime is how long the commands of one README may take.
@@ -27,11 +29,11 @@ var ErrNoTools = errors.New("the Vercel CLI is not installed: run 'make vercel' 
 // Tools returns the folder node_modules in which the Makefile installs the
 // Vercel CLI, @vercel/go and dynalite.
 func Tools(ctx context.Context) (string, error) {
-	checkout, err := checkout(ctx)
+	root, err := checkout.Root(ctx)
 	if err != nil {
 		return "", err
 	}
-	folder := filepath.Join(checkout, ".cache", "npm", "node_modules")
+	folder := filepath.Join(root, ".cache", "npm", "node_modules")
 	if _, err := os.Stat(filepath.Join(folder, ".bin", "vercel")); err != nil {
 		return "", ErrNoTools
 	}
@@ -39,15 +41,6 @@ func Tools(ctx context.Context) (string, error) {
 		return "", ErrNoTools
 	}
 	return folder, nil
-}
-
-// checkout returns the repository's root.
-func checkout(ctx context.Context) (string, error) {
-	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/vercelaws/vercelaws").Output()
-	if err != nil {
-		return "", fmt.Errorf("go list: %w", err)
-	}
-	return filepath.Clean(strings.TrimSpace(string(out))), nil
 }
 
 // Project is a folder that a README's commands have made.
@@ -69,11 +62,11 @@ func Follow(ctx context.Context, lab, script string, files map[string]string) (p
 	if err != nil {
 		return nil, err
 	}
-	checkout, err := checkout(ctx)
+	root, err := checkout.Root(ctx)
 	if err != nil {
 		return nil, err
 	}
-	proxy, err := newModuleProxy(ctx, checkout, lab)
+	proxy, err := newModuleProxy(ctx, root, lab)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +81,7 @@ func Follow(ctx context.Context, lab, script string, files map[string]string) (p
 		"PATH=" + filepath.Join(lab, "bin") + ":" + os.Getenv("PATH"),
 		"HOME=" + filepath.Join(lab, "home"),
 		"TMPDIR=" + filepath.Join(lab, "tmp"),
-		"LAB=" + lab, "CHECKOUT=" + checkout, "GO_VERSION=" + runtime.Version(),
+		"LAB=" + lab, "CHECKOUT=" + root, "GO_VERSION=" + runtime.Version(),
 		"VERCEL_CLI=" + filepath.Join(tools, ".bin", "vercel"),
 		"VERCEL_TELEMETRY_DISABLED=1", "NO_UPDATE_NOTIFIER=1", "CI=1",
 		"GOTOOLCHAIN=local", "GONOSUMDB=" + ownModule,
