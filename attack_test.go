@@ -174,7 +174,7 @@ func TestRefusedTokensStandBeforeNoOtherSource(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := newFakeSTS()
 			s.set(func(_ context.Context, raw string) error {
-				if tok, _ := oidc.Parse(raw); strings.Contains(string(raw), "forged") || tok.Environment == "forged" {
+				if tok, _ := oidc.ParseUnverified(raw); strings.Contains(string(raw), "forged") || tok.Environment == "forged" {
 					return codeError("InvalidIdentityToken")
 				}
 				return nil
@@ -368,7 +368,7 @@ func TestAServiceThatCallsEverythingDead(t *testing.T) {
 					creds, err := p.Retrieve(ctx)
 					usable(t, s, creds, err)
 					require.Zero(t, time.Since(start))
-					refresh.CalledDead(ctx, p, creds.AccessKeyID)
+					refresh.ReportRejected(ctx, p, creds.AccessKeyID)
 				}
 				calls := s.count() - before
 				if down {
@@ -586,7 +586,7 @@ func TestATokenThatHasJustExpired(t *testing.T) {
 		p.Invalidate()
 		_, err = p.Retrieve(fromRequest(old))
 		require.NoError(t, err)
-		fresh, err := oidc.Parse(s.tokens[len(s.tokens)-1])
+		fresh, err := oidc.ParseUnverified(s.tokens[len(s.tokens)-1])
 		require.NoError(t, err)
 		assert.True(t, fresh.Expiry.After(time.Now()), "a living one comes first")
 
@@ -697,7 +697,7 @@ func TestASourceThatPanicsIsAskedAsSeldom(t *testing.T) {
 				if broken.Load() {
 					panic("no")
 				}
-				return oidc.Parse(raw)
+				return oidc.ParseUnverified(raw)
 			})
 		})
 		ctx := fromRequest(raw) // arrives before the first fetch

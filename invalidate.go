@@ -33,7 +33,7 @@ import (
 //
 // The request that met the dead credentials still fails. The old ones serve
 // until the new ones are there, since a service may be mistaken; how often it
-// is believed is told at refresh.CalledDead. Provider is a cache of
+// is believed is told at refresh.ReportRejected. Provider is a cache of
 // [NewProvider] or refresh.NewCredentialsCache; any other is left alone.
 func InvalidateDeadCredentials(provider *aws.CredentialsCache) func(*middleware.Stack) error {
 	return func(stack *middleware.Stack) error {
@@ -52,7 +52,7 @@ func (w deadWatch) HandleDeserialize(ctx context.Context, in middleware.Deserial
 	out, metadata, err := next.HandleDeserialize(ctx, in)
 	if err != nil && saysDead(err) {
 		if request, ok := in.Request.(*smithyhttp.Request); ok {
-			refresh.CalledDead(ctx, w.provider, signingKey(request))
+			refresh.ReportRejected(ctx, w.provider, signingKey(request))
 		}
 	}
 	return out, metadata, err

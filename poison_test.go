@@ -36,7 +36,7 @@ func badLeaders(t testing.TB) map[string]func() string {
 func judge(t testing.TB, good string) *fakeSTS {
 	s := newFakeSTS()
 	s.set(func(_ context.Context, raw string) error {
-		tok, err := oidc.Parse(raw)
+		tok, err := oidc.ParseUnverified(raw)
 		switch {
 		case err != nil:
 			return codeError("InvalidIdentityToken")

@@ -362,7 +362,7 @@ func TestBrokenSource(t *testing.T) {
 				if failing.Load() {
 					return oidc.Token{}, errSource
 				}
-				return oidc.Parse(raw)
+				return oidc.ParseUnverified(raw)
 			})
 		})
 		failing.Store(true)

@@ -86,7 +86,7 @@ func ExampleFirstOf() {
 		if err != nil {
 			return oidc.Token{}, err
 		}
-		return oidc.Parse(raw)
+		return oidc.ParseUnverified(raw)
 	})
 	token, err := oidc.FirstOf(oidc.FromRequest(), own).Token(context.Background())
 	fmt.Println(token.Environment, err)
@@ -105,7 +105,7 @@ func ExampleExchange() {
 }
 
 func ExampleParse() {
-	_, err := oidc.Parse("undefined")
+	_, err := oidc.ParseUnverified("undefined")
 	fmt.Println(errors.Is(err, oidc.ErrMalformed), err)
 	// Output: true oidc: malformed token: it has 1 dot-separated parts; a JSON Web Token has 3
 }

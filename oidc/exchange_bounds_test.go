@@ -43,7 +43,7 @@ func responding(status int, body string) (*http.Response, error) {
 
 // exchanged answers with a token of the same claims for the audience.
 func exchangedFor(t *testing.T, raw string) (*http.Response, error) {
-	from, err := Parse(raw)
+	from, err := ParseUnverified(raw)
 	require.NoError(t, err)
 	var claims map[string]any
 	require.NoError(t, from.Claims(&claims))
@@ -87,7 +87,7 @@ func TestExchangeUnderAFlood(t *testing.T) {
 	var refused []time.Time
 	endpoint := func(r *http.Request) (*http.Response, error) {
 		raw := sent(r)
-		if tok, err := Parse(raw); err == nil && !strings.Contains(tok.Subject, "forged") {
+		if tok, err := ParseUnverified(raw); err == nil && !strings.Contains(tok.Subject, "forged") {
 			return exchangedFor(t, raw)
 		}
 		mu.Lock()
@@ -147,7 +147,7 @@ func TestAMendedExchangeUnderAFlood(t *testing.T) {
 	var start time.Time
 	bounds(t, func(r *http.Request) (*http.Response, error) {
 		raw := sent(r)
-		if tok, err := Parse(raw); err == nil && !strings.Contains(tok.Subject, "forged") && time.Since(start) >= wrong {
+		if tok, err := ParseUnverified(raw); err == nil && !strings.Contains(tok.Subject, "forged") && time.Since(start) >= wrong {
 			return exchangedFor(t, raw)
 		}
 		return responding(403, `{"error":"no"}`)
@@ -434,7 +434,7 @@ func TestExchangeFaultThatIsOneTokens(t *testing.T) {
 	bounds(t, func(r *http.Request) (*http.Response, error) {
 		asked.Add(1)
 		raw := sent(r)
-		if tok, _ := Parse(raw); tok.Subject == "crafted" {
+		if tok, _ := ParseUnverified(raw); tok.Subject == "crafted" {
 			return responding(500, "")
 		}
 		return exchangedFor(t, raw)
@@ -451,7 +451,7 @@ func TestExchangeFaultThatIsOneTokens(t *testing.T) {
 func TestExchangedExplicitTokenIsNotLent(t *testing.T) {
 	bounds(t, func(r *http.Request) (*http.Response, error) {
 		raw := sent(r)
-		if tok, _ := Parse(raw); strings.Contains(tok.Subject, "forged") {
+		if tok, _ := ParseUnverified(raw); strings.Contains(tok.Subject, "forged") {
 			return responding(403, "")
 		}
 		return exchangedFor(t, raw)
@@ -539,7 +539,7 @@ func TestExchangeRecoversFromASilentConnection(t *testing.T) {
 	defer close(quiet)
 
 	var n atomic.Int32
-	source := Exchange(TokenSourceFunc(func(context.Context) (Token, error) { return Parse(mint(t, claim("jti", n.Add(1)))) }), exchangeAudience,
+	source := Exchange(TokenSourceFunc(func(context.Context) (Token, error) { return ParseUnverified(mint(t, claim("jti", n.Add(1)))) }), exchangeAudience,
 		func(o *ExchangeOptions) { o.Endpoint = server.URL })
 	roots := x509.NewCertPool()
 	roots.AddCert(server.Certificate())
@@ -588,7 +588,7 @@ func TestWhatTheEndpointRefusedComesLast(t *testing.T) {
 	isolate(t)
 	synctest.Test(t, func(t *testing.T) {
 		good, bad := mint(t, claim("jti", "good")), mint(t, claim("jti", "bad"))
-		source := Exchange(FirstOf(FromRequest(), TokenSourceFunc(func(context.Context) (Token, error) { return Parse(good) })), exchangeAudience,
+		source := Exchange(FirstOf(FromRequest(), TokenSourceFunc(func(context.Context) (Token, error) { return ParseUnverified(good) })), exchangeAudience,
 			func(o *ExchangeOptions) {
 				o.HTTPClient = &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
 					raw := sent(r)
@@ -637,7 +637,7 @@ func TestExchangeTakesTurns(t *testing.T) {
 	bounds(t, func(r *http.Request) (*http.Response, error) {
 		asked.Add(1)
 		raw := sent(r)
-		if tok, _ := Parse(raw); strings.Contains(tok.Subject, "forged") {
+		if tok, _ := ParseUnverified(raw); strings.Contains(tok.Subject, "forged") {
 			return responding(403, "")
 		}
 		return exchangedFor(t, raw)

@@ -134,7 +134,7 @@ func TestOrderOfCandidates(t *testing.T) {
 	for _, raw := range []string{often, late, dead, often, foreign, bad, newest} {
 		RequestContext(request(raw))
 	}
-	p, err := Parse(proven)
+	p, err := ParseUnverified(proven)
 	require.NoError(t, err)
 	refused := func(raw string) bool { return raw == bad }
 
@@ -150,7 +150,7 @@ func TestOrderOfCandidates(t *testing.T) {
 	tried := fetch(t, RequestContext(request(own)), hinted(DefaultSource()), refused)
 	assert.Equal(t, []string{own, proven, often, newest, env, bad, late}, tried)
 
-	mine := TokenSourceFunc(func(context.Context) (Token, error) { return Parse(custom) })
+	mine := TokenSourceFunc(func(context.Context) (Token, error) { return ParseUnverified(custom) })
 	tried = fetch(t, RequestContext(request(bad)), hinted(FirstOf(FromRequest(), mine)), refused)
 	assert.Equal(t, []string{proven, own, often, newest, custom, bad, late}, tried, "a refused one comes last, whoever brings it")
 

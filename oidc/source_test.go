@@ -128,7 +128,7 @@ func TestBorrowing(t *testing.T) {
 	})
 	t.Run("the proven token comes before other requests'", func(t *testing.T) {
 		isolate(t)
-		proven, err := Parse(live)
+		proven, err := ParseUnverified(live)
 		require.NoError(t, err)
 		seen(t, newer)
 		assert.Equal(t, live, token(t, FromRequest(), WithProvenToken(t.Context(), proven)).Raw())
@@ -140,7 +140,7 @@ func TestBorrowing(t *testing.T) {
 	})
 	t.Run("never of another identity than the proven one", func(t *testing.T) {
 		isolate(t)
-		dead, err := Parse(mint(t, expiredBy(time.Hour)))
+		dead, err := ParseUnverified(mint(t, expiredBy(time.Hour)))
 		require.NoError(t, err)
 		seen(t, otherProject, otherEnvironment)
 		_, err = FromRequest().Token(WithProvenToken(t.Context(), dead))
@@ -254,7 +254,7 @@ func TestFirstOf(t *testing.T) {
 	none := TokenSourceFunc(func(context.Context) (Token, error) { return Token{}, ErrNoToken })
 	broken := TokenSourceFunc(func(context.Context) (Token, error) { return Token{}, errors.New("database is down") })
 	gives := func(raw string) TokenSource {
-		return TokenSourceFunc(func(context.Context) (Token, error) { return Parse(raw) })
+		return TokenSourceFunc(func(context.Context) (Token, error) { return ParseUnverified(raw) })
 	}
 	live, second, dead := mint(t), mint(t, claim("jti", "2")), mint(t, expiredBy(time.Hour))
 

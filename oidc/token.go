@@ -14,7 +14,7 @@ import (
 )
 
 // MaxTokenLength is the longest token, in characters, that STS accepts
-// (AssumeRoleWithWebIdentity, parameter WebIdentityToken). Parse refuses
+// (AssumeRoleWithWebIdentity, parameter WebIdentityToken). ParseUnverified refuses
 // longer ones.
 const MaxTokenLength = 20_000
 
@@ -85,14 +85,14 @@ type claims struct {
 	UserID      string   `json:"user_id"`
 }
 
-// Parse reads a JWT's structure and claims. It does not check the signature,
+// ParseUnverified reads a JWT's structure and claims. It does not check the signature,
 // and an expired token parses. The error matches [ErrMalformed] and never
 // holds any of raw.
 //
 // A token has three base64url parts (RFC 7515, section 7.1), at most
 // [MaxTokenLength] characters, and the claims iss, sub and exp, without which
 // STS would refuse it.
-func Parse(raw string) (Token, error) {
+func ParseUnverified(raw string) (Token, error) {
 	t, err := parseToken(raw)
 	if err != nil {
 		return Token{}, fmt.Errorf("oidc: %w", err)
@@ -100,7 +100,7 @@ func Parse(raw string) (Token, error) {
 	return t, nil
 }
 
-// parseToken is Parse without the package's name in its errors.
+// parseToken is ParseUnverified without the package's name in its errors.
 func parseToken(raw string) (Token, error) {
 	t, err := decode(raw)
 	if err != nil {
@@ -197,7 +197,7 @@ func (t Token) Claims(v any) error {
 
 // Source says in a few words which source the token came from, such as
 // "request" or "VERCEL_OIDC_TOKEN_FILE". It is for logs and diagnosis; a token
-// straight from [Parse] has none.
+// straight from [ParseUnverified] has none.
 func (t Token) Source() string { return t.source }
 
 // CheckExpiry returns an error that matches [ErrExpired] and says since when

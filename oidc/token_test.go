@@ -15,7 +15,7 @@ import (
 
 func TestParse(t *testing.T) {
 	raw := mint(t, claim("user_id", "user_1"), claim("exp", 1790000000), claim("iat", 1789992800.5), claim("nbf", 1789992800))
-	tok, err := Parse(raw)
+	tok, err := ParseUnverified(raw)
 	require.NoError(t, err)
 	assert.Equal(t, "https://oidc.vercel.com/acme", tok.Issuer)
 	assert.Equal(t, "owner:acme:project:web:environment:production", tok.Subject)
@@ -38,7 +38,7 @@ func TestParse(t *testing.T) {
 }
 
 func TestParseListOfAudiences(t *testing.T) {
-	tok, err := Parse(mint(t, claim("aud", []string{"a", "b"})))
+	tok, err := ParseUnverified(mint(t, claim("aud", []string{"a", "b"})))
 	require.NoError(t, err)
 	assert.Equal(t, []string{"a", "b"}, tok.Audience)
 }
@@ -77,7 +77,7 @@ func TestParseRefuses(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			tok, err := Parse(c.raw)
+			tok, err := ParseUnverified(c.raw)
 			require.ErrorIs(t, err, ErrMalformed)
 			assert.ErrorContains(t, err, c.says)
 			assert.Equal(t, Token{}, tok)
@@ -88,7 +88,7 @@ func TestParseRefuses(t *testing.T) {
 }
 
 func TestCheckExpiryAllowsForTheClock(t *testing.T) {
-	tok, err := Parse(mint(t))
+	tok, err := ParseUnverified(mint(t))
 	require.NoError(t, err)
 	assert.NoError(t, tok.CheckExpiry(tok.Expiry.Add(-time.Second)))
 	assert.NoError(t, tok.CheckExpiry(tok.Expiry.Add(59*time.Second)), "the local clock may be up to a minute fast")
@@ -102,7 +102,7 @@ func TestTokenIsNeverPrinted(t *testing.T) {
 	raw := mint(t)
 	signed := strings.SplitN(raw, ".", 2)[1]
 	signature := raw[strings.LastIndex(raw, ".")+1:]
-	tok, err := Parse(raw)
+	tok, err := ParseUnverified(raw)
 	require.NoError(t, err)
 
 	type wrapper struct {

@@ -260,7 +260,7 @@ func (c *cache) finish(f *fetch, out outcome) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := wall()
-	e := Event{Background: f.background, BeforeEnd: f.ending, CalledDead: f.calledDead, Took: time.Since(f.began)}
+	e := Event{Background: f.background, BeforeEnd: f.ending, ReportRejected: f.calledDead, Took: time.Since(f.began)}
 	switch {
 	case out.err != nil:
 	case !out.creds.HasKeys():

@@ -574,7 +574,7 @@ func TestAnAnswerThatEndsNoLater(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 		first := p.key(t, c)
 		p.lives(2 * time.Minute)
-		CalledDead(t.Context(), c, first)
+		ReportRejected(t.Context(), c, first)
 		synctest.Wait()
 		assert.NotEqual(t, first, p.key(t, c))
 	})
@@ -650,7 +650,7 @@ func TestCredentialsThatNeverEnd(t *testing.T) {
 		got, err := c.Retrieve(t.Context())
 		require.NoError(t, err)
 		assert.Equal(t, "2", got.AccessKeyID)
-		require.True(t, CalledDead(t.Context(), c, "2"))
+		require.True(t, ReportRejected(t.Context(), c, "2"))
 		synctest.Wait()
 		got, err = c.Retrieve(t.Context())
 		require.NoError(t, err)
@@ -912,7 +912,7 @@ func TestWhatAFetchTakesAlong(t *testing.T) {
 		_, err = c.Retrieve(request(t, "second"))
 		require.NoError(t, err)
 		synctest.Wait()
-		require.True(t, CalledDead(request(t, "third"), c, "AKIA2"))
+		require.True(t, ReportRejected(request(t, "third"), c, "AKIA2"))
 		synctest.Wait()
 	}
 	t.Run("by default", func(t *testing.T) {

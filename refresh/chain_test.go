@@ -341,7 +341,7 @@ func TestChainOfDeadCredentials(t *testing.T) {
 					time.Sleep(time.Second)
 				}
 				assert.NotEqual(t, before, c.key(c.request(), c.second, dataRole, 0))
-				assert.True(t, c.last().CalledDead || name == "those of both are revoked")
+				assert.True(t, c.last().ReportRejected || name == "those of both are revoked")
 				for range 60 { // and stays so
 					require.NoError(t, use())
 					time.Sleep(time.Second)

@@ -13,7 +13,7 @@ const (
 	quiet      = 10 * time.Minute // after which a verdict is believed at once again
 )
 
-// CalledDead says that a service refused a request signed with the access key
+// ReportRejected says that a service refused a request signed with the access key
 // accessKeyID because the credentials are dead, as after a role was deleted and
 // made again. It reports whether cache is one of [NewCredentialsCache]; any
 // other is left alone.
@@ -26,9 +26,9 @@ const (
 // word it is a second again.
 //
 // Ctx is the context of the request that was refused; see Options.Carry.
-// CalledDead returns at once. An Invalidate after it, before the next answer,
+// ReportRejected returns at once. An Invalidate after it, before the next answer,
 // may be answered by the replacement.
-func CalledDead(ctx context.Context, cache *aws.CredentialsCache, accessKeyID string) bool {
+func ReportRejected(ctx context.Context, cache *aws.CredentialsCache, accessKeyID string) bool {
 	c := behind(cache)
 	if c == nil {
 		return false

@@ -19,7 +19,7 @@ func TestOldCredentialsServeUntilTheReplacementIsThere(t *testing.T) {
 		key := p.key(t, c)
 		time.Sleep(time.Minute)
 		p.slow(2 * time.Second)
-		require.True(t, CalledDead(t.Context(), c, key))
+		require.True(t, ReportRejected(t.Context(), c, key))
 		for range 19 {
 			start := time.Now()
 			require.Equal(t, key, p.key(t, c))
@@ -32,12 +32,12 @@ func TestOldCredentialsServeUntilTheReplacementIsThere(t *testing.T) {
 		assert.Equal(t, "AKIA2", p.key(t, c))
 		assert.Zero(t, time.Since(start))
 		last := events.all()[1]
-		assert.True(t, last.CalledDead)
+		assert.True(t, last.ReportRejected)
 		assert.True(t, last.Background)
 		assert.NoError(t, last.Err)
 
 		// Requests that were on their way with the old key say nothing of the new one.
-		CalledDead(t.Context(), c, key)
+		ReportRejected(t.Context(), c, key)
 		synctest.Wait()
 		assert.Equal(t, "AKIA2", p.key(t, c))
 		assert.Equal(t, 2, p.calls())
@@ -49,7 +49,7 @@ func TestAVerdictWhileTheProviderIsDown(t *testing.T) {
 		key := p.key(t, c)
 		p.fails(errDown)
 		for range 300 {
-			CalledDead(t.Context(), c, key)
+			ReportRejected(t.Context(), c, key)
 			require.Equal(t, key, p.key(t, c))
 			time.Sleep(100 * time.Millisecond)
 		}
@@ -57,7 +57,7 @@ func TestAVerdictWhileTheProviderIsDown(t *testing.T) {
 		assert.Greater(t, p.calls(), 3)
 		p.fails(nil)
 		for range 350 {
-			CalledDead(t.Context(), c, key)
+			ReportRejected(t.Context(), c, key)
 			p.key(t, c)
 			time.Sleep(100 * time.Millisecond)
 		}
@@ -72,7 +72,7 @@ func TestDoubtGrowsAndPasses(t *testing.T) {
 		p.lives(12 * time.Hour)
 		insist := func(d time.Duration) {
 			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-				CalledDead(t.Context(), c, p.key(t, c))
+				ReportRejected(t.Context(), c, p.key(t, c))
 			}
 		}
 		p.key(t, c)
@@ -88,16 +88,16 @@ func TestDoubtGrowsAndPasses(t *testing.T) {
 
 		calls := p.calls()
 		time.Sleep(10*time.Minute - time.Second)
-		CalledDead(t.Context(), c, p.key(t, c)) // heard, and believed: it was five minutes
+		ReportRejected(t.Context(), c, p.key(t, c)) // heard, and believed: it was five minutes
 		synctest.Wait()
 		require.Equal(t, calls+1, p.calls())
 		time.Sleep(time.Second)
-		CalledDead(t.Context(), c, p.key(t, c))
+		ReportRejected(t.Context(), c, p.key(t, c))
 		synctest.Wait()
 		require.Equal(t, calls+1, p.calls(), "the doubt is five minutes still")
 		time.Sleep(10 * time.Minute)
 		for range 2 {
-			CalledDead(t.Context(), c, p.key(t, c))
+			ReportRejected(t.Context(), c, p.key(t, c))
 			synctest.Wait()
 			time.Sleep(time.Second)
 		}
@@ -115,7 +115,7 @@ func TestALostReplacementIsShownAgain(t *testing.T) {
 		inner.store(outcome{creds: aws.Credentials{AccessKeyID: "new", SecretAccessKey: "s", CanExpire: true, Expires: time.Now().Add(2 * time.Hour)}}, wall())
 		inner.mu.Unlock()
 		require.Equal(t, key, p.key(t, c))
-		CalledDead(t.Context(), c, key)
+		ReportRejected(t.Context(), c, key)
 		got, err := c.Retrieve(t.Context())
 		require.NoError(t, err)
 		assert.Equal(t, "new", got.AccessKeyID)
@@ -128,10 +128,10 @@ func TestACacheAroundOurs(t *testing.T) {
 		outer := aws.NewCredentialsCache(c)
 		key := p.key(t, outer)
 		p.slow(300 * time.Millisecond)
-		CalledDead(t.Context(), outer, key)
+		ReportRejected(t.Context(), outer, key)
 		require.Equal(t, key, p.key(t, outer), "until the replacement is there")
 		time.Sleep(500 * time.Millisecond)
-		CalledDead(t.Context(), outer, key)
+		ReportRejected(t.Context(), outer, key)
 		assert.Equal(t, "AKIA2", p.key(t, outer))
 	})
 }
@@ -145,7 +145,7 @@ func TestWhenACacheAroundOursAsksAgain(t *testing.T) {
 		key := p.key(t, outer)
 		p.fails(errDown)
 		verdict := func(key string) {
-			CalledDead(t.Context(), outer, key)
+			ReportRejected(t.Context(), outer, key)
 			synctest.Wait()
 			p.key(t, outer)
 		}
@@ -180,10 +180,10 @@ func TestOtherCachesAreLeftAlone(t *testing.T) {
 	p := newFake()
 	plain := aws.NewCredentialsCache(p)
 	key := p.key(t, plain)
-	assert.False(t, CalledDead(t.Context(), plain, key))
-	assert.False(t, CalledDead(t.Context(), nil, key))
+	assert.False(t, ReportRejected(t.Context(), plain, key))
+	assert.False(t, ReportRejected(t.Context(), nil, key))
 	assert.Equal(t, key, p.key(t, plain))
-	assert.True(t, CalledDead(t.Context(), NewCredentialsCache(p), key), "nothing there to be dead")
+	assert.True(t, ReportRejected(t.Context(), NewCredentialsCache(p), key), "nothing there to be dead")
 }
 
 // Invalidate after a verdict, with the replacement on its way or there: the key
@@ -194,7 +194,7 @@ func TestInvalidateAfterAVerdict(t *testing.T) {
 			story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 				key := p.key(t, c)
 				p.slow(time.Second)
-				CalledDead(t.Context(), c, key)
+				ReportRejected(t.Context(), c, key)
 				if there {
 					time.Sleep(2 * time.Second)
 				}
@@ -212,10 +212,10 @@ func TestInvalidateAfterAVerdict(t *testing.T) {
 func TestInvalidateAfterALateVerdict(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 		old := p.key(t, c)
-		CalledDead(t.Context(), c, old)
+		ReportRejected(t.Context(), c, old)
 		synctest.Wait()
 		require.Equal(t, "AKIA2", p.key(t, c))
-		CalledDead(t.Context(), c, old)
+		ReportRejected(t.Context(), c, old)
 		c.Invalidate()
 		assert.Equal(t, "AKIA3", p.key(t, c))
 	})
@@ -228,17 +228,17 @@ func TestAKeyIsDoubtedOnce(t *testing.T) {
 		old := p.key(t, c)
 		p.fails(errDown)
 		for range 60 {
-			CalledDead(t.Context(), c, old)
+			ReportRejected(t.Context(), c, old)
 			time.Sleep(time.Second)
 		}
 		assert.Greater(t, p.calls(), 4, "nobody but the verdicts asks")
 		p.fails(nil)
 		time.Sleep(30 * time.Second)
-		CalledDead(t.Context(), c, old)
+		ReportRejected(t.Context(), c, old)
 		synctest.Wait()
 		key := p.key(t, c)
 		require.NotEqual(t, old, key)
-		CalledDead(t.Context(), c, key)
+		ReportRejected(t.Context(), c, key)
 		synctest.Wait()
 		assert.NotEqual(t, key, p.key(t, c), "believed: there was one dead key, a minute ago")
 	})
@@ -260,18 +260,18 @@ func TestADeadKeyThatComesAgain(t *testing.T) {
 			return got
 		}
 		retrieve()
-		CalledDead(t.Context(), c, "AKIA")
+		ReportRejected(t.Context(), c, "AKIA")
 		synctest.Wait()
 		assert.False(t, events.all()[1].NextTry.IsZero(), "no news")
 
 		time.Sleep(time.Minute)
 		session = "two"
-		CalledDead(t.Context(), c, "AKIA")
+		ReportRejected(t.Context(), c, "AKIA")
 		synctest.Wait()
 		assert.True(t, events.all()[2].NextTry.IsZero())
 		assert.Equal(t, "two", retrieve().SessionToken)
 
-		CalledDead(t.Context(), c, "AKIA")
+		ReportRejected(t.Context(), c, "AKIA")
 		synctest.Wait()
 		time.Sleep(time.Until(end))
 		end = end.Add(life)
@@ -281,26 +281,26 @@ func TestADeadKeyThatComesAgain(t *testing.T) {
 
 func TestAVerdictThatIsNoNewsFetchesNothing(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
-		require.True(t, CalledDead(t.Context(), c, "AKIA1"), "before the first fetch")
+		require.True(t, ReportRejected(t.Context(), c, "AKIA1"), "before the first fetch")
 		synctest.Wait()
 		require.Zero(t, p.calls())
 
 		old := p.key(t, c)
 		for _, key := range []string{"", "AKIA0"} {
-			CalledDead(t.Context(), c, key)
+			ReportRejected(t.Context(), c, key)
 			synctest.Wait()
 			assert.Equal(t, 1, p.calls(), "%q", key)
 		}
-		CalledDead(t.Context(), c, old)
+		ReportRejected(t.Context(), c, old)
 		synctest.Wait()
 		require.Equal(t, 2, p.calls())
 		time.Sleep(time.Minute)
-		CalledDead(t.Context(), c, old)
+		ReportRejected(t.Context(), c, old)
 		synctest.Wait()
 		assert.Equal(t, 2, p.calls(), "it has been replaced")
 		assert.Equal(t, "AKIA2", p.key(t, c))
-		assert.False(t, CalledDead(t.Context(), aws.NewCredentialsCache(p), old))
-		assert.False(t, CalledDead(t.Context(), nil, old))
+		assert.False(t, ReportRejected(t.Context(), aws.NewCredentialsCache(p), old))
+		assert.False(t, ReportRejected(t.Context(), nil, old))
 	})
 }
 
@@ -314,7 +314,7 @@ func TestInvalidateOfAReplacementThatAWaitingCallerGot(t *testing.T) {
 		got := make(chan string)
 		go func() { got <- p.key(t, c) }()
 		time.Sleep(100 * time.Millisecond)
-		CalledDead(t.Context(), c, old)
+		ReportRejected(t.Context(), c, old)
 		require.Equal(t, "AKIA2", <-got)
 		c.Invalidate()
 		assert.Equal(t, "AKIA3", p.key(t, c))

@@ -35,7 +35,7 @@ func (l *logger) record(e Event) {
 	if e.BeforeEnd {
 		attrs = append(attrs, slog.Bool("before_end", true))
 	}
-	if e.CalledDead {
+	if e.ReportRejected {
 		attrs = append(attrs, slog.Bool("called_dead", true))
 	}
 	if !e.Expires.IsZero() {

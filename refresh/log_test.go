@@ -25,7 +25,7 @@ func TestRecords(t *testing.T) {
 			`level=INFO msg="AWS credentials refreshed" background=false took=1s expires=2026-01-02T03:04:05.000Z`},
 		{"that never end", Event{Background: true},
 			`level=INFO msg="AWS credentials refreshed" background=true took=0s`},
-		{"called dead", Event{CalledDead: true, Dropped: 2},
+		{"called dead", Event{ReportRejected: true, Dropped: 2},
 			`level=INFO msg="AWS credentials refreshed" background=false took=0s called_dead=true dropped=2`},
 		{"before an end", Event{BeforeEnd: true, Background: true},
 			`level=INFO msg="AWS credentials refreshed" background=true took=0s before_end=true`},

@@ -20,7 +20,7 @@
 //     for the refresh, half a second at most.
 //   - After the end one caller fetches, and all others wait for that fetch. It
 //     takes 10 seconds at most, whatever the provider does.
-//   - Invalidate has the next Retrieve fetch. See [CalledDead] for what a
+//   - Invalidate has the next Retrieve fetch. See [ReportRejected] for what a
 //     service says of credentials.
 //
 // Nothing runs while nobody asks.
@@ -77,9 +77,9 @@ type Event struct {
 	// before were fetched with is about to end; see [Dependent].
 	BeforeEnd bool
 
-	// CalledDead is whether the fetch was made because a service called the
-	// credentials dead; see [CalledDead].
-	CalledDead bool
+	// ReportRejected is whether the fetch was made because a service called the
+	// credentials dead; see [ReportRejected].
+	ReportRejected bool
 
 	// Took is the time from the call of the provider to its answer, or until
 	// it was given up.

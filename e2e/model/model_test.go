@@ -294,10 +294,10 @@ func (w *world) do(s step) {
 			key = "ASIAUNKNOWN"
 		}
 		start := w.elapsed()
-		refresh.CalledDead(w.context(s.Token), who.cache, key)
+		refresh.ReportRejected(w.context(s.Token), who.cache, key)
 		who.calledDead()
 		if w.elapsed() != start {
-			w.problem("%s: CalledDead took %s", who.name, w.elapsed()-start)
+			w.problem("%s: ReportRejected took %s", who.name, w.elapsed()-start)
 		}
 	case hear:
 		ctx, cancel := w.limited(s)

@@ -91,7 +91,7 @@ func (m *metrics) count(e refresh.Event) {
 	} else {
 		m.failures.Add(ctx, 1, metric.WithAttributes(background, attribute.String("code", code(e.Err))))
 	}
-	if e.CalledDead {
+	if e.ReportRejected {
 		m.verdicts.Add(ctx, 1)
 	}
 	m.dropped.Add(ctx, int64(e.Dropped))

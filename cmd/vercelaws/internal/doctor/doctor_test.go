@@ -91,7 +91,7 @@ func TestIssuerFaults(t *testing.T) {
 			server := httptest.NewServer(test.answer)
 			defer server.Close()
 			raw := good.Mint(func(c *oidctest.Claims) { c.Issuer = server.URL })
-			token, err := oidc.Parse(raw)
+			token, err := oidc.ParseUnverified(raw)
 			require.NoError(t, err)
 			e := &examination{token: token, http: issuerClient()}
 			c := e.checkIssuer(t.Context())
@@ -122,7 +122,7 @@ func TestCleanKeepsTheTokenOut(t *testing.T) {
 	issuer := oidctest.NewServer()
 	defer issuer.Close()
 	raw := issuer.Mint()
-	token, err := oidc.Parse(raw)
+	token, err := oidc.ParseUnverified(raw)
 	require.NoError(t, err)
 	e := &examination{token: token}
 	assert.Equal(t, `"refused [token]!"`, e.clean(errors.New("refused "+raw+"!")))
@@ -149,7 +149,7 @@ func TestClaimsOfAnExchangedToken(t *testing.T) {
 func TestRunEndsWithItsContext(t *testing.T) {
 	issuer := oidctest.NewServer()
 	defer issuer.Close()
-	token, err := oidc.Parse(issuer.Mint())
+	token, err := oidc.ParseUnverified(issuer.Mint())
 	require.NoError(t, err)
 	t.Setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1")
 	t.Setenv("AWS_CONFIG_FILE", os.DevNull)
