@@ -120,6 +120,7 @@ func (c *cache) HandleFailToRefresh(ctx context.Context, before aws.Credentials,
 		patience := c.patience(now)
 		if f := c.refresh(ctx); f != nil && patience > 0 {
 			c.wait(f, patience)
+			c.asked = time.Now() // it was awake meanwhile
 		}
 	}
 	if now := clock.Wall(); c.alive(now) {
@@ -311,7 +312,7 @@ func (c *cache) finish(f *fetch, out outcome) {
 	if c.alive(now) {
 		e.Expires, e.ExpiryWindow = c.held.end(), c.held.window
 		if out.err != nil {
-			e.NextTry = c.nextTry(now)
+			e.NextTry = c.nextTry()
 		}
 	}
 	c.events.add(e)
@@ -320,9 +321,9 @@ func (c *cache) finish(f *fetch, out outcome) {
 
 // nextTry needs mu, and credentials that live. It is the earliest time of the
 // next refresh, zero where there will be none.
-func (c *cache) nextTry(now time.Time) time.Time {
+func (c *cache) nextTry() time.Time {
 	next := c.backOff.end()
-	if c.held.fresh(now) && c.held.refresh.After(next) {
+	if !c.held.rejected && c.held.refresh.After(next) {
 		next = c.held.refresh
 	}
 	return next

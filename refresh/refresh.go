@@ -208,9 +208,9 @@ type Status struct {
 	// none. Credentials may serve all the same.
 	Err error
 
-	// NextTry is from when on a Retrieve starts the next fetch in the background:
-	// a time that has passed means the next one. It is zero if there are no
-	// credentials, or if they need no refresh.
+	// NextTry is the time from which on a Retrieve starts the next refresh. If it
+	// has passed, the next Retrieve does. It is zero if there are no credentials,
+	// or if they need no refresh.
 	NextTry time.Time
 
 	// Fetching is whether a fetch is under way.
@@ -229,7 +229,7 @@ func StatusOf(cache *aws.CredentialsCache) (Status, bool) {
 	defer c.mu.Unlock()
 	s := Status{Err: c.failure, Fetching: c.fetch != nil}
 	if now := clock.Wall(); c.alive(now) {
-		s.AccessKeyID, s.Expires, s.NextTry = c.held.creds.AccessKeyID, c.held.end(), c.nextTry(now)
+		s.AccessKeyID, s.Expires, s.NextTry = c.held.creds.AccessKeyID, c.held.end(), c.nextTry()
 	}
 	return s, true
 }
