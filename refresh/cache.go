@@ -15,7 +15,7 @@ import (
 
 const (
 	// lateWait is how long a caller waits for a refresh in the last minute. It
-	// leaves a caller with half a second time to take the old credentials.
+	// leaves a caller who has half a second time to take the old credentials.
 	lateWait = 400 * time.Millisecond
 
 	// asleep is a time without a question after which the instance may have
@@ -130,14 +130,15 @@ func (c *cache) HandleFailToRefresh(ctx context.Context, before aws.Credentials,
 }
 
 // patience needs mu, and credentials that live. It is how long a caller waits for
-// their refresh: in the ExpiryWindow for its end, unless the provider has failed
-// since the instance slept.
+// their refresh: in the ExpiryWindow for its end, as long as the provider has not
+// failed; after that, and in the last minute, for a moment and once for each
+// waking.
 func (c *cache) patience(now time.Time) time.Duration {
 	left := c.held.creds.Expires.Sub(now)
-	switch {
-	case c.held.short(now) && (c.backOff.failures == 0 || !c.tried):
+	switch short := c.held.short(now); {
+	case short && c.backOff.failures == 0:
 		return min(callLimit, left)
-	case c.held.late(now) && !c.tried:
+	case (short || c.held.late(now)) && !c.tried:
 		return min(lateWait, left/2)
 	}
 	return 0

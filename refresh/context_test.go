@@ -7,6 +7,7 @@ import (
 	"errors"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -155,8 +156,8 @@ func TestARetrierThatMisbehaves(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p, asked := newFake(), 0
-				c := NewCredentialsCache(oddRetrier{p, func() { asked++; misbehave() }})
+				p, asked := newFake(), new(atomic.Int64)
+				c := NewCredentialsCache(oddRetrier{p, func() { asked.Add(1); misbehave() }})
 				key := p.key(t, c)
 				p.fails(errDown)
 				every(t, c, time.Second, 59*time.Minute+55*time.Second, func(got aws.Credentials, err error, took time.Duration) {
@@ -164,7 +165,7 @@ func TestARetrierThatMisbehaves(t *testing.T) {
 					require.Zero(t, took)
 					require.Equal(t, key, got.AccessKeyID)
 				})
-				assert.Positive(t, asked)
+				assert.Positive(t, asked.Load())
 				p.fails(nil)
 				time.Sleep(10 * time.Second)
 				assert.NotEqual(t, key, p.key(t, c), "cold, there are others")

@@ -95,8 +95,8 @@ func TestWakingInTheExpiryWindow(t *testing.T) {
 	}
 }
 
-// In an outage one flight for each waking waits, and gets the old credentials;
-// those after it get them at once.
+// In an outage one flight waits for the refresh, and gets the old credentials;
+// those after it get them at once, and after a sleep in half a second.
 func TestAnOutageInTheExpiryWindow(t *testing.T) {
 	for name, outage := range map[string]func(context.Context, int) error{
 		"fails":  func(context.Context, int) error { return errDown },
@@ -126,6 +126,31 @@ func TestAnOutageInTheExpiryWindow(t *testing.T) {
 					assert.Equal(t, ReasonExpiring, e.Reason)
 					assert.Error(t, e.Err)
 				}
+			}, expiryWindow(15*time.Minute))
+			story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+				key := p.key(t, c)
+				time.Sleep(46 * time.Minute)
+				p.set(outage)
+				p.key(t, c)
+				for range 6 { // one request a minute
+					time.Sleep(time.Minute)
+					start := time.Now()
+					require.Equal(t, key, p.key(t, c))
+					assert.LessOrEqual(t, time.Since(start), 500*time.Millisecond)
+				}
+				p.set(nil)
+				p.slow(300 * time.Millisecond)
+				if name == "hangs" {
+					time.Sleep(time.Until(p.end(key)))
+				}
+				time.Sleep(time.Minute)
+				got, err := c.Retrieve(t.Context())
+				if name == "hangs" {
+					assert.Error(t, err) // four calls have not returned
+					return
+				}
+				require.NoError(t, err)
+				assert.NotEqual(t, key, got.AccessKeyID, "while the provider answers, nobody gets less")
 			}, expiryWindow(15*time.Minute))
 		})
 	}
