@@ -27,7 +27,7 @@ func story(t *testing.T, f func(t *testing.T, p *fakeProvider, c *aws.Credential
 	synctest.Test(t, func(t *testing.T) {
 		p, events := newFake(), &recorder{}
 		f(t, p, NewCredentialsCache(p, append([]func(*Options){events.on}, optFns...)...), events)
-		time.Sleep(2 * time.Hour) // what was left standing returns
+		time.Sleep(2 * time.Hour) // what hangs returns
 	})
 }
 
@@ -597,7 +597,7 @@ func TestARecoveryIsTold(t *testing.T) {
 }
 
 // Another key that ends sooner does not push out one that lives longer, unless
-// that one was called dead.
+// that one was rejected.
 func TestAnAnswerThatEndsNoLater(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, events *recorder) {
 		first := p.key(t, c)
@@ -1131,5 +1131,26 @@ func TestPausesOfTheBackOff(t *testing.T) {
 		b.fail()
 		time.Sleep(b.pause)
 		assert.True(t, b.over())
+	})
+}
+
+// Credentials that live again, since the clock is set back while a caller waits
+// for a fetch after their end, are handed out without waiting for its end.
+func TestCredentialsThatLiveAgainWhileACallerWaits(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+		key := p.key(t, c)
+		time.Sleep(2 * time.Hour)
+		p.set(hang(time.Hour))
+		time.AfterFunc(time.Second, func() { // as a clock does that is set back
+			inner := behind(c)
+			inner.mu.Lock()
+			defer inner.mu.Unlock()
+			inner.held.creds.Expires = time.Now().Add(time.Minute)
+		})
+		start := time.Now()
+		got, err := c.Retrieve(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, key, got.AccessKeyID)
+		assert.LessOrEqual(t, time.Since(start), time.Second+lateWait)
 	})
 }
