@@ -1,7 +1,6 @@
 package oidc
 
 import (
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -63,9 +62,8 @@ type Token struct {
 	// secret returns the JWT and its payload. It is a function because no
 	// printer looks into one: fmt follows a pointer where the verb does not
 	// fit the type, and debugging printers follow all.
-	secret   func() (raw string, payload []byte)
-	source   string
-	explicit bool // given by ContextWithToken
+	secret func() (raw string, payload []byte)
+	source string
 }
 
 // claims is the payload as JSON has it.
@@ -228,14 +226,32 @@ func (t Token) String() string {
 // Format implements [fmt.Formatter], so that every verb prints String.
 func (t Token) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, t.String()) }
 
-// identity tells apart what tokens speak for: a project and environment, or the
-// subject where a token has none of Vercel's claims.
-func (t Token) identity() [sha256.Size]byte {
-	if t.ProjectID == "" {
-		return digest(fmt.Sprintf("subject %q", t.Subject))
+// SameIdentity reports whether t and u speak for the same: a project and
+// environment, or a subject where a token has none of Vercel's claims.
+func (t Token) SameIdentity(u Token) bool {
+	if t.ProjectID == "" || u.ProjectID == "" {
+		return t.ProjectID == u.ProjectID && t.Subject == u.Subject
 	}
-	return digest(fmt.Sprintf("project %q environment %q", t.ProjectID, t.Environment))
+	return t.ProjectID == u.ProjectID && t.Environment == u.Environment
 }
 
-// sameIdentity reports whether both tokens speak for the same.
-func (t Token) sameIdentity(u Token) bool { return t.identity() == u.identity() }
+// looksLikeJWT reports whether raw has the form of a JWT: three parts of
+// base64url characters, none of them empty, and no longer than STS takes. It
+// reads the text once and nothing more, since it runs on every request.
+func looksLikeJWT(raw string) bool {
+	if len(raw) > MaxTokenLength {
+		return false
+	}
+	parts, length := 1, 0
+	for i := range len(raw) {
+		switch c := raw[i]; {
+		case c == '.' && length > 0:
+			parts, length = parts+1, 0
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '_':
+			length++
+		default:
+			return false
+		}
+	}
+	return parts == 3 && length > 0
+}

@@ -16,7 +16,7 @@ import (
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
-	"github.com/vercelaws/vercelaws/internal/allowance"
+	"github.com/vercelaws/vercelaws/internal/pace"
 )
 
 const (
@@ -35,7 +35,7 @@ const (
 // Limits is given twice, the first counts.
 //
 // Begins, if not nil, is called before each attempt.
-func Limits(faults *allowance.Allowance, begins func()) func(*sts.Options) {
+func Limits(faults *pace.Pacer, begins func()) func(*sts.Options) {
 	return func(o *sts.Options) {
 		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
 			if _, given := stack.Finalize.Get(attempt{}.ID()); given {
@@ -52,7 +52,7 @@ func Limits(faults *allowance.Allowance, begins func()) func(*sts.Options) {
 
 // attempt is an SDK middleware inside the retry loop.
 type attempt struct {
-	faults *allowance.Allowance
+	faults *pace.Pacer
 	begins func()
 }
 
@@ -64,15 +64,17 @@ func (a attempt) HandleFinalize(ctx context.Context, in middleware.FinalizeInput
 	if a.begins != nil {
 		a.begins()
 	}
-	giveBack := func() {}
+	end := func(bool) {}
 	if a.faults != nil {
-		back, late := a.faults.Take(ctx)
+		ends, late := a.faults.Begin(ctx)
 		if late != nil {
 			// As a canceled request it is not tried again.
 			return out, metadata, &aws.RequestCanceledError{Err: fmt.Errorf("STS faults, and the time was over before it could be asked again: %w", late)}
 		}
-		giveBack = back
+		end = ends
 	}
+	failed := true // unless it returns: a user's HTTP client may panic
+	defer func() { end(failed) }()
 	limited, cancel := context.WithTimeout(ctx, attemptLimit)
 	defer cancel()
 	out, metadata, err = next.HandleFinalize(limited, in)
@@ -84,9 +86,7 @@ func (a attempt) HandleFinalize(ctx context.Context, in middleware.FinalizeInput
 	if answer, ok := out.Result.(*sts.AssumeRoleWithWebIdentityOutput); err == nil && ok && !isWhole(answer.Credentials) {
 		err = errNoCredentials
 	}
-	if !IsFault(err) { // nor given back where a user's HTTP client panics
-		giveBack()
-	}
+	failed = IsFault(err)
 	return out, metadata, err
 }
 

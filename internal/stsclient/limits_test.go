@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/vercelaws/vercelaws/internal/allowance"
+	"github.com/vercelaws/vercelaws/internal/pace"
 )
 
 // userClient runs f with a client of a user's, which knows nothing of us.
@@ -90,7 +90,7 @@ func TestAnswerIsLimitedInSize(t *testing.T) {
 
 func TestLimitsCountOnce(t *testing.T) {
 	userClient(t, answers(500, ""), func(t *testing.T, c *sts.Client, r *region) {
-		faults := &allowance.Allowance{Burst: 2, Every: time.Hour}
+		faults := &pace.Pacer{Burst: 2}
 		_, err := assume(t.Context(), c, Limits(faults, nil), Limits(faults, nil), once)
 		require.Error(t, err)
 		_, err = assume(t.Context(), c, Limits(faults, nil), once)
@@ -118,7 +118,7 @@ func TestABrokenHTTPClientIsAFault(t *testing.T) {
 					broken()
 					return nil, nil
 				})})
-				faults := &allowance.Allowance{Burst: 1, Every: time.Hour}
+				faults := &pace.Pacer{Burst: 1}
 				for range 2 {
 					ended := make(chan struct{})
 					go func() {
