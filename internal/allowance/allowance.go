@@ -56,6 +56,17 @@ func (a *Allowance) Take(ctx context.Context) (giveBack func(), err error) {
 	}
 }
 
+// Begin is Take for those who know at the end how it went: what ends without a
+// fault is given back.
+func (a *Allowance) Begin(ctx context.Context) (end func(fault bool), err error) {
+	giveBack, err := a.Take(ctx)
+	return func(fault bool) {
+		if !fault {
+			giveBack()
+		}
+	}, err
+}
+
 // Spend counts an operation that was given back, or never taken, and went wrong
 // after all.
 func (a *Allowance) Spend() {
