@@ -406,8 +406,16 @@ func (r onceIfUnclear) IsErrorRetryable(err error) bool {
 	return !isUnclear(err) && r.Retryer.IsErrorRetryable(err)
 }
 
-// faults is the pacer of the endpoint that is asked.
-func (f *fetcher) faults() *pace.Pacer { return pace.Of(f.client) }
+// faults is the pacer of the endpoint that is asked, which all providers of the
+// process share that ask it.
+func (f *fetcher) faults() *pace.Pacer {
+	if c, ok := f.client.(*stsclient.Client); ok {
+		if endpoint, err := c.EndpointKey(); err == nil {
+			return pace.Of(endpoint)
+		}
+	}
+	return pace.Of(f.client)
+}
 
 var errExpiredOnArrival = errors.New("the credentials expired on arrival")
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,8 +19,6 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/vercelaws/vercelaws/internal/pace"
 )
 
 // userClient runs f with a client of a user's, which knows nothing of us.
@@ -137,7 +136,7 @@ func TestAnswerIsLimitedInSize(t *testing.T) {
 
 func TestLimitsCountOnce(t *testing.T) {
 	userClient(t, answers(500, ""), func(t *testing.T, c *sts.Client, r *region) {
-		faults := &pace.Pacer{Burst: 2}
+		faults := &few{left: 2}
 		_, err := assume(t.Context(), c, Limits(faults, nil), Limits(faults, nil), once)
 		require.Error(t, err)
 		_, err = assume(t.Context(), c, Limits(faults, nil), once)
@@ -165,7 +164,7 @@ func TestABrokenHTTPClientIsAFault(t *testing.T) {
 					broken()
 					return nil, nil
 				})})
-				faults := &pace.Pacer{Burst: 1}
+				faults := &few{left: 1}
 				for range 2 {
 					ended := make(chan struct{})
 					go func() {
@@ -212,4 +211,27 @@ func TestFaultsAndRefusals(t *testing.T) {
 	} {
 		assert.Equal(t, want, IsFault(fmt.Errorf("wrapped: %w", api)), "%+v", api)
 	}
+}
+
+// few allows some attempts that fault, and no more.
+type few struct {
+	mu   sync.Mutex
+	left int
+}
+
+func (f *few) Begin(ctx context.Context) (func(bool), error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.left == 0 {
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
+	}
+	f.left--
+	return func(fault bool) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if !fault {
+			f.left++
+		}
+	}, nil
 }
