@@ -3,6 +3,7 @@ package vercelaws
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -37,6 +38,9 @@ type candidate struct {
 	own   bool       // it is the context's own
 	given bool       // it was given by oidc.ContextWithToken
 }
+
+// lives reports whether c is a candidate, and its token has not expired.
+func (c candidate) lives() bool { return c.leaf != nil && c.token.CheckExpiry(time.Now()) == nil }
 
 // candidates are the tokens of a fetch, in the order in which they are tried. An
 // error is why a source has none; own says whether it is the context's.
@@ -97,6 +101,9 @@ func (f *fetcher) request() *tokenLeaf {
 // read asks a leaf for its token.
 func (w *walk) read(l *tokenLeaf) (candidate, error) {
 	c := candidate{leaf: l, own: l.Request != nil}
+	if w.over {
+		return c, nil
+	}
 	var err error
 	if c.own {
 		c.token, err = l.Read(w.ctx)
@@ -144,7 +151,7 @@ func (w *walk) offer(c candidate, err error) {
 	switch {
 	case w.over:
 	case err != nil:
-		w.over = !w.yield(c, err)
+		w.over = !w.yield(c, err) || w.ctx.Err() != nil
 	case inGrace(c.token):
 		w.expired = append(w.expired, c)
 	case time.Since(w.known.When(c.token.Raw())) < refusedLately:
@@ -156,7 +163,7 @@ func (w *walk) offer(c candidate, err error) {
 
 // accepted offers the token that STS accepted last, while it can be used.
 func (w *walk) accepted() {
-	if c := w.last(); c.leaf != nil && (c.token.CheckExpiry(time.Now()) == nil || inGrace(c.token)) {
+	if c := w.last(); c.lives() || inGrace(c.token) {
 		w.offer(c, nil)
 	}
 }
@@ -284,7 +291,8 @@ func isForeign(t oidc.Token) bool { return foreign(t) != nil }
 // RetryNow reports whether a request has brought a token that can be used since a
 // fetch failed for want of a good one.
 func (f *fetcher) RetryNow(err error) bool {
-	if isFault(err) {
+	var exchange *oidc.ExchangeError
+	if isFault(err) || errors.As(err, &exchange) && !exchange.Refused {
 		return false
 	}
 	fresh, _ := (&walk{fetcher: f}).borrowable()

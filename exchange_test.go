@@ -265,3 +265,48 @@ func TestAStepThatMisbehaves(t *testing.T) {
 		})
 	}
 }
+
+// New tokens do not end the back-off while the exchange is down, nor does a fetch
+// walk through them.
+func TestNewTokensWhileTheExchangeIsDown(t *testing.T) {
+	isolate(t)
+	synctest.Test(t, func(t *testing.T) {
+		asked, isDown := 0, false
+		p, s := exchanging(t, newFakeSTS(), func(string) (int, string) {
+			asked++
+			if isDown {
+				return 0, ""
+			}
+			return 200, ""
+		})
+		_, err := p.Retrieve(fromRequest(mint(t, "accepted", claim("exp", time.Now().Add(40*time.Minute).Unix()))))
+		require.NoError(t, err)
+		isDown = true
+		sleepToSoftExpiry(s)
+		asked = 0
+		for i := range 120 {
+			_, err := p.Retrieve(fromRequest(mint(t, fmt.Sprint(i))))
+			require.NoError(t, err)
+			time.Sleep(time.Second)
+		}
+		assert.LessOrEqual(t, asked, 3*15)
+		assert.Greater(t, asked, 5)
+	})
+}
+
+// At a cold start a fetch ends with the first token's exchange that has no answer.
+func TestAnExchangeThatIsDownAtAColdStart(t *testing.T) {
+	isolate(t)
+	synctest.Test(t, func(t *testing.T) {
+		var asked []string
+		p, s := exchanging(t, newFakeSTS(), func(raw string) (int, string) {
+			asked = append(asked, jti(t, raw))
+			return 0, ""
+		})
+		fromRequest(mint(t, "other"))
+		_, err := p.Retrieve(fromRequest(mint(t, "own")))
+		require.ErrorContains(t, err, "after 3 attempts")
+		assert.Equal(t, []string{"own", "own", "own"}, asked)
+		assert.Zero(t, s.count())
+	})
+}

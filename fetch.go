@@ -88,13 +88,9 @@ func (f *fetcher) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	}
 	failed := failures{fetcher: f}
 	var unclear []candidate // after whose answer others come first
-	onlyLast := false       // the exchange does not answer
 	for c, err := range f.candidates(ctx) {
 		if err != nil {
 			failed.without(c, err)
-			continue
-		}
-		if onlyLast && c.token.Raw() != f.last().token.Raw() {
 			continue
 		}
 		creds, err := f.try(ctx, c)
@@ -102,11 +98,16 @@ func (f *fetcher) Retrieve(ctx context.Context) (aws.Credentials, error) {
 			return creds, nil
 		}
 		failed.with(c, err)
-		switch nextAfter(err) {
+		switch last := f.last(); nextAfter(err) {
+		case theLastAccepted:
+			if last.lives() && last.token.Raw() != c.token.Raw() {
+				if creds, err := f.try(ctx, last); err == nil {
+					return creds, nil
+				}
+			}
+			return aws.Credentials{}, failed.err(ctx)
 		case nothing:
 			return aws.Credentials{}, failed.err(ctx)
-		case theLastAccepted:
-			onlyLast = true
 		case othersFirst:
 			unclear = append(unclear, c)
 		}
@@ -242,7 +243,7 @@ func (f *fetcher) try(ctx context.Context, c candidate) (aws.Credentials, error)
 
 // exchanged is the token that STS is given for c.
 func (f *fetcher) exchanged(ctx context.Context, c candidate) (oidc.Token, error) {
-	if last := f.last(); last.leaf != nil && last.token.Raw() != c.token.Raw() && last.token.CheckExpiry(time.Now()) == nil {
+	if last := f.last(); last.lives() && last.token.Raw() != c.token.Raw() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, exchangeShare)
 		defer cancel()
