@@ -2,7 +2,6 @@ package oidc
 
 import (
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vercelaws/vercelaws/internal/jwtjson"
 	"github.com/vercelaws/vercelaws/internal/scrub"
 )
 
@@ -63,26 +63,9 @@ type Token struct {
 	// secret returns the JWT and its payload. It is a function because no
 	// printer looks into one: fmt follows a pointer where the verb does not
 	// fit the type, and debugging printers follow all.
-	secret   func() (raw string, payload []byte)
+	secret   func() (raw, payload string)
 	source   string
 	explicit bool // given by ContextWithToken
-}
-
-// claims is the payload as JSON has it.
-type claims struct {
-	Issuer      string   `json:"iss"`
-	Subject     string   `json:"sub"`
-	Audience    audience `json:"aud"`
-	Expiry      unixTime `json:"exp"`
-	IssuedAt    unixTime `json:"iat"`
-	NotBefore   unixTime `json:"nbf"`
-	Owner       string   `json:"owner"`
-	OwnerID     string   `json:"owner_id"`
-	Project     string   `json:"project"`
-	ProjectID   string   `json:"project_id"`
-	Environment string   `json:"environment"`
-	Plan        string   `json:"plan"`
-	UserID      string   `json:"user_id"`
 }
 
 // ParseUnverified reads a JWT's structure and claims. It does not check the signature,
@@ -91,7 +74,9 @@ type claims struct {
 //
 // A token has three base64url parts (RFC 7515, section 7.1), at most
 // [MaxTokenLength] characters, and the claims iss, sub and exp, without which
-// STS would refuse it.
+// STS would refuse it. Claims have exact names, and none stands twice. A claim
+// that only Vercel defines is taken as STS takes it, whatever its type: a number
+// as its digits, and what is neither that nor text as if it were not there.
 func ParseUnverified(raw string) (Token, error) {
 	t, err := parseToken(raw)
 	if err != nil {
@@ -131,45 +116,50 @@ func decode(raw string) (Token, error) {
 	if signature == "" {
 		return Token{}, errors.New("it has no signature")
 	}
-	var head struct{}
-	if err := decodePart(header, &head); err != nil {
+	if err := readPart(header, nil); err != nil {
 		return Token{}, fmt.Errorf("header: %w", err)
 	}
-	if _, err := base64.RawURLEncoding.DecodeString(signature); err != nil {
-		return Token{}, fmt.Errorf("signature: %w", errNotBase64)
+	if _, err := jwtjson.Part(signature); err != nil {
+		return Token{}, fmt.Errorf("signature: %w", err)
 	}
-	payload, err := base64.RawURLEncoding.DecodeString(body)
+	payload, err := jwtjson.Part(body)
 	if err != nil {
-		return Token{}, fmt.Errorf("payload: %w", errNotBase64)
+		return Token{}, fmt.Errorf("payload: %w", err)
 	}
-	var c claims
-	if err := json.Unmarshal(payload, &c); err != nil {
-		return Token{}, fmt.Errorf("payload: %w", describeJSON(err))
+	t := Token{secret: func() (string, string) { return raw, payload }}
+	if err := jwtjson.Members(payload, t.setClaim); err != nil {
+		return Token{}, fmt.Errorf("payload: %w", err)
 	}
 	switch {
-	case c.Issuer == "":
+	case t.Issuer == "":
 		return Token{}, errors.New("it has no iss claim")
-	case c.Subject == "":
+	case t.Subject == "":
 		return Token{}, errors.New("it has no sub claim")
-	case c.Expiry.IsZero():
+	case t.Expiry.IsZero():
 		return Token{}, errors.New("it has no exp claim")
 	}
-	return Token{
-		Issuer:      c.Issuer,
-		Subject:     c.Subject,
-		Audience:    c.Audience,
-		Expiry:      c.Expiry.Time,
-		IssuedAt:    c.IssuedAt.Time,
-		NotBefore:   c.NotBefore.Time,
-		Owner:       c.Owner,
-		OwnerID:     c.OwnerID,
-		Project:     c.Project,
-		ProjectID:   c.ProjectID,
-		Environment: c.Environment,
-		Plan:        c.Plan,
-		UserID:      c.UserID,
-		secret:      func() (string, []byte) { return raw, payload },
-	}, nil
+	return t, nil
+}
+
+// looksLikeJWT reports whether raw has the form of a JWT, and at most
+// [MaxTokenLength] characters: three parts of base64url that are not empty. What
+// the parts hold is not looked at, so it costs little for any text.
+func looksLikeJWT(raw string) bool {
+	if len(raw) > MaxTokenLength {
+		return false
+	}
+	dots, part := 0, 0 // part is the length of the one that is read
+	for i := range len(raw) {
+		switch c := raw[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
+			part++
+		case c == '.' && part > 0:
+			dots, part = dots+1, 0
+		default:
+			return false
+		}
+	}
+	return dots == 2 && part > 0
 }
 
 // Raw returns the JWT. It is a secret until it expires: whoever has it has the
@@ -183,13 +173,28 @@ func (t Token) Raw() string {
 }
 
 // Claims stores every claim of the token into v, as [json.Unmarshal] does. Use
-// it for claims that Token has no field for.
+// it for claims that Token has no field for. Json.Unmarshal matches names without
+// regard to case, so it is an error if the token has two names that only case
+// tells apart.
 func (t Token) Claims(v any) error {
 	if t.secret == nil {
 		return fmt.Errorf("oidc: %w: a zero Token has no claims", ErrNoToken)
 	}
 	_, payload := t.secret()
-	if err := json.Unmarshal(payload, v); err != nil {
+	var names []string
+	err := jwtjson.Members(payload, func(name string, _ jwtjson.Value) error {
+		for _, other := range names {
+			if strings.EqualFold(name, other) {
+				return fmt.Errorf("only case tells the names %s and %s apart", scrub.Quote(other, maxClaim), scrub.Quote(name, maxClaim))
+			}
+		}
+		names = append(names, name)
+		return nil
+	})
+	if err == nil {
+		err = json.Unmarshal([]byte(payload), v)
+	}
+	if err != nil {
 		return fmt.Errorf("oidc: claims of the token: %w", err)
 	}
 	return nil
