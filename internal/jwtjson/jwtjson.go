@@ -91,9 +91,10 @@ func (v Value) Text() (string, bool) {
 		return string(v[1 : len(v)-1]), true
 	}
 	var s string
-	err := json.Unmarshal([]byte(v), &s)
-	// Half of a surrogate pair is no character; encoding/json puts this one there.
-	return s, err == nil && !strings.ContainsRune(s, utf8.RuneError)
+	if json.Unmarshal([]byte(v), &s) != nil || strings.ContainsRune(s, utf8.RuneError) {
+		return "", false // half of a surrogate pair, in whose place encoding/json puts that
+	}
+	return s, true
 }
 
 // Number returns v as a number, and whether it is one that a float64 holds.

@@ -136,8 +136,9 @@ func TestValues(t *testing.T) {
 		assert.Equal(t, want, got)
 	}
 	for _, v := range []Value{`1`, `null`, `["x"]`, ``, `"\ud800"`, `"\ude00x"`} {
-		_, ok := v.Text()
+		got, ok := v.Text()
 		assert.False(t, ok, v)
+		assert.Empty(t, got, v)
 	}
 	for v, want := range map[Value]float64{`0`: 0, `-1.5`: -1.5, `1e3`: 1000} {
 		got, ok := v.Number()

@@ -2,42 +2,55 @@ package oidcverify
 
 import (
 	"context"
+	"crypto"
 	"crypto/rsa"
+	"crypto/sha256"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	gooidc "github.com/coreos/go-oidc/v3/oidc"
-	"github.com/go-jose/go-jose/v4"
+	"github.com/vercelaws/vercelaws/internal/guard"
+	"github.com/vercelaws/vercelaws/internal/jwtjson"
 )
 
 const (
-	keysStale = 5 * time.Minute  // keys of that age are fetched anew in the background
-	keysOld   = time.Hour        // of that age, the fetch is given keysWait before they serve
-	keysEnd   = 12 * time.Hour   // of that age, they serve no more; the longest that a token of Vercel's lives
-	keysWait  = time.Second      // see keysOld
-	coolDown  = 30 * time.Second // between fetches for unknown keys, and after a failure while keys serve
-	minPause  = time.Second      // after a failure while no keys serve; doubles to coolDown
+	keysStale  = 5 * time.Minute  // keys of that age are fetched anew in the background
+	keysOld    = time.Hour        // of that age, the fetch is given keysWait before they serve
+	keysEnd    = 12 * time.Hour   // of that age, they serve no more; the longest that a token of Vercel's lives
+	keysWait   = time.Second      // see keysOld
+	addressEnd = time.Hour        // a jwks_uri of that age is read again
+	coolDown   = 30 * time.Second // between fetches for unknown keys, and after a failure while keys serve
+	minPause   = time.Second      // after a failure while no keys serve; doubles to coolDown
+	maxWaiting = 4096             // callers who wait for a fetch
 )
 
-// keySet is a gooidc.KeySet: it holds the issuer's keys, and fetches them when
-// that is called for. Its methods are safe for concurrent use.
+// keySet holds the issuer's keys, and fetches them when that is called for. Its
+// methods are safe for concurrent use.
 type keySet struct {
-	issuer   string
-	client   *http.Client
-	standing atomic.Int32 // attempts under way, those included that nobody waits for any more
+	issuer string
+	client *http.Client
+	calls  guard.Calls // of client
 
-	mu      sync.Mutex                  // guards what follows
-	keys    map[string][]*rsa.PublicKey // by key ID
-	address string                      // the jwks_uri; empty until known
-	fetched time.Time                   // when the fetch of keys began
-	fetch   *fetch                      // under way, or nil
-	asked   time.Time                   // when a fetch for an unknown key began last
-	failed  time.Time                   // when a fetch failed last
-	pause   time.Duration               // after that, while no keys serve
-	problem error                       // of the last fetch, if it failed
+	mu      sync.Mutex // guards what follows
+	current keys
+	located time.Time     // when the fetch that read current.address began
+	fetched time.Time     // when the fetch of current.byID began
+	fetch   *fetch        // under way, or nil
+	waiting int           // callers who wait for it
+	asked   time.Time     // when a fetch for an unknown key began last
+	failed  time.Time     // when a fetch failed last
+	pause   time.Duration // after that, while no keys serve
+	problem error         // of the last fetch, if it failed
+}
+
+// keys is what a fetch brings.
+type keys struct {
+	address string                      // the jwks_uri; empty if not known
+	byID    map[string][]*rsa.PublicKey // those that can verify tokens; nearly always one an ID
+	offered int                         // how many keys the issuer has, usable or not
 }
 
 // fetch is one fetch of the keys, that any number of callers wait for.
@@ -47,36 +60,87 @@ type fetch struct {
 	err   error // to be read after done
 }
 
-// find returns the keys with an ID: nearly always one. The error matches
-// ErrRefused where the issuer has none such, else ErrUnavailable.
-func (s *keySet) find(ctx context.Context, id string) ([]*rsa.PublicKey, error) {
-	s.mu.Lock()
-	now := time.Now()
-	age := elapsed(s.fetched, now)
-	known := s.serving(id, age)
-	if known != nil && age < keysStale {
-		s.mu.Unlock()
-		return known, nil
+// verify checks the signature of a token that oidc.ParseUnverified takes. The
+// error matches ErrRefused or ErrUnavailable.
+//
+// The signature is checked over the text as it came. Package go-jose would check
+// it over what it encodes anew, and read the header and payload once more.
+func (s *keySet) verify(ctx context.Context, raw string) error {
+	id, err := keyID(raw[:strings.IndexByte(raw, '.')])
+	if err != nil {
+		return err
 	}
-	f, mine := s.fetch, false
-	if f == nil && s.due(known != nil, age, now) {
-		f, mine = s.start(now), true
+	candidates, err := s.find(ctx, id)
+	if err != nil {
+		return err
 	}
-	problem, wait := s.problem, coolDown-elapsed(s.asked, now)
-	s.mu.Unlock()
+	if !signed(raw, candidates) {
+		return refuseSignature("")
+	}
+	return nil
+}
 
-	var enough <-chan time.Time // nil where there is nothing to serve meanwhile
+// signed reports whether one of keys made the signature of a token.
+func signed(raw string, keys []*rsa.PublicKey) bool {
+	end := strings.LastIndexByte(raw, '.')
+	signature, err := jwtjson.Part(raw[end+1:])
+	digest := sha256.Sum256([]byte(raw[:end]))
+	return err == nil && slices.ContainsFunc(keys, func(key *rsa.PublicKey) bool {
+		return rsa.VerifyPKCS1v15(key, crypto.SHA256, digest[:], []byte(signature)) == nil
+	})
+}
+
+// keyID returns the ID of the key that a token's header names.
+func keyID(header string) (id string, err error) {
+	text, err := jwtjson.Part(header)
+	if err != nil {
+		return "", refuseSignature("")
+	}
+	var algorithm string
+	extended := false
+	err = jwtjson.Members(text, func(name string, v jwtjson.Value) error {
+		switch name {
+		case "alg":
+			algorithm, _ = v.Text()
+		case "kid":
+			id, _ = v.Text()
+		case "crit": // RFC 7515, section 4.1.11: whoever does not know an extension refuses
+			extended = true
+		case "b64": // RFC 7797, section 7: a JWT has no other value
+			extended = extended || v != "true"
+		}
+		return nil
+	})
 	switch {
-	case known != nil && (f == nil || age < keysOld):
-		return known, nil
-	case known != nil:
-		timer := time.NewTimer(keysWait - elapsed(f.began, now))
+	case err != nil:
+		return "", refuseSignature("")
+	case algorithm != "RS256":
+		return "", refuseSignature("its algorithm is not RS256")
+	case extended:
+		return "", refuseSignature("it uses an extension of JWS (crit or b64)")
+	case id == "":
+		return "", refuseSignature("it names no key")
+	}
+	return id, nil
+}
+
+// find returns the keys with an ID. The error matches ErrRefused where the issuer
+// has none such, else ErrUnavailable.
+func (s *keySet) find(ctx context.Context, id string) ([]*rsa.PublicKey, error) {
+	known, f, mine, err := s.look(id)
+	if f == nil {
+		return known, err
+	}
+	defer func() {
+		s.mu.Lock()
+		s.waiting--
+		s.mu.Unlock()
+	}()
+	var enough <-chan time.Time // nil where there is nothing to serve meanwhile
+	if known != nil {
+		timer := time.NewTimer(keysWait - elapsed(f.began, time.Now()))
 		defer timer.Stop()
 		enough = timer.C
-	case f == nil && age < keysEnd:
-		return nil, fmt.Errorf("%w: it names a key that the issuer did not have a moment ago; the keys are fetched again in %s at the earliest", ErrUnavailable, wait.Round(time.Second))
-	case f == nil:
-		return nil, fmt.Errorf("%w: cannot reach the issuer for its keys: %w", ErrUnavailable, problem)
 	}
 	select {
 	case <-f.done:
@@ -104,22 +168,54 @@ func (s *keySet) find(ctx context.Context, id string) ([]*rsa.PublicKey, error) 
 	}
 }
 
+// look returns the keys with an ID, or why there are none, or a fetch to wait for,
+// whether it was begun for this caller, and the keys that serve if it takes long.
+// The caller is then counted as waiting.
+func (s *keySet) look(id string) (known []*rsa.PublicKey, f *fetch, mine bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	age := elapsed(s.fetched, now)
+	known = s.serving(id, age)
+	f = s.fetch
+	if f == nil && s.due(known != nil, age, now) {
+		f, mine = s.start(now, known == nil), true
+	}
+	switch {
+	case known != nil && (f == nil || age < keysOld || s.waiting == maxWaiting):
+		return known, nil, false, nil
+	case f != nil && s.waiting == maxWaiting:
+		return nil, nil, false, fmt.Errorf("%w: %d others wait for the issuer's keys", ErrUnavailable, maxWaiting)
+	case f != nil:
+		s.waiting++
+		return known, f, mine, nil
+	case s.problem != nil && s.none(age):
+		return nil, nil, false, fmt.Errorf("%w: cannot reach the issuer for its keys: %w", ErrUnavailable, s.problem)
+	default:
+		wait := coolDown - elapsed(s.asked, now)
+		return nil, nil, false, fmt.Errorf("%w: it names a key that the issuer did not have a moment ago; the keys are fetched again in %s at the earliest", ErrUnavailable, wait.Round(time.Second))
+	}
+}
+
+// none needs mu. It reports whether there are no keys that serve.
+func (s *keySet) none(age time.Duration) bool { return age >= keysEnd || len(s.current.byID) == 0 }
+
 // serving needs mu. It returns the keys with an ID if keys of that age serve.
 func (s *keySet) serving(id string, age time.Duration) []*rsa.PublicKey {
-	if age >= keysEnd {
+	if s.none(age) {
 		return nil
 	}
-	return s.keys[id]
+	return s.current.byID[id]
 }
 
 // due needs mu. It reports whether a fetch may begin, for a caller whose key is
 // known or not.
 func (s *keySet) due(known bool, age time.Duration, now time.Time) bool {
 	switch {
-	case age >= keysEnd:
+	case s.none(age):
 		return elapsed(s.failed, now) >= s.pause
 	case known:
-		return elapsed(s.failed, now) >= coolDown
+		return age >= keysStale && elapsed(s.failed, now) >= coolDown
 	case elapsed(s.asked, now) >= coolDown:
 		s.asked = now
 		return true
@@ -129,22 +225,35 @@ func (s *keySet) due(known bool, age time.Duration, now time.Time) bool {
 }
 
 // start needs mu. It begins a fetch, which is nobody's: neither a caller's
-// leaving nor what its context carries touches it.
-func (s *keySet) start(now time.Time) *fetch {
+// leaving nor what its context carries touches it. It reads the address of the
+// keys again if the one that is known is old or afresh is set.
+func (s *keySet) start(now time.Time, afresh bool) *fetch {
 	f := &fetch{began: now, done: make(chan struct{})}
 	s.fetch = f
-	address := s.address
+	address := s.current.address
+	if afresh || elapsed(s.located, now) >= addressEnd {
+		address = ""
+	}
 	go func() {
-		out := s.get(address)
+		got, err := s.get(address)
 		s.mu.Lock()
-		s.fetch, s.problem, s.address = nil, out.err, out.address
-		if out.err == nil {
-			s.keys, s.fetched, s.pause = out.keys, now, 0
+		s.fetch, s.current.address = nil, got.address // after a failure it is read again
+		if err == nil {
+			s.current, s.fetched = got, now
+			if address == "" {
+				s.located = now
+			}
+			if len(got.byID) == 0 {
+				err = fmt.Errorf("none of its %d keys is an RSA key of %d bits or more, with an ID, for RS256 signatures", got.offered, minModulus)
+			}
+		}
+		if s.problem = err; err == nil {
+			s.pause = 0
 		} else {
 			s.failed, s.pause = time.Now(), min(max(2*s.pause, minPause), coolDown)
 		}
 		s.mu.Unlock()
-		f.err = out.err
+		f.err = err
 		close(f.done)
 	}()
 	return f
@@ -155,29 +264,4 @@ func (s *keySet) start(now time.Time) *fetch {
 // it does where the machine slept.
 func elapsed(since, now time.Time) time.Duration {
 	return max(now.Sub(since), now.Round(0).Sub(since.Round(0)))
-}
-
-var _ gooidc.KeySet = (*keySet)(nil)
-
-// VerifySignature returns the payload of a token that one of the issuer's keys
-// has signed. The error matches ErrRefused or ErrUnavailable.
-func (s *keySet) VerifySignature(ctx context.Context, raw string) ([]byte, error) {
-	signed, err := jose.ParseSignedCompact(raw, []jose.SignatureAlgorithm{jose.RS256})
-	if err != nil {
-		return nil, refuseSignature("") // go-jose's own words can hold parts of the token
-	}
-	id := signed.Signatures[0].Protected.KeyID
-	if id == "" {
-		return nil, refuseSignature("it names no key")
-	}
-	keys, err := s.find(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	for _, key := range keys {
-		if payload, err := signed.Verify(key); err == nil {
-			return payload, nil
-		}
-	}
-	return nil, refuseSignature("")
 }
