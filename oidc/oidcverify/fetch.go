@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"io"
 	"math/big"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
 	"github.com/vercelaws/vercelaws/internal/guard"
+	"github.com/vercelaws/vercelaws/internal/http1"
 	"github.com/vercelaws/vercelaws/internal/jwtjson"
 	"github.com/vercelaws/vercelaws/internal/scrub"
 )
@@ -28,29 +28,14 @@ const (
 )
 
 func newKeySet(issuer string, given *http.Client) *keySet {
-	s := &keySet{issuer: issuer, client: &http.Client{}}
+	s := &keySet{issuer: issuer}
 	if given != nil {
-		*s.client = *given
+		s.client = *given
 	} else {
-		s.client.Transport = newTransport()
+		s.client.Transport, _ = http1.Shared(nil) // fails only where it is given certificates
 	}
 	s.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return s
-}
-
-// newTransport returns one that speaks HTTP/1.1 and keeps an idle connection
-// just long enough for the second request of a fetch: one that died silently
-// in between is not used again.
-func newTransport() *http.Transport {
-	var protocols http.Protocols
-	protocols.SetHTTP1(true)
-	return &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            (&net.Dialer{Timeout: attemptLimit}).DialContext,
-		Protocols:              &protocols,
-		IdleConnTimeout:        2 * time.Second,
-		MaxResponseHeaderBytes: 64 << 10,
-	}
 }
 
 // get fetches the keys from address, or from where the discovery document says if

@@ -2,18 +2,14 @@ package oidcverify
 
 import (
 	"context"
-	"crypto"
 	"crypto/rsa"
-	"crypto/sha256"
 	"fmt"
 	"net/http"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
+	"github.com/vercelaws/vercelaws/internal/clock"
 	"github.com/vercelaws/vercelaws/internal/guard"
-	"github.com/vercelaws/vercelaws/internal/jwtjson"
 )
 
 const (
@@ -21,7 +17,7 @@ const (
 	keysOld    = time.Hour        // of that age, the fetch is given keysWait before they serve
 	keysEnd    = 12 * time.Hour   // of that age, they serve no more; the longest that a token of Vercel's lives
 	keysWait   = time.Second      // see keysOld
-	addressEnd = time.Hour        // a jwks_uri of that age is read again
+	addressEnd = 50 * time.Minute // a jwks_uri of that age is read again with the keys, so within the hour
 	coolDown   = 30 * time.Second // between fetches for unknown keys, and after a failure while keys serve
 	minPause   = time.Second      // after a failure while no keys serve; doubles to coolDown
 	maxWaiting = 4096             // callers who wait for a fetch
@@ -31,7 +27,7 @@ const (
 // methods are safe for concurrent use.
 type keySet struct {
 	issuer string
-	client *http.Client
+	client http.Client
 	calls  guard.Calls // of client
 
 	mu      sync.Mutex // guards what follows
@@ -60,70 +56,6 @@ type fetch struct {
 	err   error // to be read after done
 }
 
-// verify checks the signature of a token that oidc.ParseUnverified takes. The
-// error matches ErrRefused or ErrUnavailable.
-//
-// The signature is checked over the text as it came. Package go-jose would check
-// it over what it encodes anew, and read the header and payload once more.
-func (s *keySet) verify(ctx context.Context, raw string) error {
-	id, err := keyID(raw[:strings.IndexByte(raw, '.')])
-	if err != nil {
-		return err
-	}
-	candidates, err := s.find(ctx, id)
-	if err != nil {
-		return err
-	}
-	if !signed(raw, candidates) {
-		return refuseSignature("")
-	}
-	return nil
-}
-
-// signed reports whether one of keys made the signature of a token.
-func signed(raw string, keys []*rsa.PublicKey) bool {
-	end := strings.LastIndexByte(raw, '.')
-	signature, err := jwtjson.Part(raw[end+1:])
-	digest := sha256.Sum256([]byte(raw[:end]))
-	return err == nil && slices.ContainsFunc(keys, func(key *rsa.PublicKey) bool {
-		return rsa.VerifyPKCS1v15(key, crypto.SHA256, digest[:], []byte(signature)) == nil
-	})
-}
-
-// keyID returns the ID of the key that a token's header names.
-func keyID(header string) (id string, err error) {
-	text, err := jwtjson.Part(header)
-	if err != nil {
-		return "", refuseSignature("")
-	}
-	var algorithm string
-	extended := false
-	err = jwtjson.Members(text, func(name string, v jwtjson.Value) error {
-		switch name {
-		case "alg":
-			algorithm, _ = v.Text()
-		case "kid":
-			id, _ = v.Text()
-		case "crit": // RFC 7515, section 4.1.11: whoever does not know an extension refuses
-			extended = true
-		case "b64": // RFC 7797, section 7: a JWT has no other value
-			extended = extended || v != "true"
-		}
-		return nil
-	})
-	switch {
-	case err != nil:
-		return "", refuseSignature("")
-	case algorithm != "RS256":
-		return "", refuseSignature("its algorithm is not RS256")
-	case extended:
-		return "", refuseSignature("it uses an extension of JWS (crit or b64)")
-	case id == "":
-		return "", refuseSignature("it names no key")
-	}
-	return id, nil
-}
-
 // find returns the keys with an ID. The error matches ErrRefused where the issuer
 // has none such, else ErrUnavailable.
 func (s *keySet) find(ctx context.Context, id string) ([]*rsa.PublicKey, error) {
@@ -138,7 +70,7 @@ func (s *keySet) find(ctx context.Context, id string) ([]*rsa.PublicKey, error) 
 	}()
 	var enough <-chan time.Time // nil where there is nothing to serve meanwhile
 	if known != nil {
-		timer := time.NewTimer(keysWait - elapsed(f.began, time.Now()))
+		timer := time.NewTimer(keysWait - clock.Elapsed(f.began, time.Now()))
 		defer timer.Stop()
 		enough = timer.C
 	}
@@ -154,7 +86,7 @@ func (s *keySet) find(ctx context.Context, id string) ([]*rsa.PublicKey, error) 
 	}
 
 	s.mu.Lock()
-	found := s.serving(id, elapsed(s.fetched, time.Now()))
+	found := s.serving(id, clock.Elapsed(s.fetched, time.Now()))
 	s.mu.Unlock()
 	switch {
 	case found != nil:
@@ -175,7 +107,7 @@ func (s *keySet) look(id string) (known []*rsa.PublicKey, f *fetch, mine bool, e
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	age := elapsed(s.fetched, now)
+	age := clock.Elapsed(s.fetched, now)
 	known = s.serving(id, age)
 	f = s.fetch
 	if f == nil && s.due(known != nil, age, now) {
@@ -192,7 +124,7 @@ func (s *keySet) look(id string) (known []*rsa.PublicKey, f *fetch, mine bool, e
 	case s.problem != nil && s.none(age):
 		return nil, nil, false, fmt.Errorf("%w: cannot reach the issuer for its keys: %w", ErrUnavailable, s.problem)
 	default:
-		wait := coolDown - elapsed(s.asked, now)
+		wait := coolDown - clock.Elapsed(s.asked, now)
 		return nil, nil, false, fmt.Errorf("%w: it names a key that the issuer did not have a moment ago; the keys are fetched again in %s at the earliest", ErrUnavailable, wait.Round(time.Second))
 	}
 }
@@ -213,10 +145,10 @@ func (s *keySet) serving(id string, age time.Duration) []*rsa.PublicKey {
 func (s *keySet) due(known bool, age time.Duration, now time.Time) bool {
 	switch {
 	case s.none(age):
-		return elapsed(s.failed, now) >= s.pause
+		return clock.Elapsed(s.failed, now) >= s.pause
 	case known:
-		return age >= keysStale && elapsed(s.failed, now) >= coolDown
-	case elapsed(s.asked, now) >= coolDown:
+		return age >= keysStale && clock.Elapsed(s.failed, now) >= coolDown
+	case clock.Elapsed(s.asked, now) >= coolDown:
 		s.asked = now
 		return true
 	default:
@@ -231,7 +163,7 @@ func (s *keySet) start(now time.Time, afresh bool) *fetch {
 	f := &fetch{began: now, done: make(chan struct{})}
 	s.fetch = f
 	address := s.current.address
-	if afresh || elapsed(s.located, now) >= addressEnd {
+	if afresh || clock.Elapsed(s.located, now) >= addressEnd {
 		address = ""
 	}
 	go func() {
@@ -257,11 +189,4 @@ func (s *keySet) start(now time.Time, afresh bool) *fetch {
 		close(f.done)
 	}()
 	return f
-}
-
-// elapsed returns how long ago since is: by the monotonic clock, which setting
-// the wall clock does not touch, or by the wall clock if that says longer, as
-// it does where the machine slept.
-func elapsed(since, now time.Time) time.Duration {
-	return max(now.Sub(since), now.Round(0).Sub(since.Round(0)))
 }
