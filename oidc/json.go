@@ -9,59 +9,16 @@ import (
 	"github.com/vercelaws/vercelaws/internal/jwtjson"
 )
 
-// readPart reads one part of a JWT and calls member for each of its members.
-func readPart(part string, member func(name string, v jwtjson.Value) error) error {
-	text, err := jwtjson.Part(part)
-	if err != nil {
-		return err
+// readPart reads one part of a JWT.
+func readPart(part string) (text string, members map[string]jwtjson.Value, err error) {
+	if text, err = jwtjson.Part(part); err == nil {
+		members, err = jwtjson.Object(text)
 	}
-	return jwtjson.Members(text, member)
+	return text, members, err
 }
 
-// setClaim puts a claim into its field. STS needs iss, sub, aud and the times, so
-// those must have their types; null is no text. The others must not make a token
-// unusable that STS would take.
-func (t *Token) setClaim(name string, v jwtjson.Value) (err error) {
-	switch name {
-	case "iss":
-		t.Issuer, err = text(name, v)
-	case "sub":
-		t.Subject, err = text(name, v)
-	case "aud":
-		t.Audience, err = audience(v)
-	case "exp":
-		t.Expiry, err = numericDate(v)
-	case "iat":
-		t.IssuedAt, err = numericDate(v)
-	case "nbf":
-		t.NotBefore, err = numericDate(v)
-	case "owner":
-		t.Owner = label(v)
-	case "owner_id":
-		t.OwnerID = label(v)
-	case "project":
-		t.Project = label(v)
-	case "project_id":
-		t.ProjectID = label(v)
-	case "environment":
-		t.Environment = label(v)
-	case "plan":
-		t.Plan = label(v)
-	case "user_id":
-		t.UserID = label(v)
-	}
-	return err
-}
-
-func text(name string, v jwtjson.Value) (string, error) {
-	s, ok := v.Text()
-	if !ok && v != "null" {
-		return "", fmt.Errorf("the claim %s has the wrong type", name)
-	}
-	return s, nil
-}
-
-// label returns a claim of Vercel's: text, or a number as it is written.
+// label returns a claim of Vercel's: text, or a number as it is written. STS does
+// not read these claims, so what they hold does not make a token unusable.
 func label(v jwtjson.Value) string {
 	if _, ok := v.Number(); ok {
 		return string(v)
@@ -70,39 +27,52 @@ func label(v jwtjson.Value) string {
 	return s
 }
 
-// audience returns the claim aud: one string or a list of them (RFC 7519, section
+// setText reads a claim that must be there.
+func setText(to *string, name string, claims map[string]jwtjson.Value) (err error) {
+	v, ok := claims[name], false
+	switch *to, ok = v.Text(); {
+	case *to != "":
+		return nil
+	case ok, v == "", v == "null":
+		return fmt.Errorf("it has no %s claim", name)
+	}
+	return fmt.Errorf("the claim %s has the wrong type", name)
+}
+
+// setAudience reads the claim aud: one string or a list of them (RFC 7519, section
 // 4.1.3).
-func audience(v jwtjson.Value) ([]string, error) {
-	var all []string
-	add := func(v jwtjson.Value) error {
-		s, ok := v.Text()
+func setAudience(to *[]string, v jwtjson.Value) error {
+	items, ok := v.List()
+	if !ok && v != "" {
+		items = []jwtjson.Value{v}
+	}
+	for _, item := range items {
+		s, ok := item.Text()
 		if !ok {
 			return errors.New("the claim aud is neither a string nor a list of strings")
 		}
-		all = append(all, s)
-		return nil
+		*to = append(*to, s)
 	}
-	list, err := v.Items(add)
-	if !list {
-		err = add(v)
-	}
-	return all, err
+	return nil
 }
 
 // latestTime bounds a NumericDate so that arithmetic on it cannot overflow.
 const latestTime = 1 << 38 // the year 10680
 
-// numericDate returns a time claim: seconds since 1970, perhaps with a fraction
-// (RFC 7519, section 2).
-func numericDate(v jwtjson.Value) (time.Time, error) {
+// setTime reads a time claim, if it is there: seconds since 1970, perhaps with a
+// fraction (RFC 7519, section 2).
+func setTime(to *time.Time, v jwtjson.Value) error {
 	seconds, ok := v.Number()
-	if !ok {
-		return time.Time{}, errors.New("a time claim (exp, iat or nbf) is not a number")
+	switch {
+	case v == "":
+		return nil
+	case !ok:
+		return errors.New("a time claim (exp, iat or nbf) is not a number")
+	case seconds < 0 || seconds >= latestTime:
+		return errors.New("a time claim (exp, iat or nbf) is out of range")
 	}
-	if seconds < 0 || seconds >= latestTime {
-		return time.Time{}, errors.New("a time claim (exp, iat or nbf) is out of range")
-	}
-	return time.Unix(int64(seconds), 0), nil
+	*to = time.Unix(int64(seconds), 0)
+	return nil
 }
 
 // describeJSON keeps the member's name and drops its value: encoding/json
@@ -126,8 +96,8 @@ func describeJSON(err error) error {
 type unixTime struct{ time.Time }
 
 // UnmarshalJSON takes a number of seconds.
-func (t *unixTime) UnmarshalJSON(b []byte) (err error) {
-	if t.Time, err = numericDate(jwtjson.Value(b)); err != nil {
+func (t *unixTime) UnmarshalJSON(b []byte) error {
+	if err := setTime(&t.Time, jwtjson.Value(b)); err != nil {
 		return &timeError{err}
 	}
 	return nil

@@ -1,11 +1,14 @@
 package oidc
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,27 +119,39 @@ func decode(raw string) (Token, error) {
 	if signature == "" {
 		return Token{}, errors.New("it has no signature")
 	}
-	if err := readPart(header, nil); err != nil {
+	if _, _, err := readPart(header); err != nil {
 		return Token{}, fmt.Errorf("header: %w", err)
 	}
 	if _, err := jwtjson.Part(signature); err != nil {
 		return Token{}, fmt.Errorf("signature: %w", err)
 	}
-	payload, err := jwtjson.Part(body)
+	payload, c, err := readPart(body)
 	if err != nil {
 		return Token{}, fmt.Errorf("payload: %w", err)
 	}
-	t := Token{secret: func() (string, string) { return raw, payload }}
-	if err := jwtjson.Members(payload, t.setClaim); err != nil {
-		return Token{}, fmt.Errorf("payload: %w", err)
+	t := Token{
+		Owner:       label(c["owner"]),
+		OwnerID:     label(c["owner_id"]),
+		Project:     label(c["project"]),
+		ProjectID:   label(c["project_id"]),
+		Environment: label(c["environment"]),
+		Plan:        label(c["plan"]),
+		UserID:      label(c["user_id"]),
+		secret:      func() (string, string) { return raw, payload },
 	}
+	err = cmp.Or(
+		setText(&t.Issuer, "iss", c),
+		setText(&t.Subject, "sub", c),
+		setAudience(&t.Audience, c["aud"]),
+		setTime(&t.Expiry, c["exp"]),
+		setTime(&t.IssuedAt, c["iat"]),
+		setTime(&t.NotBefore, c["nbf"]),
+	)
 	switch {
-	case t.Issuer == "":
-		return Token{}, errors.New("it has no iss claim")
-	case t.Subject == "":
-		return Token{}, errors.New("it has no sub claim")
+	case err != nil:
+		return Token{}, fmt.Errorf("payload: %w", err)
 	case t.Expiry.IsZero():
-		return Token{}, errors.New("it has no exp claim")
+		return Token{}, errors.New("payload: it has no exp claim")
 	}
 	return t, nil
 }
@@ -181,16 +196,15 @@ func (t Token) Claims(v any) error {
 		return fmt.Errorf("oidc: %w: a zero Token has no claims", ErrNoToken)
 	}
 	_, payload := t.secret()
-	var names []string
-	err := jwtjson.Members(payload, func(name string, _ jwtjson.Value) error {
-		for _, other := range names {
-			if strings.EqualFold(name, other) {
-				return fmt.Errorf("only case tells the names %s and %s apart", scrub.Quote(other, maxClaim), scrub.Quote(name, maxClaim))
-			}
+	members, err := jwtjson.Object(payload)
+	seen := make(map[string]bool)
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		folded := strings.ToLower(strings.ToUpper(name)) // so U+017F is "s", as to encoding/json
+		if seen[folded] {
+			err = fmt.Errorf("only case tells the name %s from another", scrub.Quote(name, maxClaim))
 		}
-		names = append(names, name)
-		return nil
-	})
+		seen[folded] = true
+	}
 	if err == nil {
 		err = json.Unmarshal([]byte(payload), v)
 	}

@@ -154,13 +154,16 @@ func TestParseTakesWhatSTSTakes(t *testing.T) {
 // Names that encoding/json takes for one must not give Claims another value than
 // the token's fields.
 func TestClaimsByCase(t *testing.T) {
-	for _, other := range []string{"Scope", "SCOPE", "\u017fcope"} {
+	for _, other := range []string{"Scope", "SCOPE", "\u017fcope", "\\u0053cope"} {
 		tok, err := ParseUnverified(payload(`"scope":"a","` + other + `":"b"`))
 		require.NoError(t, err)
 		var all struct{ Scope string }
-		assert.ErrorContains(t, tok.Claims(&all), "only case tells the names")
+		assert.ErrorContains(t, tok.Claims(&all), "only case tells the name ")
 		assert.Empty(t, all.Scope)
 	}
+	tok, err := ParseUnverified(payload(`"kind":"a","\u212aind":"b"`))
+	require.NoError(t, err)
+	assert.ErrorContains(t, tok.Claims(&struct{}{}), "only case tells the name ", "the sign of kelvin")
 }
 
 func TestLooksLikeJWT(t *testing.T) {

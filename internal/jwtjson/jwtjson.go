@@ -15,7 +15,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -25,10 +24,9 @@ import (
 
 // What a document may have. Vercel's tokens have 16 members and one level.
 const (
-	maxDepth   = 32   // objects and lists in one another
-	maxMembers = 100  // of an object; each is compared with those before it
-	maxItems   = 1000 // of a list
-	maxName    = 40   // bytes of a name that an error shows
+	maxDepth = 32   // objects and lists in one another
+	maxItems = 1000 // members of an object, or items of a list
+	maxName  = 40   // bytes of a name that an error shows
 )
 
 var (
@@ -36,7 +34,7 @@ var (
 	errNotJSON   = errors.New("it is not JSON")
 	errNotObject = errors.New("it is not a JSON object")
 	errTooDeep   = fmt.Errorf("it has more than %d objects and lists in one another", maxDepth)
-	errTooMany   = fmt.Errorf("it has an object of more than %d members or a list of more than %d items", maxMembers, maxItems)
+	errTooMany   = fmt.Errorf("it has an object or list of more than %d items", maxItems)
 )
 
 var base64url = base64.RawURLEncoding.Strict()
@@ -55,31 +53,26 @@ func Part(s string) (string, error) {
 	return string(b), nil
 }
 
-// Value is the JSON text of one value.
+// Value is the JSON text of one value, which is valid; empty if there is none.
 type Value string
 
-// Members reads document, which must be one JSON object and nothing else. It
-// calls member, if that is not nil, for each of the object's members in their
-// order, and ends with its first error.
-//
-// A member may be seen before an error further on in the document: what was read
-// counts only if Members returns nil.
-func Members(document string, member func(name string, value Value) error) error {
-	if !utf8.ValidString(document) {
-		return errNotJSON
-	}
+// Object reads document, which must be one JSON object and nothing else.
+func Object(document string) (map[string]Value, error) {
 	document = trim(document)
 	if first(document) != '{' {
 		if json.Valid([]byte(document)) {
-			return errNotObject
+			return nil, errNotObject
 		}
-		return errNotJSON
+		return nil, errNotJSON
 	}
-	_, rest, err := read(document, 0, member)
-	if err == nil && trim(rest) != "" {
-		err = errNotJSON
+	members, _, rest, err := readContainer(document, 0)
+	switch {
+	case err != nil:
+		return nil, err
+	case trim(rest) != "", !utf8.ValidString(document):
+		return nil, errNotJSON
 	}
-	return err
+	return members, nil
 }
 
 // Text returns v as a string, and whether it is one.
@@ -106,79 +99,74 @@ func (v Value) Number() (float64, bool) {
 	return n, err == nil
 }
 
-// Items calls item for each item of a list, ends with its first error, and
-// reports whether v is a list.
-func (v Value) Items(item func(Value) error) (bool, error) {
+// List returns the items of v, and whether it is a list.
+func (v Value) List() ([]Value, bool) {
 	if first(string(v)) != '[' {
-		return false, nil
+		return nil, false
 	}
-	_, _, err := read(string(v), 0, func(_ string, value Value) error { return item(value) })
-	return true, err
+	_, items, _, err := readContainer(string(v), 0)
+	return items, err == nil
 }
 
-// read reads the value that text begins with, and returns what follows it. It
-// calls element, if that is not nil, for each member of an object or, without a
-// name, each item of a list.
-func read(text string, depth int, element func(name string, value Value) error) (v Value, rest string, err error) {
+// read reads the value that text begins with, and returns what follows it.
+func read(text string, depth int) (v Value, rest string, err error) {
 	n := 0
 	switch first(text) {
 	case '{', '[':
-		return readContainer(text, depth, element)
+		_, _, rest, err = readContainer(text, depth)
+		n = len(text) - len(rest)
 	case '"':
-		if n, err = stringLength(text); err != nil {
-			return "", "", err
-		}
+		n, err = stringLength(text)
 	case 't', 'f', 'n':
 		for n < len(text) && 'a' <= text[n] && text[n] <= 'z' {
 			n++
 		}
 		if word := text[:n]; word != "true" && word != "false" && word != "null" {
-			return "", "", errNotJSON
+			err = errNotJSON
 		}
 	default:
 		for n < len(text) && strings.IndexByte("+-.0123456789Ee", text[n]) >= 0 {
 			n++
 		}
 		if !json.Valid([]byte(text[:n])) {
-			return "", "", errNotJSON
+			err = errNotJSON
 		}
 	}
-	return Value(text[:n]), text[n:], nil
+	return Value(text[:n]), text[n:], err
 }
 
-// readContainer is read for an object or a list.
-func readContainer(text string, depth int, element func(name string, value Value) error) (v Value, rest string, err error) {
-	closing, most := byte('}'), maxMembers
-	if text[0] == '[' {
-		closing, most = ']', maxItems
+// readContainer reads the object or list that text begins with, and returns what
+// follows it. A list's items are returned only at depth 0.
+func readContainer(text string, depth int) (members map[string]Value, items []Value, rest string, err error) {
+	closing := byte(']')
+	if text[0] == '{' {
+		closing, members = '}', make(map[string]Value)
 	}
 	if depth == maxDepth {
-		return "", "", errTooDeep
+		return nil, nil, "", errTooDeep
 	}
-	var some [16]string
-	names := some[:0]
 	rest = trim(text[1:])
 	for n := 0; n > 0 || first(rest) != closing; n++ {
-		if n == most {
-			return "", "", errTooMany
-		}
 		var name string
-		if closing == '}' {
+		var v Value
+		if members != nil {
 			if name, rest, err = readName(rest); err != nil {
-				return "", "", err
+				return nil, nil, "", err
 			}
-			if slices.Contains(names, name) {
-				return "", "", fmt.Errorf("it has the name %s twice", scrub.Quote(name, maxName))
-			}
-			names = append(names, name)
 		}
-		if v, rest, err = read(rest, depth+1, nil); err != nil {
-			return "", "", err
+		if v, rest, err = read(rest, depth+1); err != nil {
+			return nil, nil, "", err
 		}
-		if element != nil {
-			if err := element(name, v); err != nil {
-				return "", "", err
-			}
+		_, twice := members[name]
+		switch {
+		case n == maxItems:
+			return nil, nil, "", errTooMany
+		case twice:
+			return nil, nil, "", fmt.Errorf("it has the name %s twice", scrub.Quote(name, maxName))
+		case members != nil:
+			members[name] = v
+		case depth == 0:
+			items = append(items, v)
 		}
 		if rest = trim(rest); first(rest) != ',' {
 			break
@@ -186,10 +174,9 @@ func readContainer(text string, depth int, element func(name string, value Value
 		rest = trim(rest[1:])
 	}
 	if first(rest) != closing {
-		return "", "", errNotJSON
+		return nil, nil, "", errNotJSON
 	}
-	rest = rest[1:]
-	return Value(text[:len(text)-len(rest)]), rest, nil
+	return members, items, rest[1:], nil
 }
 
 // readName reads a member's name and the colon behind it.

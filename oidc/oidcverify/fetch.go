@@ -9,6 +9,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,38 +64,31 @@ func (s *keySet) request(ctx context.Context, address string) (got keys, err err
 			return keys{}, fmt.Errorf("the discovery document: %w", err)
 		}
 	}
-	got = keys{address: address, byID: make(map[string][]*rsa.PublicKey)}
-	isSet := false // if not, the answer does not say that there are no keys
-	err = s.document(ctx, address, func(name string, v jwtjson.Value) (err error) {
-		if name == "keys" {
-			isSet, err = v.Items(got.add)
-		}
-		return err
-	})
-	if err == nil && !isSet {
-		err = errors.New("the answer has no list of keys")
-	}
+	set, err := s.document(ctx, address)
 	if err != nil {
 		return keys{}, fmt.Errorf("the keys: %w", err)
+	}
+	list, ok := set["keys"].List()
+	if !ok { // so it does not say that there are no keys
+		return keys{}, errors.New("the keys: the answer has no list of keys")
+	}
+	got = keys{address: address, byID: make(map[string][]*rsa.PublicKey), offered: len(list)}
+	for _, v := range list {
+		if id, key := readKey(v); key != nil && len(got.byID[id]) < maxSameID {
+			got.byID[id] = append(got.byID[id], key)
+		}
 	}
 	return got, nil
 }
 
 // discover returns where the keys are.
 func (s *keySet) discover(ctx context.Context) (address string, err error) {
-	var issuer string
-	err = s.document(ctx, s.issuer+"/.well-known/openid-configuration", func(name string, v jwtjson.Value) error {
-		switch name {
-		case "issuer":
-			issuer, _ = v.Text()
-		case "jwks_uri":
-			address, _ = v.Text()
-		}
-		return nil
-	})
+	d, err := s.document(ctx, s.issuer+"/.well-known/openid-configuration")
 	if err != nil {
 		return "", err
 	}
+	issuer, _ := d["issuer"].Text()
+	address, _ = d["jwks_uri"].Text()
 	if issuer != s.issuer { // OpenID Connect Discovery 1.0, section 4.3
 		return "", fmt.Errorf("it is of the issuer %s, not %q", quote(issuer), s.issuer)
 	}
@@ -107,95 +101,68 @@ func (s *keySet) discover(ctx context.Context) (address string, err error) {
 
 // document makes one request and reads the JSON object of its answer. Errors hold
 // no text of the server's but what the transport puts there.
-func (s *keySet) document(ctx context.Context, address string, member func(name string, v jwtjson.Value) error) error {
+func (s *keySet) document(ctx context.Context, address string) (map[string]jwtjson.Value, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return fmt.Errorf("%s is not an address", quote(address))
+		return nil, fmt.Errorf("%s is not an address", quote(address))
 	}
 	request.Header.Set("Accept", "application/json")
 	response, err := s.client.Do(request)
 	if err != nil {
-		return errors.New(scrub.Text(err.Error(), "", maxQuoted))
+		return nil, errors.New(scrub.Text(err.Error(), "", maxQuoted))
 	}
 	defer response.Body.Close()
 	if response.StatusCode/100 == 3 {
-		return fmt.Errorf("status %d; redirects are not followed", response.StatusCode)
+		return nil, fmt.Errorf("status %d; redirects are not followed", response.StatusCode)
 	}
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("status %d", response.StatusCode)
+		return nil, fmt.Errorf("status %d", response.StatusCode)
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxDocument+1))
 	switch {
 	case err != nil:
-		return fmt.Errorf("the answer broke off: %s", scrub.Text(err.Error(), "", maxQuoted))
+		return nil, fmt.Errorf("the answer broke off: %s", scrub.Text(err.Error(), "", maxQuoted))
 	case len(body) > maxDocument:
-		return fmt.Errorf("the answer is longer than %d bytes", maxDocument)
+		return nil, fmt.Errorf("the answer is longer than %d bytes", maxDocument)
 	}
-	if err := jwtjson.Members(string(body), member); err != nil {
-		return fmt.Errorf("the answer is not the JSON that it should be: %w", err)
+	members, err := jwtjson.Object(string(body))
+	if err != nil {
+		return nil, fmt.Errorf("the answer is not the JSON that it should be: %w", err)
 	}
-	return nil
-}
-
-// add adds a key if it can verify tokens: RFC 7517, section 5, has a reader pass
-// over keys that it cannot use.
-func (k *keys) add(v jwtjson.Value) error {
-	k.offered++
-	if id, key := readKey(v); key != nil && len(k.byID[id]) < maxSameID {
-		k.byID[id] = append(k.byID[id], key)
-	}
-	return nil
+	return members, nil
 }
 
 // readKey returns a key that can verify RS256 signatures (RFC 7517, section 4, and
-// RFC 7518, section 6.3.1), or nil.
+// RFC 7518, section 6.3.1), or nil. A reader passes over keys that it cannot use
+// (RFC 7517, section 5).
 func readKey(v jwtjson.Value) (id string, key *rsa.PublicKey) {
-	var kind string
-	var modulus, exponent big.Int
-	fit := true
-	err := jwtjson.Members(string(v), func(name string, v jwtjson.Value) (err error) {
-		s, _ := v.Text()
-		if v == "null" {
-			return nil // as if it were not there
-		}
-		switch name {
-		case "kty":
-			kind = s
-		case "kid":
-			id = s
-		case "n":
-			err = setInt(&modulus, s)
-		case "e":
-			err = setInt(&exponent, s)
-		case "use":
-			fit = fit && s == "sig"
-		case "alg":
-			fit = fit && s == "RS256"
-		case "key_ops":
-			verifies := false
-			_, err = v.Items(func(op jwtjson.Value) error {
-				s, _ := op.Text()
-				verifies = verifies || s == "verify"
-				return nil
-			})
-			fit = fit && verifies
-		case "d": // a private key that is given away is no one's
-			fit = false
-		}
-		return err
-	})
-	bits := modulus.BitLen()
+	k, err := jwtjson.Object(string(v))
+	id, _ = k["kid"].Text()
+	n, e := integer(k["n"]), integer(k["e"])
+	operations, _ := k["key_ops"].List()
 	switch {
-	case err != nil, !fit, kind != "RSA", id == "", bits < minModulus, bits > maxModulus,
-		exponent.Bit(0) == 0, exponent.BitLen() < 2, exponent.BitLen() > 31: // what crypto/rsa takes
+	case err != nil, id == "", !is(k["kty"], "RSA"),
+		given(k["use"]) && !is(k["use"], "sig"),
+		given(k["alg"]) && !is(k["alg"], "RS256"),
+		given(k["key_ops"]) && !slices.ContainsFunc(operations, func(v jwtjson.Value) bool { return is(v, "verify") }),
+		given(k["d"]), // a private key that is given away is no one's
+		n.BitLen() < minModulus, n.BitLen() > maxModulus,
+		e.Bit(0) == 0, e.BitLen() < 2, e.BitLen() > 31: // what crypto/rsa takes
 		return "", nil
 	}
-	return id, &rsa.PublicKey{N: &modulus, E: int(exponent.Int64())}
+	return id, &rsa.PublicKey{N: n, E: int(e.Int64())}
 }
 
-// setInt reads a Base64urlUInt (RFC 7518, section 2).
-func setInt(n *big.Int, s string) error {
-	b, err := jwtjson.Part(s)
-	n.SetBytes([]byte(b))
-	return err
+func given(v jwtjson.Value) bool { return v != "" && v != "null" }
+
+func is(v jwtjson.Value, text string) bool {
+	s, ok := v.Text()
+	return ok && s == text
+}
+
+// integer returns a Base64urlUInt (RFC 7518, section 2), or 0 if v is none.
+func integer(v jwtjson.Value) *big.Int {
+	s, _ := v.Text()
+	b, _ := jwtjson.Part(s)
+	return new(big.Int).SetBytes([]byte(b))
 }

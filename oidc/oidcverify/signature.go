@@ -47,27 +47,17 @@ func keyID(header string) (id string, err error) {
 	if err != nil {
 		return "", refuseSignature("")
 	}
-	var algorithm string
-	extended := false
-	err = jwtjson.Members(text, func(name string, v jwtjson.Value) error {
-		switch name {
-		case "alg":
-			algorithm, _ = v.Text()
-		case "kid":
-			id, _ = v.Text()
-		case "crit": // RFC 7515, section 4.1.11: whoever does not know an extension refuses
-			extended = true
-		case "b64": // RFC 7797, section 7: a JWT has no other value
-			extended = extended || v != "true"
-		}
-		return nil
-	})
+	h, err := jwtjson.Object(text)
+	algorithm, _ := h["alg"].Text()
+	id, _ = h["kid"].Text()
 	switch {
 	case err != nil:
 		return "", refuseSignature("")
 	case algorithm != "RS256":
 		return "", refuseSignature("its algorithm is not RS256")
-	case extended:
+	case h["crit"] != "", h["b64"] != "" && h["b64"] != "true":
+		// RFC 7515, section 4.1.11: whoever does not know an extension refuses. RFC
+		// 7797, section 7: in a JWT, b64 is true.
 		return "", refuseSignature("it uses an extension of JWS (crit or b64)")
 	case id == "":
 		return "", refuseSignature("it names no key")
