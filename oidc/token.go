@@ -2,7 +2,6 @@ package oidc
 
 import (
 	"cmp"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -66,9 +65,8 @@ type Token struct {
 	// secret returns the JWT and its payload. It is a function because no
 	// printer looks into one: fmt follows a pointer where the verb does not
 	// fit the type, and debugging printers follow all.
-	secret   func() (raw, payload string)
-	source   string
-	explicit bool // given by ContextWithToken
+	secret func() (raw, payload string)
+	source string
 }
 
 // ParseUnverified reads a JWT's structure and claims. It does not check the signature,
@@ -156,27 +154,6 @@ func decode(raw string) (Token, error) {
 	return t, nil
 }
 
-// looksLikeJWT reports whether raw has the form of a JWT, and at most
-// [MaxTokenLength] characters: three parts of base64url that are not empty. What
-// the parts hold is not looked at, so it costs little for any text.
-func looksLikeJWT(raw string) bool {
-	if len(raw) > MaxTokenLength {
-		return false
-	}
-	dots, part := 0, 0 // part is the length of the one that is read
-	for i := range len(raw) {
-		switch c := raw[i]; {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
-			part++
-		case c == '.' && part > 0:
-			dots, part = dots+1, 0
-		default:
-			return false
-		}
-	}
-	return dots == 2 && part > 0
-}
-
 // Raw returns the JWT. It is a secret until it expires: whoever has it has the
 // deployment's identity.
 func (t Token) Raw() string {
@@ -247,14 +224,32 @@ func (t Token) String() string {
 // Format implements [fmt.Formatter], so that every verb prints String.
 func (t Token) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, t.String()) }
 
-// identity tells apart what tokens speak for: a project and environment, or the
-// subject where a token has none of Vercel's claims.
-func (t Token) identity() [sha256.Size]byte {
-	if t.ProjectID == "" {
-		return digest(fmt.Sprintf("subject %q", t.Subject))
+// SameIdentity reports whether t and u speak for the same: a project and
+// environment, or a subject where a token has none of Vercel's claims.
+func (t Token) SameIdentity(u Token) bool {
+	if t.ProjectID == "" || u.ProjectID == "" {
+		return t.ProjectID == u.ProjectID && t.Subject == u.Subject
 	}
-	return digest(fmt.Sprintf("project %q environment %q", t.ProjectID, t.Environment))
+	return t.ProjectID == u.ProjectID && t.Environment == u.Environment
 }
 
-// sameIdentity reports whether both tokens speak for the same.
-func (t Token) sameIdentity(u Token) bool { return t.identity() == u.identity() }
+// looksLikeJWT reports whether raw has the form of a JWT: three parts of
+// base64url characters, none of them empty, and no longer than STS takes. It
+// reads the text once and nothing more, since it runs on every request.
+func looksLikeJWT(raw string) bool {
+	if len(raw) > MaxTokenLength {
+		return false
+	}
+	parts, length := 1, 0
+	for i := range len(raw) {
+		switch c := raw[i]; {
+		case c == '.' && length > 0:
+			parts, length = parts+1, 0
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '_':
+			length++
+		default:
+			return false
+		}
+	}
+	return parts == 3 && length > 0
+}
