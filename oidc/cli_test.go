@@ -213,12 +213,3 @@ func TestCLIHangIsEnded(t *testing.T) {
 		return syscall.Kill(pid, 0) == syscall.ESRCH || strings.Contains(string(state), ") Z ")
 	}, 20*time.Second, 5*time.Millisecond, "the child is still there")
 }
-
-func TestCLIRefusedToken(t *testing.T) {
-	_, runs := fakeCLI(t, prints(mint(t)))
-	source := FromCLI()
-	tok := token(t, source, t.Context())
-	_, err := source.Token(WithoutToken(t.Context(), tok))
-	require.ErrorIs(t, err, ErrNoToken)
-	assert.Equal(t, 1, runs(), "the CLI would print the same again")
-}

@@ -31,6 +31,7 @@ var imports = map[string]string{
 	"errors":     "errors",
 	"expvar":     "expvar",
 	"http":       "net/http",
+	"log":        "log",
 	"middleware": "github.com/aws/smithy-go/middleware",
 	"oidc":       "github.com/vercelaws/vercelaws/oidc",
 	"oidcverify": "github.com/vercelaws/vercelaws/oidc/oidcverify",

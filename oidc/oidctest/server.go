@@ -20,8 +20,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"github.com/vercelaws/vercelaws/internal/leaf"
 	"github.com/vercelaws/vercelaws/internal/memnet"
-	"github.com/vercelaws/vercelaws/internal/recent"
 	"github.com/vercelaws/vercelaws/oidc"
 )
 
@@ -90,7 +90,10 @@ func NewServer(optFns ...func(*Options)) *Server {
 // Close stops the server, and has package oidc forget the tokens of its that
 // came with recent requests, so that they do not turn up in another test.
 func (s *Server) Close() {
-	recent.Forget(func(raw string) bool {
+	source := oidc.FromRequest().(interface {
+		Leaves(leaf.Seal) []leaf.Leaf[oidc.Token]
+	})
+	source.Leaves(leaf.Seal{})[0].Request.Recent().Forget(func(raw string) bool {
 		t, err := oidc.ParseUnverified(raw)
 		return err == nil && strings.HasPrefix(t.Issuer, s.URL)
 	})
