@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -19,8 +18,8 @@ import (
 const longestChained = time.Hour
 
 var (
-	externalID = regexp.MustCompile(`^[\w+=,.@:/-]*$`)
-	tagText    = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
+	externalID = lazy(`^[\w+=,.@:/-]*$`)
+	tagText    = lazy(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
 )
 
 // unknown are parameters on which a trust policy can insist, in ways that this
@@ -33,14 +32,14 @@ var unknown = []string{"ProvidedContexts.member.1.ProviderArn", "SerialNumber", 
 // The server knows no policies but trust policies: whatever the caller's role
 // may do, it may ask.
 func (s *Server) assumeRole(r *http.Request, form url.Values, fault Fault) (*chainAnswer, error) {
-	caller, err := s.Verify(r)
+	caller, err := s.verify(r, "sts")
 	if err != nil {
 		return nil, err
 	}
 	if err := validate(form); err != nil {
 		return nil, err
 	}
-	if id := form.Get("ExternalId"); form.Has("ExternalId") && (len(id) < 2 || len(id) > 1224 || !externalID.MatchString(id)) {
+	if id := form.Get("ExternalId"); form.Has("ExternalId") && (len(id) < 2 || len(id) > 1224 || !externalID().MatchString(id)) {
 		return nil, invalid("externalId", `Member must satisfy regular expression pattern: [\w+=,.@:\/-]* and have length between 2 and 1224`)
 	}
 	for _, name := range unknown {
@@ -101,7 +100,7 @@ func (s *Server) trustedBy(form url.Values, caller Session, tags sessionTags) (*
 // decides for federated ones, so the caller is made one: wherever the policy
 // names it, by a name that IAM takes for it.
 func admits(policy *trustpolicy.Document, action string, form url.Values, caller Session, tags sessionTags) bool {
-	partition, _, _ := strings.Cut(strings.TrimPrefix(caller.RoleARN, "arn:"), ":")
+	partition, _, _, _ := roleParts(caller.RoleARN)
 	names := []string{caller.RoleARN, caller.AssumedRoleARN, caller.Account, "arn:" + partition + ":iam::" + caller.Account + ":root"}
 	keys := map[string][]string{
 		"aws:PrincipalAccount":  {caller.Account},
@@ -112,7 +111,7 @@ func admits(policy *trustpolicy.Document, action string, form url.Values, caller
 		"sts:ExternalId":        nil,
 		"sts:RoleSessionName":   {form.Get("RoleSessionName")},
 		"sts:SourceIdentity":    nil,
-		"sts:TransitiveTagKeys": members(form, "TransitiveTagKeys", ""),
+		"sts:TransitiveTagKeys": members(form, "TransitiveTagKeys.member.%d"),
 	}
 	if id := form.Get("ExternalId"); id != "" {
 		keys["sts:ExternalId"] = []string{id}
@@ -160,12 +159,11 @@ func readTags(form url.Values, caller Session) (sessionTags, error) {
 		tags.all[key] = caller.Tags[key]
 	}
 	passed := map[string]bool{}
-	values := members(form, "Tags", ".Value")
-	for i, key := range members(form, "Tags", ".Key") {
-		value := values[i]
+	for i, key := range members(form, "Tags.member.%d.Key") {
+		value := form.Get(fmt.Sprintf("Tags.member.%d.Value", i+1))
 		lower := strings.ToLower(key)
 		switch {
-		case key == "" || utf8.RuneCountInString(key) > 128 || utf8.RuneCountInString(value) > 256 || !tagText.MatchString(key) || !tagText.MatchString(value):
+		case key == "" || utf8.RuneCountInString(key) > 128 || utf8.RuneCountInString(value) > 256 || !tagText().MatchString(key) || !tagText().MatchString(value):
 			return tags, invalid(fmt.Sprintf("tags.%d.member", i+1), "Member must have a key of 1 to 128 and a value of up to 256 characters of letters, digits, white space and _.:/=+-@")
 		case i >= 50:
 			return tags, invalid("tags", "Member must have length less than or equal to 50")
@@ -178,7 +176,7 @@ func readTags(form url.Values, caller Session) (sessionTags, error) {
 		tags.passed = append(tags.passed, key)
 		tags.all[key] = value
 	}
-	for _, key := range members(form, "TransitiveTagKeys", "") {
+	for _, key := range members(form, "TransitiveTagKeys.member.%d") {
 		if !slices.Contains(tags.passed, key) {
 			return tags, refuse("InvalidParameterValue", "The specified transitive tag key must be included in the requested tags.")
 		}
@@ -187,15 +185,15 @@ func readTags(form url.Values, caller Session) (sessionTags, error) {
 	return tags, nil
 }
 
-// members reads a list in the AWS query protocol: name.member.1, name.member.2
-// and so on, or one field of each.
-func members(form url.Values, name, field string) []string {
+// members reads a list in the AWS query protocol. The format is that of the
+// items' names, such as "Tags.member.%d.Key".
+func members(form url.Values, format string) []string {
 	var out []string
 	for i := 1; ; i++ {
-		item := fmt.Sprintf("%s.member.%d", name, i)
-		if !form.Has(item) && !form.Has(item+".Key") {
+		name := fmt.Sprintf(format, i)
+		if !form.Has(name) {
 			return out
 		}
-		out = append(out, form.Get(item+field))
+		out = append(out, form.Get(name))
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"time"
@@ -21,15 +22,29 @@ type Error struct {
 // Error returns the code and the message.
 func (e *Error) Error() string { return e.Code + ": " + e.Message }
 
-// readForm reads the parameters of a call. The body is put back as it was
-// signed.
+func refuse(code, format string, args ...any) *Error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...), Status: http.StatusBadRequest}
+}
+
+func forbidden(code, format string, args ...any) *Error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...), Status: http.StatusForbidden}
+}
+
+// readForm reads the parameters of a call from the query and, with POST, the
+// body, which is put back as it was signed.
 func readForm(r *http.Request) (url.Values, error) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
 	if err != nil {
 		return nil, err
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	return url.ParseQuery(string(body))
+	form, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil || r.Method != http.MethodPost {
+		return form, err
+	}
+	posted, err := url.ParseQuery(string(body))
+	maps.Copy(form, posted)
+	return form, err
 }
 
 func writeError(w http.ResponseWriter, now time.Time, echo string, e *Error) {

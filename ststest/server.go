@@ -14,12 +14,19 @@
 //		func(o *vercelaws.Options) { o.Client = server.STS() })
 //
 // Its actions are AssumeRoleWithWebIdentity, AssumeRole and GetCallerIdentity.
-// It knows no policy but a role's trust policy: every caller of AssumeRole has
-// the permission to ask. External ID and session tags are looked at; MFA, a
-// source identity and provided contexts are refused.
+// Whatever AWS refuses by a public rule is refused; the code names the page.
+// The server cannot know what follows, and does not look at it:
+//
+//   - permissions: it knows no policy but a role's trust policy, so every caller
+//     of AssumeRole may ask, and a managed policy of PolicyArns may not exist;
+//   - in which region and account STS is active, and which region a test stands
+//     for (see [Session]);
+//   - MFA, source identities and provided contexts, which it refuses;
+//   - session tags in a token, which it ignores.
 package ststest
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -33,7 +40,7 @@ import (
 	"github.com/vercelaws/vercelaws/trustpolicy"
 )
 
-// Account is the AWS account of the server's OIDC providers.
+// Account is an AWS account for roles, where one will do.
 const Account = "123456789012"
 
 // Options are the choices of [NewServer].
@@ -45,6 +52,11 @@ type Options struct {
 	// HTTPClient fetches the discovery documents and keys of issuers. If nil,
 	// a client with a limit of 5 seconds.
 	HTTPClient *http.Client
+
+	// Regions are regions for which requests may be signed, beside those of AWS
+	// that this package knows: one that AWS has opened since, or that of an
+	// S3-compatible store, such as "auto".
+	Regions []string
 
 	// Now is the server's clock, which also dates its answers. If nil,
 	// time.Now.
@@ -147,9 +159,11 @@ func (s *Server) STS(optFns ...func(*sts.Options)) *sts.Client {
 	}, optFns...)
 }
 
-// AddProvider makes an IAM OIDC provider: tokens of issuer for one of the
-// audiences are trusted, as far as a role's trust policy says. It replaces one
-// for the same issuer.
+// AddProvider makes an IAM OIDC provider in every account: tokens of issuer for
+// one of the audiences are trusted, as far as a role's trust policy says. That
+// names the provider of the role's own account and partition; AWS knows no other
+// there (https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_create_for-idp_oidc.html).
+// It replaces one for the same issuer.
 func (s *Server) AddProvider(issuer string, audiences ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -214,15 +228,15 @@ func (s *Server) Calls(action string) int {
 	return s.calls[action]
 }
 
+// version is the only one of STS's API. See
+// https://docs.aws.amazon.com/STS/latest/APIReference/CommonParameters.html.
+const version = "2011-06-15"
+
 // serve answers one HTTP request.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodPost {
-		w.WriteHeader(http.StatusOK)
-		return
-	}
 	form, err := readForm(r)
 	if err != nil {
-		writeError(w, s.options.Now(), "", &Error{Code: "MalformedInput", Message: "the body is not a form", Status: http.StatusBadRequest})
+		writeError(w, s.options.Now(), "", refuse("MalformedInput", "the request is not a form: %v", err))
 		return
 	}
 	call := Call{Action: form.Get("Action"), RoleARN: form.Get("RoleArn"), token: form.Get("WebIdentityToken")}
@@ -239,15 +253,20 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var answer any
-	switch call.Action {
-	case "AssumeRoleWithWebIdentity":
+	said := form.Get("Version")
+	switch action := call.Action; {
+	case r.Method != http.MethodGet && r.Method != http.MethodPost:
+		err = refuse("InvalidAction", "STS supports GET and POST requests for all actions, not %s", r.Method) // https://docs.aws.amazon.com/IAM/latest/UserGuide/programming.html
+	case action == "":
+		err = refuse("MissingAction", "The request is missing an action or a required parameter.")
+	case said == version && action == "AssumeRoleWithWebIdentity":
 		answer, err = s.assumeRoleWithWebIdentity(r.Context(), form, fault)
-	case "AssumeRole":
+	case said == version && action == "AssumeRole":
 		answer, err = s.assumeRole(r, form, fault)
-	case "GetCallerIdentity":
+	case said == version && action == "GetCallerIdentity":
 		answer, err = s.callerIdentity(r)
 	default:
-		err = &Error{Code: "InvalidAction", Message: "Could not find operation " + call.Action + " for version 2011-06-15", Status: http.StatusBadRequest}
+		err = refuse("InvalidAction", "Could not find operation %s for version %s", action, cmp.Or(said, "NO_VERSION_SPECIFIED"))
 	}
 	if err != nil {
 		var refused *Error

@@ -36,7 +36,10 @@ func TestInMemory(t *testing.T) {
 		assert.Equal(t, start.Add(2*time.Hour).Unix(), out.Credentials.Expiration.Unix())
 
 		server.SetFault(nil)
-		time.Sleep(time.Hour)
+		time.Sleep(time.Hour + 5*time.Minute - time.Second)
+		_, err = assume(t, server, token)
+		assert.NoError(t, err, "STS takes a token for five minutes after its end")
+		time.Sleep(time.Second)
 		_, err = assume(t, server, token)
 		assert.Equal(t, "ExpiredTokenException", code(t, err))
 	})

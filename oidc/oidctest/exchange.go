@@ -82,6 +82,9 @@ func (s *Server) verify(raw string) (claims map[string]any, problem string) {
 	if err := token.Claims(&set, &claims); err != nil {
 		return nil, "the token's signature does not verify"
 	}
+	if iss := claims["iss"]; iss != s.URL && iss != s.teamIssuer() {
+		return nil, "the token is another issuer's"
+	}
 	if exp, _ := claims["exp"].(float64); s.options.Now().After(time.Unix(int64(exp), 0)) {
 		return nil, "the token has expired"
 	}

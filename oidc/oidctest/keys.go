@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"fmt"
+	"math/big"
 	"sync"
 
 	"github.com/go-jose/go-jose/v4"
@@ -15,46 +16,53 @@ type key struct {
 	private *rsa.PrivateKey
 }
 
-// pool holds the RSA keys of the process. Making one takes a good part of a
-// second, so servers share them: each takes the keys in order.
+// pool makes the keys of the process, no two of them alike. Finding primes takes
+// a good part of a second where the race detector looks on, so each new pair of
+// primes makes keys with all earlier ones: 45 keys take 5 searches. Keys that
+// share a prime verify nothing of each other's. Whoever sees two of them can
+// compute their private keys, which is no loss here: these are for tests.
 var pool struct {
-	mu   sync.Mutex
-	keys []*rsa.PrivateKey
+	mu     sync.Mutex
+	primes []*big.Int
+	next   [2]int // the primes of the next key, the first the smaller index
 }
 
-// nth returns the n-th key of the pool, counted from 0.
-func nth(n int) key {
+// newKey returns a key that nothing else in the process has.
+func newKey() *rsa.PrivateKey {
 	pool.mu.Lock()
 	defer pool.mu.Unlock()
-	for len(pool.keys) <= n {
+	if pool.next[1] == 0 {
+		pool.next[1] = 1
+	}
+	if pool.next[1] >= len(pool.primes) {
 		k, err := rsa.GenerateKey(rand.Reader, 2048)
 		if err != nil {
 			panic(fmt.Sprintf("oidctest: cannot make a key: %v", err))
 		}
-		pool.keys = append(pool.keys, k)
+		pool.primes = append(pool.primes, k.Primes...)
 	}
-	return key{id: fmt.Sprintf("mrk-%d", n+1), private: pool.keys[n]}
+	p, q := pool.primes[pool.next[0]], pool.primes[pool.next[1]]
+	if pool.next[0]++; pool.next[0] == pool.next[1] {
+		pool.next = [2]int{0, pool.next[1] + 1}
+	}
+	one := big.NewInt(1)
+	order := new(big.Int).Mul(new(big.Int).Sub(p, one), new(big.Int).Sub(q, one))
+	k := &rsa.PrivateKey{Primes: []*big.Int{p, q}, D: new(big.Int).ModInverse(big.NewInt(65537), order)}
+	k.N, k.E = new(big.Int).Mul(p, q), 65537
+	k.Precompute()
+	return k
 }
 
 // stranger is a key that no server publishes.
-var stranger = sync.OnceValue(func() *rsa.PrivateKey {
-	k, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		panic(fmt.Sprintf("oidctest: cannot make a key: %v", err))
-	}
-	return k
-})
+var stranger = sync.OnceValue(newKey)
 
 // RotateKey has tokens signed with a new key from now on. The old ones stay
 // published, so tokens that were signed with them remain good.
 func (s *Server) RotateKey() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := 0
-	if s.signer.private != nil {
-		_, _ = fmt.Sscanf(s.signer.id, "mrk-%d", &n)
-	}
-	s.signer = nth(n)
+	s.rotated++
+	s.signer = key{id: fmt.Sprintf("mrk-%d", s.rotated), private: newKey()}
 	s.published = append(s.published[:len(s.published):len(s.published)], jose.JSONWebKey{
 		Key: s.signer.private.Public(), KeyID: s.signer.id, Algorithm: string(jose.RS256), Use: "sig",
 	})

@@ -1,11 +1,13 @@
 package oidctest
 
 import (
+	"cmp"
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"os"
 	"strings"
 	"time"
 
@@ -14,7 +16,10 @@ import (
 
 // Claims are what a token says. Mint fills them as Vercel would for a
 // production deployment of the project "web"; see
-// https://vercel.com/docs/oidc/reference.
+// https://vercel.com/docs/oidc/reference. Where the tests run in a build on
+// Vercel, it fills in that one's project ID and environment, since the library
+// refuses a request's token of another there; see
+// https://vercel.com/docs/environment-variables/system-environment-variables.
 type Claims struct {
 	Issuer      string    // iss
 	Subject     string    // sub and scope; if empty, from Owner, Project and Environment
@@ -22,8 +27,8 @@ type Claims struct {
 	Owner       string    // owner: the team's slug
 	OwnerID     string    // owner_id
 	Project     string    // project
-	ProjectID   string    // project_id; if empty, derived from Project
-	Environment string    // environment
+	ProjectID   string    // project_id; if empty, derived from Project, or for "web" VERCEL_PROJECT_ID where that is set
+	Environment string    // environment; "production", unless VERCEL_TARGET_ENV or else VERCEL_ENV is set
 	Plan        string    // plan
 	UserID      string    // user_id; left out if empty
 	ExternalSub string    // external_sub; left out if empty
@@ -96,7 +101,7 @@ func (s *Server) payload(optFns []func(*Claims)) []byte {
 		Audience:    s.Audience(),
 		Owner:       s.options.Team,
 		Project:     "web",
-		Environment: "production",
+		Environment: cmp.Or(os.Getenv("VERCEL_TARGET_ENV"), os.Getenv("VERCEL_ENV"), "production"),
 		Plan:        "pro",
 	}
 	for _, fn := range optFns {
@@ -107,6 +112,9 @@ func (s *Server) payload(optFns []func(*Claims)) []byte {
 	}
 	if c.ProjectID == "" {
 		c.ProjectID = "prj_" + c.Project
+		if here := os.Getenv("VERCEL_PROJECT_ID"); here != "" && c.Project == "web" {
+			c.ProjectID = here
+		}
 	}
 	if c.Subject == "" {
 		c.Subject = fmt.Sprintf("owner:%s:project:%s:environment:%s", c.Owner, c.Project, c.Environment)

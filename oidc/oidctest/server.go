@@ -6,7 +6,7 @@
 //	defer issuer.Close()
 //	request.Header.Set(oidc.Header, issuer.Mint())
 //
-// Its tokens verify against its keys like real ones, so an STS for tests (see
+// Each server has keys of its own. Its tokens verify against them like real ones, so an STS for tests (see
 // package ststest) or a real server such as MinIO can be pointed at it.
 package oidctest
 
@@ -53,6 +53,7 @@ type Server struct {
 
 	mu        sync.Mutex // guards what follows
 	signer    key
+	rotated   int // how many keys there have been
 	published []jose.JSONWebKey
 	exchange  http.Handler // in place of the server's own, if not nil
 	exchanged int
