@@ -265,7 +265,11 @@ func (sig *signature) check(r *http.Request, creds aws.Credentials) error {
 	return nil
 }
 
-var errMismatch = forbidden("SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.")
+var errMismatch = &Error{
+	Code:    "SignatureDoesNotMatch",
+	Message: "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.",
+	Status:  http.StatusForbidden,
+}
 
 // canonical is the canonical request.
 func (sig *signature) canonical(r *http.Request, payload string) string {
@@ -378,4 +382,4 @@ func (s signer) checkChunks(r *http.Request, body, said string) error {
 	return nil
 }
 
-var errIncomplete = refuse("IncompleteBody", "The request body terminated unexpectedly")
+var errIncomplete = &Error{Code: "IncompleteBody", Message: "The request body terminated unexpectedly", Status: http.StatusBadRequest}
