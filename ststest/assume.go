@@ -38,7 +38,7 @@ func roleParts(arn string) (partition, account, name string, ok bool) {
 
 // assumeRoleWithWebIdentity is the action of that name. See
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html.
-func (s *Server) assumeRoleWithWebIdentity(ctx context.Context, form url.Values, fault Fault) (*assumeRoleAnswer, error) {
+func (s *Server) assumeRoleWithWebIdentity(ctx context.Context, form url.Values, fault Fault) (*roleAnswer, error) {
 	if err := validate(form); err != nil {
 		return nil, err
 	}
@@ -61,16 +61,11 @@ func (s *Server) assumeRoleWithWebIdentity(ctx context.Context, form url.Values,
 		return nil, err
 	}
 	session := s.open(role, form.Get("RoleSessionName"), life, func(made *Session) { made.Subject = claims.Subject })
-	return &assumeRoleAnswer{
-		Result: assumeRoleResult{
-			SubjectFromWebIdentityToken: claims.Subject,
-			Audience:                    strings.Join(claims.Audience, ","),
-			Provider:                    providerARN,
-			AssumedRoleUser:             assumedRoleUser{Arn: session.AssumedRoleARN, AssumedRoleID: session.userID()},
-			Credentials:                 session.xml(fault),
-		},
-		Metadata: metadata{requestID()},
-	}, nil
+	return session.answer("AssumeRoleWithWebIdentity", fault, roleResult{
+		SubjectFromWebIdentityToken: claims.Subject,
+		Audience:                    strings.Join(claims.Audience, ","),
+		Provider:                    providerARN,
+	}), nil
 }
 
 // seconds is the duration that is asked for, or zero.

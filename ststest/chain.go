@@ -31,7 +31,7 @@ var unknown = []string{"ProvidedContexts.member.1.ProviderArn", "SerialNumber", 
 //
 // The server knows no policies but trust policies: whatever the caller's role
 // may do, it may ask.
-func (s *Server) assumeRole(r *http.Request, form url.Values, fault Fault) (*chainAnswer, error) {
+func (s *Server) assumeRole(r *http.Request, form url.Values, fault Fault) (*roleAnswer, error) {
 	caller, err := s.verify(r, "sts")
 	if err != nil {
 		return nil, err
@@ -67,13 +67,7 @@ func (s *Server) assumeRole(r *http.Request, form url.Values, fault Fault) (*cha
 		made.ExternalID = form.Get("ExternalId")
 		made.Tags, made.TransitiveTagKeys = tags.all, tags.transitive
 	})
-	return &chainAnswer{
-		Result: chainResult{
-			AssumedRoleUser: assumedRoleUser{Arn: session.AssumedRoleARN, AssumedRoleID: session.userID()},
-			Credentials:     session.xml(fault),
-		},
-		Metadata: metadata{requestID()},
-	}, nil
+	return session.answer("AssumeRole", fault, roleResult{}), nil
 }
 
 // trustedBy returns the role that is asked for if its trust policy admits the

@@ -117,10 +117,7 @@ func (s *Server) play(w http.ResponseWriter, r *http.Request, f Fault, c Call) b
 		}
 	case f.Endless:
 		chunk := []byte(strings.Repeat("<a>", 10_000))
-		for {
-			if _, err := w.Write(chunk); err != nil || s.ended(r) {
-				break
-			}
+		for _, err := w.Write(chunk); err == nil; _, err = w.Write(chunk) { // until the client or Close closes the connection
 		}
 	case f.Reset:
 		panic(http.ErrAbortHandler)
@@ -159,14 +156,5 @@ func (s *Server) wait(r *http.Request, d time.Duration) bool {
 		return false
 	case <-s.closing:
 		return false
-	}
-}
-
-func (s *Server) ended(r *http.Request) bool {
-	select {
-	case <-s.closing:
-		return true
-	default:
-		return r.Context().Err() != nil
 	}
 }

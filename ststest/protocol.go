@@ -92,29 +92,28 @@ type metadata struct {
 	RequestID string `xml:"RequestId"`
 }
 
-type assumeRoleAnswer struct {
-	XMLName  xml.Name         `xml:"https://sts.amazonaws.com/doc/2011-06-15/ AssumeRoleWithWebIdentityResponse"`
-	Result   assumeRoleResult `xml:"AssumeRoleWithWebIdentityResult"`
-	Metadata metadata         `xml:"ResponseMetadata"`
+// roleAnswer answers AssumeRoleWithWebIdentity and AssumeRole, which has none of
+// the token's fields.
+type roleAnswer struct {
+	XMLName  xml.Name
+	Result   roleResult
+	Metadata metadata `xml:"ResponseMetadata"`
 }
 
-type assumeRoleResult struct {
-	SubjectFromWebIdentityToken string
-	Audience                    string
-	Provider                    string
+type roleResult struct {
+	XMLName                     xml.Name
+	SubjectFromWebIdentityToken string `xml:",omitempty"`
+	Audience                    string `xml:",omitempty"`
+	Provider                    string `xml:",omitempty"`
 	AssumedRoleUser             assumedRoleUser
 	Credentials                 *xmlCredentials
 }
 
-type chainAnswer struct {
-	XMLName  xml.Name    `xml:"https://sts.amazonaws.com/doc/2011-06-15/ AssumeRoleResponse"`
-	Result   chainResult `xml:"AssumeRoleResult"`
-	Metadata metadata    `xml:"ResponseMetadata"`
-}
-
-type chainResult struct {
-	AssumedRoleUser assumedRoleUser
-	Credentials     *xmlCredentials
+func (s Session) answer(action string, fault Fault, result roleResult) *roleAnswer {
+	result.XMLName.Local = action + "Result"
+	result.AssumedRoleUser = assumedRoleUser{Arn: s.AssumedRoleARN, AssumedRoleID: s.userID()}
+	result.Credentials = s.xml(fault)
+	return &roleAnswer{xml.Name{Space: "https://sts.amazonaws.com/doc/2011-06-15/", Local: action + "Response"}, result, metadata{requestID()}}
 }
 
 type assumedRoleUser struct {

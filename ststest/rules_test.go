@@ -172,10 +172,10 @@ func TestVerifyRules(t *testing.T) {
 		{"another algorithm", db, func(s *signing) { s.after = authorization("SHA256", "SHA1") }, "IncompleteSignature", "AWS4-HMAC-SHA1"},
 		{"a parameter twice", get, func(s *signing) {
 			s.after = func(r *http.Request) { setQuery(r, func(q url.Values) { q.Add("X-Amz-Expires", "604800") }) }
-		}, "IncompleteSignature", "twice"},
+		}, "AuthorizationQueryParametersError", "twice"},
 		{"a parameter twice, by case", get, func(s *signing) {
 			s.after = func(r *http.Request) { setQuery(r, func(q url.Values) { q.Set("x-amz-expires", "604800") }) }
-		}, "IncompleteSignature", "twice"},
+		}, "AuthorizationQueryParametersError", "twice"},
 		{"a field twice", db, func(s *signing) { s.after = authorization("Signature=", "Signature=0, Signature=") }, "IncompleteSignature", "twice"},
 		{"query and header", get, func(s *signing) {
 			s.after = func(r *http.Request) { r.Header.Set("Authorization", "Bearer x") }

@@ -35,6 +35,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/go-jose/go-jose/v4"
 
 	"github.com/vercelaws/vercelaws/internal/memnet"
 	"github.com/vercelaws/vercelaws/trustpolicy"
@@ -84,12 +85,12 @@ type Server struct {
 	client  *http.Client
 	closing chan struct{}
 	close   sync.Once
-	keys    keys
 
 	mu        sync.Mutex // guards what follows
 	fault     func(Call) Fault
 	calls     map[string]int
 	providers map[string][]string // issuer to audiences
+	keys      map[string]jose.JSONWebKeySet
 	roles     map[string]*role
 	sessions  map[string]*Session
 	refusal   *trustpolicy.Result
@@ -113,24 +114,15 @@ func NewServer(optFns ...func(*Options)) *Server {
 		closing:   make(chan struct{}),
 		calls:     map[string]int{},
 		providers: map[string][]string{},
+		keys:      map[string]jose.JSONWebKeySet{},
 		roles:     map[string]*role{},
 		sessions:  map[string]*Session{},
 	}
 	for _, fn := range optFns {
 		fn(&s.options)
 	}
-	s.http = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
-	if s.options.InMemory {
-		s.http.Listener.Close()
-		l := memnet.Listen("sts.test:80")
-		s.http.Listener = l
-		s.client, s.URL = l.Client(), "http://sts.test"
-		s.http.Start()
-	} else {
-		s.URL = "http://" + s.http.Listener.Addr().String() // before the first request can come
-		s.http.Start()
-		s.client = s.http.Client()
-	}
+	s.http, s.client, s.URL = memnet.NewServer(http.HandlerFunc(s.serve), "sts.test", s.options.InMemory)
+	s.http.Start()
 	return s
 }
 

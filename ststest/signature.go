@@ -45,6 +45,7 @@ type signature struct {
 	signature, token, date            string
 	at                                time.Time // date
 	valid                             time.Duration
+	key                               []byte // derived from the secret key for the scope
 }
 
 // parseSignature reads the signature of a request, and refuses what AWS refuses
@@ -57,39 +58,48 @@ func parseSignature(r *http.Request, regionExists func(string) bool) (*signature
 	}
 	sig := &signature{inQuery: query.Has("X-Amz-Algorithm") || query.Has("X-Amz-Credential") || query.Has("X-Amz-Signature")}
 	authorization := joined(r.Header, "Authorization")
-	var fields map[string]string
-	if sig.inQuery {
-		fields, err = queryFields(query)
-	} else if strings.HasPrefix(authorization, "AWS4-") {
-		fields, err = headerFields(authorization, r.Header)
-	} else {
-		err = forbidden("MissingAuthenticationToken", "Request is missing Authentication Token")
+	said := query
+	if !sig.inQuery {
+		kind, rest, _ := strings.Cut(authorization, " ")
+		if !strings.HasPrefix(kind, "AWS4-") {
+			return nil, forbidden("MissingAuthenticationToken", "Request is missing Authentication Token")
+		}
+		said = url.Values{"X-Amz-Algorithm": {kind}, "X-Amz-Date": {joined(r.Header, "X-Amz-Date")}, "X-Amz-Security-Token": {joined(r.Header, "X-Amz-Security-Token")}}
+		for field := range strings.SplitSeq(rest, ",") {
+			name, value, _ := strings.Cut(strings.TrimSpace(field), "=")
+			said.Add("X-Amz-"+name, value)
+		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	scope := strings.Split(fields["Credential"], "/")
+	scope := strings.Split(said.Get("X-Amz-Credential"), "/")
 	if len(scope) == 5 {
 		sig.accessKeyID, sig.day, sig.region, sig.service = scope[0], scope[1], scope[2], scope[3]
 		sig.scope = strings.Join(scope[1:], "/")
 	}
+	seen := map[string]bool{}
+	for name, values := range said {
+		lower := strings.ToLower(name)
+		if strings.HasPrefix(lower, "x-amz-") && (seen[lower] || len(values) > 1) {
+			return nil, sig.malformed("'%s' is there twice", name)
+		}
+		seen[lower] = true
+	}
 	for _, name := range []string{"Algorithm", "Credential", "SignedHeaders", "Signature", "Date"} {
-		if fields[name] == "" {
+		if said.Get("X-Amz-"+name) == "" {
 			return nil, sig.malformed("the request's signature lacks '%s'", name)
 		}
 	}
-	sig.signature, sig.token, sig.date = fields["Signature"], fields["Security-Token"], fields["Date"]
-	sig.headers = strings.Split(fields["SignedHeaders"], ";")
+	sig.signature, sig.token, sig.date = said.Get("X-Amz-Signature"), said.Get("X-Amz-Security-Token"), said.Get("X-Amz-Date")
+	sig.headers = strings.Split(said.Get("X-Amz-SignedHeaders"), ";")
 	sig.at, err = time.Parse(amzDate, sig.date)
 	switch {
 	case sig.inQuery && authorization != "" && sig.isS3():
 		return nil, refuse("InvalidArgument", "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter or the Authorization header should be specified")
 	case sig.inQuery && authorization != "":
 		return nil, forbidden("SignatureDoesNotMatch", "Found both 'X-Amz-Algorithm' as a query-string param and 'Authorization' as HTTP header.")
-	case fields["Algorithm"] != algorithm:
-		return nil, sig.malformed("Unsupported AWS 'algorithm': '%s' (only AWS4-HMAC-SHA256 for now).", fields["Algorithm"])
+	case said.Get("X-Amz-Algorithm") != algorithm:
+		return nil, sig.malformed("Unsupported AWS 'algorithm': '%s' (only AWS4-HMAC-SHA256 for now).", said.Get("X-Amz-Algorithm"))
 	case len(scope) != 5:
-		return nil, sig.malformed("Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got '%s'", fields["Credential"])
+		return nil, sig.malformed("Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got '%s'", said.Get("X-Amz-Credential"))
 	case err != nil:
 		return nil, sig.malformed("Date must be in ISO-8601 'basic format'. Got '%s'.", sig.date)
 	case sig.day != sig.date[:8]:
@@ -99,42 +109,13 @@ func parseSignature(r *http.Request, regionExists func(string) bool) (*signature
 	case scope[4] != "aws4_request":
 		return nil, sig.outOfScope("Credential should be scoped with a valid terminator: 'aws4_request', not '%s'.", scope[4])
 	}
-	if err := sig.life(fields["Expires"]); err != nil {
+	if err := sig.life(said.Get("X-Amz-Expires")); err != nil {
 		return nil, err
 	}
 	return sig, sig.coverage(r.Header)
 }
 
 func joined(h http.Header, name string) string { return strings.Join(h.Values(name), ",") }
-
-func queryFields(query url.Values) (map[string]string, error) {
-	fields, seen := map[string]string{}, map[string]bool{}
-	for name, values := range query {
-		lower := strings.ToLower(name)
-		if !strings.HasPrefix(lower, "x-amz-") {
-			continue
-		}
-		if seen[lower] || len(values) > 1 {
-			return nil, refuse("IncompleteSignature", "the query parameter '%s' is there twice", name)
-		}
-		seen[lower] = true
-		fields[strings.TrimPrefix(name, "X-Amz-")] = values[0]
-	}
-	return fields, nil
-}
-
-func headerFields(authorization string, h http.Header) (map[string]string, error) {
-	name, rest, _ := strings.Cut(authorization, " ")
-	fields := map[string]string{"Algorithm": name, "Date": joined(h, "X-Amz-Date"), "Security-Token": joined(h, "X-Amz-Security-Token")}
-	for field := range strings.SplitSeq(rest, ",") {
-		name, value, _ := strings.Cut(strings.TrimSpace(field), "=")
-		if _, twice := fields[name]; twice {
-			return nil, refuse("IncompleteSignature", "the header Authorization has '%s' twice", name)
-		}
-		fields[name] = value
-	}
-	return fields, nil
-}
 
 // isS3 tells the services with S3's rules from the others, for which those of
 // AWS in general are applied. See
@@ -249,16 +230,16 @@ func (sig *signature) check(r *http.Request, creds aws.Credentials) error {
 	if said == "" {
 		return refuse("InvalidRequest", "Missing required header for this request: x-amz-content-sha256")
 	}
-	s := signer{sig: sig, key: []byte("AWS4" + creds.SecretAccessKey)}
-	for _, part := range strings.Split(sig.scope, "/") {
-		s.key = sum(s.key, part)
+	sig.key = []byte("AWS4" + creds.SecretAccessKey)
+	for part := range strings.SplitSeq(sig.scope, "/") {
+		sig.key = sum(sig.key, part)
 	}
-	if !s.matches(sig.signature, algorithm, hash(sig.canonical(r, said))) {
+	if !sig.matches(sig.signature, algorithm, hash(sig.canonical(r, said))) {
 		return errMismatch
 	}
 	switch chunked := strings.HasPrefix(said, "STREAMING-"); {
 	case chunked:
-		return s.checkChunks(r, string(body), said)
+		return sig.checkChunks(r, string(body), said)
 	case said != "UNSIGNED-PAYLOAD" && said != actual:
 		return refuse("XAmzContentSHA256Mismatch", "The provided 'x-amz-content-sha256' header does not match what was computed.")
 	}
@@ -324,15 +305,10 @@ func sum(key []byte, text string) []byte {
 	return mac.Sum(nil)
 }
 
-// signer signs what a request's signing key covers.
-type signer struct {
-	sig *signature
-	key []byte
-}
-
-func (s signer) matches(got, kind string, parts ...string) bool {
-	text := strings.Join(append([]string{kind, s.sig.date, s.sig.scope}, parts...), "\n")
-	return hmac.Equal([]byte(got), []byte(hex.EncodeToString(sum(s.key, text))))
+// matches reports whether got signs a string of the kind.
+func (sig *signature) matches(got, kind string, parts ...string) bool {
+	text := strings.Join(append([]string{kind, sig.date, sig.scope}, parts...), "\n")
+	return hmac.Equal([]byte(got), []byte(hex.EncodeToString(sum(sig.key, text))))
 }
 
 // checkChunks checks a body that came in chunks, each with a signature of its
@@ -340,7 +316,7 @@ func (s signer) matches(got, kind string, parts ...string) bool {
 // https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html and
 // https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming-trailers.html.
 // Checksums in a trailer are not looked at.
-func (s signer) checkChunks(r *http.Request, body, said string) error {
+func (sig *signature) checkChunks(r *http.Request, body, said string) error {
 	said, trailing := strings.CutSuffix(said, "-TRAILER")
 	signed := said == "STREAMING-"+algorithm+"-PAYLOAD"
 	if !signed && (said != "STREAMING-UNSIGNED-PAYLOAD" || !trailing) {
@@ -350,7 +326,7 @@ func (s signer) checkChunks(r *http.Request, body, said string) error {
 	if err != nil {
 		return &Error{Code: "MissingContentLength", Message: "You must provide the Content-Length HTTP header.", Status: http.StatusLengthRequired}
 	}
-	before := s.sig.signature
+	before := sig.signature
 	for last := false; !last; {
 		line, rest, _ := strings.Cut(body, "\r\n")
 		size, own, _ := strings.Cut(line, ";")
@@ -359,7 +335,7 @@ func (s signer) checkChunks(r *http.Request, body, said string) error {
 		if err != nil || n > uint64(len(rest)) {
 			return errIncomplete
 		}
-		if signed && !s.matches(own, algorithm+"-PAYLOAD", before, emptyHash, hash(rest[:n])) {
+		if signed && !sig.matches(own, algorithm+"-PAYLOAD", before, emptyHash, hash(rest[:n])) {
 			return errMismatch
 		}
 		before, body, last, length = own, rest[n:], n == 0, length-int(n)
@@ -376,7 +352,7 @@ func (s signer) checkChunks(r *http.Request, body, said string) error {
 	}
 	trailer, own, _ := strings.Cut(body, "x-amz-trailer-signature:")
 	trailer = strings.ReplaceAll(strings.TrimRight(trailer, "\r\n")+"\n", "\r\n", "\n")
-	if !s.matches(strings.TrimSpace(own), algorithm+"-TRAILER", before, hash(trailer)) {
+	if !sig.matches(strings.TrimSpace(own), algorithm+"-TRAILER", before, hash(trailer)) {
 		return errMismatch
 	}
 	return nil

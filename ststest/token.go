@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -53,8 +52,7 @@ func (s *Server) verifyToken(ctx context.Context, raw string) (*claims, error) {
 	if !known {
 		return nil, refuse("InvalidIdentityToken", "No OpenIDConnect provider found in your account for %s", said.Issuer)
 	}
-	keyID := token.Headers[0].KeyID
-	key, err := s.keys.find(ctx, s.options.HTTPClient, said.Issuer, keyID)
+	key, err := s.key(ctx, said.Issuer, token.Headers[0].KeyID)
 	if err != nil {
 		return nil, &Error{Code: noKey.Code, Message: noKey.Message, Status: noKey.Status}
 	}
@@ -80,33 +78,22 @@ func (s *Server) verifyToken(ctx context.Context, raw string) (*claims, error) {
 	return &said, nil
 }
 
-// keys caches the keys of issuers. Its zero value is ready to use.
-type keys struct {
-	mu   sync.Mutex
-	sets map[string]jose.JSONWebKeySet
-}
-
-// find returns the key with the ID, or nil if the issuer has none. It fetches
-// the issuer's keys if it does not know the ID.
-func (k *keys) find(ctx context.Context, client *http.Client, issuer, keyID string) (*jose.JSONWebKey, error) {
-	k.mu.Lock()
-	set := k.sets[issuer]
-	known := set.Key(keyID)
-	k.mu.Unlock()
-	if len(known) > 0 {
-		return &known[0], nil
+// key returns the issuer's key with the ID, or nil if it has none. It fetches the
+// issuer's keys if it does not know the ID.
+func (s *Server) key(ctx context.Context, issuer, id string) (*jose.JSONWebKey, error) {
+	s.mu.Lock()
+	set := s.keys[issuer]
+	s.mu.Unlock()
+	if len(set.Key(id)) == 0 {
+		var err error
+		if set, err = fetchKeys(ctx, s.options.HTTPClient, issuer); err != nil {
+			return nil, err
+		}
+		s.mu.Lock()
+		s.keys[issuer] = set
+		s.mu.Unlock()
 	}
-	set, err := fetchKeys(ctx, client, issuer)
-	if err != nil {
-		return nil, err
-	}
-	k.mu.Lock()
-	if k.sets == nil {
-		k.sets = map[string]jose.JSONWebKeySet{}
-	}
-	k.sets[issuer] = set
-	k.mu.Unlock()
-	if found := set.Key(keyID); len(found) > 0 {
+	if found := set.Key(id); len(found) > 0 {
 		return &found[0], nil
 	}
 	return nil, nil

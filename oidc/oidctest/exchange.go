@@ -65,7 +65,7 @@ func (s *Server) ServeExchange(w http.ResponseWriter, r *http.Request) {
 	k := s.signer
 	s.mu.Unlock()
 	writeJSON(w, http.StatusOK, map[string]any{
-		"token":  sign(k.private, k.id, mustJSON(claims)),
+		"token":  sign(k.private, k.id, must(json.Marshal(claims))),
 		"expiry": claims["exp"],
 	})
 }

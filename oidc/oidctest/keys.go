@@ -17,38 +17,31 @@ type key struct {
 }
 
 // pool makes the keys of the process, no two of them alike. Finding primes takes
-// a good part of a second where the race detector looks on, so each new pair of
-// primes makes keys with all earlier ones: 45 keys take 5 searches. Keys that
-// share a prime verify nothing of each other's. Whoever sees two of them can
-// compute their private keys, which is no loss here: these are for tests.
+// a good part of a second on a busy machine, so each prime makes a key with every
+// earlier one: 45 keys take 5 searches. Keys that share a prime verify nothing of
+// each other's. Whoever sees both can compute the private keys, which is no loss
+// here: they are for tests.
 var pool struct {
-	mu     sync.Mutex
-	primes []*big.Int
-	next   [2]int // the primes of the next key, the first the smaller index
+	mu            sync.Mutex
+	primes        []*big.Int
+	first, second int // the primes of the newest key
 }
 
 // newKey returns a key that nothing else in the process has.
 func newKey() *rsa.PrivateKey {
 	pool.mu.Lock()
 	defer pool.mu.Unlock()
-	if pool.next[1] == 0 {
-		pool.next[1] = 1
+	if pool.first++; pool.first >= pool.second {
+		pool.first, pool.second = 0, pool.second+1
 	}
-	if pool.next[1] >= len(pool.primes) {
-		k, err := rsa.GenerateKey(rand.Reader, 2048)
-		if err != nil {
-			panic(fmt.Sprintf("oidctest: cannot make a key: %v", err))
-		}
-		pool.primes = append(pool.primes, k.Primes...)
+	if pool.second >= len(pool.primes) {
+		pool.primes = append(pool.primes, must(rsa.GenerateKey(rand.Reader, 2048)).Primes...)
 	}
-	p, q := pool.primes[pool.next[0]], pool.primes[pool.next[1]]
-	if pool.next[0]++; pool.next[0] == pool.next[1] {
-		pool.next = [2]int{0, pool.next[1] + 1}
-	}
-	one := big.NewInt(1)
+	p, q, one := pool.primes[pool.first], pool.primes[pool.second], big.NewInt(1)
 	order := new(big.Int).Mul(new(big.Int).Sub(p, one), new(big.Int).Sub(q, one))
-	k := &rsa.PrivateKey{Primes: []*big.Int{p, q}, D: new(big.Int).ModInverse(big.NewInt(65537), order)}
-	k.N, k.E = new(big.Int).Mul(p, q), 65537
+	const exponent = 65537
+	k := &rsa.PrivateKey{Primes: []*big.Int{p, q}, D: new(big.Int).ModInverse(big.NewInt(exponent), order)}
+	k.N, k.E = new(big.Int).Mul(p, q), exponent
 	k.Precompute()
 	return k
 }

@@ -79,19 +79,15 @@ func Tamper(raw string, optFns ...func(claims map[string]any)) string {
 	if len(parts) != 3 {
 		panic("oidctest: Tamper was not given a token")
 	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		panic("oidctest: Tamper was not given a token")
-	}
 	var claims map[string]any
-	if err := json.Unmarshal(payload, &claims); err != nil {
+	if payload := must(base64.RawURLEncoding.DecodeString(parts[1])); json.Unmarshal(payload, &claims) != nil {
 		panic("oidctest: Tamper was not given a token")
 	}
 	claims["tampered"] = true
 	for _, fn := range optFns {
 		fn(claims)
 	}
-	parts[1] = base64.RawURLEncoding.EncodeToString(mustJSON(claims))
+	parts[1] = base64.RawURLEncoding.EncodeToString(must(json.Marshal(claims)))
 	return strings.Join(parts, ".")
 }
 
@@ -145,30 +141,18 @@ func (s *Server) payload(optFns []func(*Claims)) []byte {
 	}
 	maps.Copy(claims, c.Extra)
 	maps.DeleteFunc(claims, func(_ string, v any) bool { return v == nil })
-	return mustJSON(claims)
+	return must(json.Marshal(claims))
 }
 
 func sign(private *rsa.PrivateKey, keyID string, payload []byte) string {
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: private, KeyID: keyID}},
-		(&jose.SignerOptions{}).WithType("JWT"))
-	if err != nil {
-		panic(fmt.Sprintf("oidctest: cannot sign: %v", err))
-	}
-	signed, err := signer.Sign(payload)
-	if err != nil {
-		panic(fmt.Sprintf("oidctest: cannot sign: %v", err))
-	}
-	raw, err := signed.CompactSerialize()
-	if err != nil {
-		panic(fmt.Sprintf("oidctest: cannot sign: %v", err))
-	}
-	return raw
+	key := jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: private, KeyID: keyID}}
+	signer := must(jose.NewSigner(key, (&jose.SignerOptions{}).WithType("JWT")))
+	return must(must(signer.Sign(payload)).CompactSerialize())
 }
 
-func mustJSON(v any) []byte {
-	b, err := json.Marshal(v)
+func must[T any](v T, err error) T {
 	if err != nil {
-		panic(fmt.Sprintf("oidctest: claims that are not JSON: %v", err))
+		panic("oidctest: " + err.Error())
 	}
-	return b
+	return v
 }

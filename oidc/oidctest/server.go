@@ -73,18 +73,8 @@ func NewServer(optFns ...func(*Options)) *Server {
 		mux.HandleFunc("GET "+issuer+"/.well-known/jwks", s.keys)
 	}
 	mux.HandleFunc("POST /~token", s.serveExchange)
-	s.http = httptest.NewUnstartedServer(mux)
-	if s.options.InMemory {
-		s.http.Listener.Close()
-		l := memnet.Listen("oidc.vercel.test:80")
-		s.http.Listener = l
-		s.client, s.URL = l.Client(), "http://oidc.vercel.test"
-		s.http.Start()
-	} else {
-		s.URL = "http://" + s.http.Listener.Addr().String() // before the first request can come
-		s.http.Start()
-		s.client = s.http.Client()
-	}
+	s.http, s.client, s.URL = memnet.NewServer(mux, "oidc.vercel.test", s.options.InMemory)
+	s.http.Start()
 	return s
 }
 
