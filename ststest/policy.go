@@ -1,11 +1,12 @@
 package ststest
 
 import (
-	"encoding/json"
 	"net/url"
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/go-jose/go-jose/v4/json" // its names are exact, and none may come twice
 )
 
 // validatePolicies checks the session policies of a call for a role of the
@@ -36,40 +37,39 @@ func validatePolicies(form url.Values, partition, account string) error {
 // See https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html.
 // Whether the actions and condition operators exist, it does not know.
 func sessionPolicy(text string) error {
-	var document map[string]json.RawMessage // its names are exact, unlike a struct's
+	malformed := func(why string) error { return refuse("MalformedPolicyDocument", "%s", why) }
+	var document map[string]json.RawMessage
+	var statements oneOrMore[map[string]json.RawMessage]
+	version := "2008-10-17"
 	if json.Unmarshal([]byte(text), &document) != nil {
-		return refuse("MalformedPolicyDocument", "This policy contains invalid Json")
+		return malformed("This policy contains invalid Json")
 	}
-	var version string
 	if said := document["Version"]; said != nil && (json.Unmarshal(said, &version) != nil || version != "2012-10-17" && version != "2008-10-17") {
-		return refuse("MalformedPolicyDocument", "The policy must contain a valid version string")
+		return malformed("The policy must contain a valid version string")
 	}
-	var statements []map[string]json.RawMessage
-	if json.Unmarshal(document["Statement"], &statements) != nil {
-		statements = make([]map[string]json.RawMessage, 1)
-		_ = json.Unmarshal(document["Statement"], &statements[0]) // without elements it is refused below
-	}
-	syntax := refuse("MalformedPolicyDocument", "Syntax errors in policy.")
-	if len(statements) == 0 || !only(document, "Version", "Id", "Statement") {
-		return syntax
+	if json.Unmarshal(document["Statement"], &statements) != nil || len(statements) == 0 || !only(document, "Version", "Id", "Statement") {
+		return malformed("Syntax errors in policy.")
 	}
 	for _, statement := range statements {
 		var effect string
 		var condition map[string]map[string]any
-		actions := oneOf(statement, "Action", "NotAction")
-		resources := oneOf(statement, "Resource", "NotResource")
+		var actions, resources oneOrMore[string]
+		either := func(name string, into *oneOrMore[string]) bool { // the element or its opposite, not both
+			is, isNot := statement[name], statement["Not"+name]
+			return (is == nil) != (isNot == nil) && json.Unmarshal(slices.Concat(is, isNot), into) == nil && len(*into) > 0
+		}
 		switch {
 		case statement["Principal"] != nil || statement["NotPrincipal"] != nil:
-			return refuse("MalformedPolicyDocument", "Policy document should not specify a principal.")
+			return malformed("Policy document should not specify a principal.")
 		case !only(statement, "Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition"),
 			json.Unmarshal(statement["Effect"], &effect) != nil || effect != "Allow" && effect != "Deny",
 			statement["Condition"] != nil && json.Unmarshal(statement["Condition"], &condition) != nil,
-			len(actions) == 0 || len(resources) == 0:
-			return syntax
+			!either("Action", &actions) || !either("Resource", &resources):
+			return malformed("Syntax errors in policy.")
 		case slices.ContainsFunc(actions, func(a string) bool { return a != "*" && !strings.Contains(a, ":") }):
-			return refuse("MalformedPolicyDocument", "Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc.")
+			return malformed("Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc.")
 		case slices.ContainsFunc(resources, func(r string) bool { return r != "*" && !strings.HasPrefix(r, "arn:") }):
-			return refuse("MalformedPolicyDocument", `Resources must be in ARN format or "*".`)
+			return malformed(`Resources must be in ARN format or "*".`)
 		}
 	}
 	return nil
@@ -84,20 +84,14 @@ func only(object map[string]json.RawMessage, names ...string) bool {
 	return true
 }
 
-// oneOf is the list of strings, or the one string, in one of the elements. It
-// is empty if there are both.
-func oneOf(statement map[string]json.RawMessage, name, not string) []string {
-	if statement[name] != nil && statement[not] != nil {
+// oneOrMore is a list in JSON, or its only item.
+type oneOrMore[T any] []T
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (o *oneOrMore[T]) UnmarshalJSON(b []byte) error {
+	if json.Unmarshal(b, (*[]T)(o)) == nil {
 		return nil
 	}
-	value := slices.Concat(statement[name], statement[not])
-	var many []string
-	if json.Unmarshal(value, &many) == nil {
-		return many
-	}
-	var one string
-	if json.Unmarshal(value, &one) != nil {
-		return nil
-	}
-	return []string{one}
+	*o = make([]T, 1)
+	return json.Unmarshal(b, &(*o)[0])
 }

@@ -2,7 +2,6 @@ package ststest
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/json" // its names are exact, and none may come twice
 	"github.com/go-jose/go-jose/v4/jwt"
 )
 
