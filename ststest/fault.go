@@ -69,7 +69,7 @@ func First(n int, f Fault) func(Call) Fault {
 var noKey = Fault{
 	Status:  http.StatusBadRequest,
 	Code:    "InvalidIdentityToken",
-	Message: "Couldn't retrieve verification key from your identity provider, please reference AssumeRoleWithWebIdentity documentation for requirements",
+	Message: "Couldn't retrieve verification key from your identity provider,  please reference AssumeRoleWithWebIdentity documentation for requirements",
 }
 
 // Down holds, by name, the ways in which STS can fail without a fault of the

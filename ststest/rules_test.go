@@ -185,6 +185,7 @@ func TestVerifyRules(t *testing.T) {
 		}, "SignatureDoesNotMatch", "Found both"},
 		{"SignedHeaders without the host", db, func(s *signing) { s.after = authorization("host;", "") }, "SignatureDoesNotMatch", "'host' must be a 'SignedHeader'"},
 		{"SignedHeaders without another", db, func(s *signing) { s.after = authorization("content-length;", "") }, "SignatureDoesNotMatch", "we calculated"},
+		{"SignedHeaders out of order", db, func(s *signing) { s.after = authorization("content-length;host", "host;content-length") }, "IncompleteSignature", "alphabetical"},
 		{"SignedHeaders with more", db, func(s *signing) { s.after = authorization("content-length;", "content-length;content-type;") }, "SignatureDoesNotMatch", "we calculated"},
 		{"a scope of another day", db, func(s *signing) {
 			s.after = authorization(now.UTC().Format("20060102"), now.Add(-24*time.Hour).UTC().Format("20060102"))
@@ -261,6 +262,7 @@ func TestRawCalls(t *testing.T) {
 		{"GET, wrongly signed", get, func(s *signing) { s.after = authorization("Signature=", "Signature=0") }, "SignatureDoesNotMatch"},
 		{"PUT", ask, func(s *signing) { s.method = http.MethodPut }, "InvalidAction"},
 		{"DELETE", get, func(s *signing) { s.method = http.MethodDelete }, "InvalidAction"},
+		{"HEAD", get, func(s *signing) { s.method = http.MethodHead }, ""},
 		{"no action", get, func(s *signing) { s.url = server.URL }, "MissingAction"},
 		{"another service", ask, func(s *signing) { s.service = "iam" }, "SignatureDoesNotMatch"},
 		{"another version", ask, func(s *signing) { s.body = "Action=GetCallerIdentity&Version=2010-05-08" }, "InvalidAction"},
@@ -281,12 +283,27 @@ func TestRawCalls(t *testing.T) {
 				Arn  string `xml:"GetCallerIdentityResult>Arn"`
 				Code string `xml:"Error>Code"`
 			}
+			if r.Method == http.MethodHead {
+				assert.Equal(t, 400, response.StatusCode)
+				assert.NotEmpty(t, response.Header.Get("Date"))
+				return
+			}
 			require.NoError(t, xml.NewDecoder(response.Body).Decode(&answer))
 			assert.Equal(t, c.want, answer.Code)
 			assert.Equal(t, c.want == "", response.StatusCode == http.StatusOK)
 			assert.Equal(t, c.want == "", answer.Arn != "")
 		})
 	}
+}
+
+// A client that connects ahead with HEAD is no call, and plays no fault.
+func TestHeadIsNoCall(t *testing.T) {
+	_, server := setUp(t)
+	server.SetFault(func(c ststest.Call) ststest.Fault { t.Errorf("asked for a fault of %+v", c); return ststest.Fault{} })
+	response, err := server.Client().Head(server.URL)
+	require.NoError(t, err)
+	response.Body.Close()
+	assert.Zero(t, server.Calls(""))
 }
 
 func TestTokenRules(t *testing.T) {

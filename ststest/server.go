@@ -227,11 +227,20 @@ const version = "2011-06-15"
 // serve answers one HTTP request.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	form, err := readForm(r)
-	if err != nil {
-		writeError(w, s.options.Now(), "", refuse("MalformedInput", "the request is not a form: %v", err))
+	call := Call{Action: form.Get("Action"), RoleARN: form.Get("RoleArn"), token: form.Get("WebIdentityToken")}
+	var malformed *Error
+	switch {
+	case err != nil:
+		malformed = refuse("MalformedInput", "the request is not a form: %v", err)
+	case r.Method != http.MethodGet && r.Method != http.MethodPost: // see https://docs.aws.amazon.com/IAM/latest/UserGuide/programming.html
+		malformed = refuse("InvalidAction", "STS supports GET and POST requests for all actions, not %s", r.Method)
+	case call.Action == "":
+		malformed = refuse("MissingAction", "The request is missing an action or a required parameter.")
+	}
+	if malformed != nil {
+		writeError(w, s.options.Now(), "", malformed)
 		return
 	}
-	call := Call{Action: form.Get("Action"), RoleARN: form.Get("RoleArn"), token: form.Get("WebIdentityToken")}
 	s.mu.Lock()
 	s.calls[call.Action]++
 	call.N = s.calls[call.Action]
@@ -247,10 +256,6 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	var answer any
 	said := form.Get("Version")
 	switch action := call.Action; {
-	case r.Method != http.MethodGet && r.Method != http.MethodPost:
-		err = refuse("InvalidAction", "STS supports GET and POST requests for all actions, not %s", r.Method) // https://docs.aws.amazon.com/IAM/latest/UserGuide/programming.html
-	case action == "":
-		err = refuse("MissingAction", "The request is missing an action or a required parameter.")
 	case said == version && action == "AssumeRoleWithWebIdentity":
 		answer, err = s.assumeRoleWithWebIdentity(r.Context(), form, fault)
 	case said == version && action == "AssumeRole":

@@ -106,6 +106,8 @@ func parseSignature(r *http.Request, regionExists func(string) bool) (*signature
 		return nil, sig.outOfScope("Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '%s' != '%s', from '%s'.", sig.day, sig.date[:8], sig.date)
 	case !regionExists(sig.region):
 		return nil, sig.outOfScope("Credential should be scoped to a valid region, not '%s'.", sig.region)
+	case !slices.IsSorted(sig.headers):
+		return nil, sig.malformed("SignedHeaders must be in alphabetical order, not '%s'", said.Get("X-Amz-SignedHeaders"))
 	case scope[4] != "aws4_request":
 		return nil, sig.outOfScope("Credential should be scoped with a valid terminator: 'aws4_request', not '%s'.", scope[4])
 	}

@@ -28,6 +28,7 @@ const roleARN = "arn:aws:iam::123456789012:role/apps/web"
 // setUp starts an issuer, and an STS with a role for its project web.
 func setUp(t *testing.T, optFns ...func(*ststest.Options)) (*oidctest.Server, *ststest.Server) {
 	t.Helper()
+	t.Setenv("VERCEL_TARGET_ENV", "production")
 	issuer := oidctest.NewServer()
 	t.Cleanup(issuer.Close)
 	server := ststest.NewServer(optFns...)

@@ -17,6 +17,7 @@ import (
 // Issuer and STS run under fake time, and leave no goroutine behind:
 // synctest.Test fails if one is still there.
 func TestInMemory(t *testing.T) {
+	t.Setenv("VERCEL_TARGET_ENV", "production")
 	synctest.Test(t, func(t *testing.T) {
 		issuer := oidctest.NewServer(func(o *oidctest.Options) { o.InMemory = true })
 		server := ststest.NewServer(func(o *ststest.Options) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -57,7 +58,9 @@ func (s *Server) ServeExchange(w http.ResponseWriter, r *http.Request) {
 	claims["act"] = map[string]any{"sub": claims["sub"], "aud": claims["aud"]}
 	claims["aud"] = in.Aud
 	claims["iat"] = s.options.Now().Unix()
-	claims["iss"] = s.teamIssuer() // whatever the project's issuer mode is
+	if claims["iss"] == s.URL { // an exchanged token has the team's, whatever the project's issuer mode is
+		claims["iss"] = s.teamIssuer()
+	}
 	if in.JTI != "" {
 		claims["jti"] = in.JTI
 	}
@@ -82,7 +85,7 @@ func (s *Server) verify(raw string) (claims map[string]any, problem string) {
 	if err := token.Claims(&set, &claims); err != nil {
 		return nil, "the token's signature does not verify"
 	}
-	if iss := claims["iss"]; iss != s.URL && iss != s.teamIssuer() {
+	if iss, _ := claims["iss"].(string); iss != s.URL && !strings.HasPrefix(iss, s.URL+"/") {
 		return nil, "the token is another issuer's"
 	}
 	if exp, _ := claims["exp"].(float64); s.options.Now().After(time.Unix(int64(exp), 0)) {

@@ -43,6 +43,8 @@ func TestTokensVerify(t *testing.T) {
 }
 
 func TestClaimsAreVercels(t *testing.T) {
+	t.Setenv("VERCEL_TARGET_ENV", "production")
+	t.Setenv("VERCEL_PROJECT_ID", "")
 	s := oidctest.NewServer()
 	defer s.Close()
 	token, err := oidc.ParseUnverified(s.Mint())
