@@ -102,13 +102,10 @@ func admits(policy *trustpolicy.Document, action string, form url.Values, caller
 		"aws:PrincipalType":     {"AssumedRole"},
 		"aws:TagKeys":           tags.passed,
 		"aws:userid":            {caller.userID()},
-		"sts:ExternalId":        nil,
-		"sts:RoleSessionName":   {form.Get("RoleSessionName")},
+		"sts:ExternalId":        form["ExternalId"],
+		"sts:RoleSessionName":   form["RoleSessionName"],
 		"sts:SourceIdentity":    nil,
 		"sts:TransitiveTagKeys": members(form, "TransitiveTagKeys.member.%d"),
-	}
-	if id := form.Get("ExternalId"); id != "" {
-		keys["sts:ExternalId"] = []string{id}
 	}
 	const requestTag, principalTag = "aws:requesttag/", "aws:principaltag/"
 	for _, key := range tags.passed {
@@ -147,12 +144,11 @@ type sessionTags struct {
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/id_session-tags.html#id_session-tags_role-chaining.
 func readTags(form url.Values, caller Session) (sessionTags, error) {
 	tags := sessionTags{all: map[string]string{}, transitive: slices.Clone(caller.TransitiveTagKeys)}
-	inherited := map[string]bool{}
+	taken := map[string]string{} // by key in lower case, why it cannot be passed
 	for _, key := range caller.TransitiveTagKeys {
-		inherited[strings.ToLower(key)] = true
+		taken[strings.ToLower(key)] = "One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session."
 		tags.all[key] = caller.Tags[key]
 	}
-	passed := map[string]bool{}
 	for i, key := range members(form, "Tags.member.%d.Key") {
 		value := form.Get(fmt.Sprintf("Tags.member.%d.Value", i+1))
 		lower := strings.ToLower(key)
@@ -161,12 +157,10 @@ func readTags(form url.Values, caller Session) (sessionTags, error) {
 			return tags, invalid(fmt.Sprintf("tags.%d.member", i+1), "Member must have a key of 1 to 128 and a value of up to 256 characters of letters, digits, white space and _.:/=+-@")
 		case i >= 50:
 			return tags, invalid("tags", "Member must have length less than or equal to 50")
-		case passed[lower]:
-			return tags, refuse("InvalidParameterValue", "Duplicate tag keys found. Please note that Tag keys are case insensitive.")
-		case inherited[lower]:
-			return tags, refuse("InvalidParameterValue", "One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session.")
+		case taken[lower] != "":
+			return tags, refuse("InvalidParameterValue", "%s", taken[lower])
 		}
-		passed[lower] = true
+		taken[lower] = "Duplicate tag keys found. Please note that Tag keys are case insensitive."
 		tags.passed = append(tags.passed, key)
 		tags.all[key] = value
 	}

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
 // Error is an error as STS answers it.
@@ -33,18 +35,27 @@ func forbidden(code, format string, args ...any) *Error {
 // readForm reads the parameters of a call from the query and, with POST, the
 // body, which is put back as it was signed.
 func readForm(r *http.Request) (url.Values, error) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
-	if err != nil {
-		return nil, err
-	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
 	form, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil || r.Method != http.MethodPost {
 		return form, err
 	}
-	posted, err := url.ParseQuery(string(body))
+	body, err := readBody(r)
+	if err != nil {
+		return nil, err
+	}
+	posted, err := url.ParseQuery(body)
 	maps.Copy(form, posted)
 	return form, err
+}
+
+// readBody reads a request's body, and puts it back.
+func readBody(r *http.Request) (string, error) {
+	if r.Body == nil {
+		return "", nil
+	}
+	body, err := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return string(body), err
 }
 
 func writeError(w http.ResponseWriter, now time.Time, echo string, e *Error) {
@@ -58,10 +69,6 @@ func writeError(w http.ResponseWriter, now time.Time, echo string, e *Error) {
 		Error     detail
 		RequestID string `xml:"RequestId"`
 	}{Error: detail{sender, e.Code, e.Message + echo}, RequestID: requestID()}, false)
-}
-
-func writeAnswer(w http.ResponseWriter, now time.Time, answer any, truncated bool) {
-	write(w, now, http.StatusOK, answer, truncated)
 }
 
 func write(w http.ResponseWriter, now time.Time, status int, v any, truncated bool) {
@@ -112,7 +119,11 @@ type roleResult struct {
 func (s Session) answer(action string, fault Fault, result roleResult) *roleAnswer {
 	result.XMLName.Local = action + "Result"
 	result.AssumedRoleUser = assumedRoleUser{Arn: s.AssumedRoleARN, AssumedRoleID: s.userID()}
-	result.Credentials = s.xml(fault)
+	c := s.Credentials()
+	if fault.EmptyCredentials {
+		c = aws.Credentials{}
+	}
+	result.Credentials = &xmlCredentials{c.AccessKeyID, c.SecretAccessKey, c.SessionToken, s.Expires.Format(time.RFC3339)}
 	return &roleAnswer{xml.Name{Space: "https://sts.amazonaws.com/doc/2011-06-15/", Local: action + "Response"}, result, metadata{requestID()}}
 }
 

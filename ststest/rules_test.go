@@ -122,7 +122,7 @@ func TestVerifyRules(t *testing.T) {
 
 		{"no authentication", db, func(s *signing) { s.after = func(r *http.Request) { r.Header.Del("Authorization") } }, "MissingAuthenticationToken", ""},
 		{"bearer", db, func(s *signing) { s.after = func(r *http.Request) { r.Header.Set("Authorization", "Bearer x") } }, "MissingAuthenticationToken", ""},
-		{"an unsigned x-amz header", db, func(s *signing) { s.after = func(r *http.Request) { r.Header.Set("X-Amz-Meta-A", "b") } }, "SignatureDoesNotMatch", "'x-amz-meta-a' must be a 'SignedHeader'"},
+		{"an unsigned x-amz header", db, func(s *signing) { s.after = func(r *http.Request) { r.Header.Set("X-Amz-Meta-A", "b") } }, "SignatureDoesNotMatch", "'X-Amz-Meta-A' must be a 'SignedHeader'"},
 		{"an unsigned x-amz header, S3", put, func(s *signing) { s.after = func(r *http.Request) { r.Header.Set("X-Amz-Acl", "public-read") } }, "AccessDenied", "not signed: x-amz-acl"},
 		{"an unsigned x-amz header, URL", get, func(s *signing) { s.after = func(r *http.Request) { r.Header.Set("X-Amz-Acl", "public-read") } }, "AccessDenied", "not signed"},
 		{"a region that does not exist", db, func(s *signing) { s.region = "us-east-9" }, "SignatureDoesNotMatch", "Credential should be scoped to a valid region, not 'us-east-9'."},
@@ -183,7 +183,7 @@ func TestVerifyRules(t *testing.T) {
 		{"query and header, not S3", post, func(s *signing) {
 			s.after = func(r *http.Request) { r.Header.Set("Authorization", "Bearer x") }
 		}, "SignatureDoesNotMatch", "Found both"},
-		{"SignedHeaders without the host", db, func(s *signing) { s.after = authorization("host;", "") }, "SignatureDoesNotMatch", "'host' must be a 'SignedHeader'"},
+		{"SignedHeaders without the host", db, func(s *signing) { s.after = authorization("host;", "") }, "SignatureDoesNotMatch", "'Host' must be a 'SignedHeader'"},
 		{"SignedHeaders without another", db, func(s *signing) { s.after = authorization("content-length;", "") }, "SignatureDoesNotMatch", "we calculated"},
 		{"SignedHeaders out of order", db, func(s *signing) { s.after = authorization("content-length;host", "host;content-length") }, "IncompleteSignature", "alphabetical"},
 		{"SignedHeaders with more", db, func(s *signing) { s.after = authorization("content-length;", "content-length;content-type;") }, "SignatureDoesNotMatch", "we calculated"},

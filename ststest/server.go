@@ -273,5 +273,5 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		writeError(w, s.options.Now(), fault.echo(call), refused)
 		return
 	}
-	writeAnswer(w, s.options.Now(), answer, fault.Truncated)
+	write(w, s.options.Now(), http.StatusOK, answer, fault.Truncated)
 }

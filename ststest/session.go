@@ -55,14 +55,6 @@ func (s Session) Credentials() aws.Credentials {
 
 func (s Session) userID() string { return "AROAEXAMPLE:" + s.Name }
 
-func (s Session) xml(fault Fault) *xmlCredentials {
-	c := s.Credentials()
-	if fault.EmptyCredentials {
-		c = aws.Credentials{}
-	}
-	return &xmlCredentials{c.AccessKeyID, c.SecretAccessKey, c.SessionToken, s.Expires.Format(time.RFC3339)}
-}
-
 // Session returns the session with the access key, dead or alive.
 func (s *Server) Session(accessKeyID string) (Session, bool) {
 	s.mu.Lock()

@@ -1,12 +1,10 @@
 package ststest
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
-	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -22,9 +20,6 @@ import (
 const (
 	algorithm = "AWS4-HMAC-SHA256"
 	amzDate   = "20060102T150405Z"
-
-	// emptyHash is the SHA-256 of nothing.
-	emptyHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 )
 
 // regions are those that AWS had when this was released. See
@@ -126,15 +121,17 @@ func (sig *signature) isS3() bool {
 	return slices.Contains([]string{"s3", "s3express", "s3-object-lambda", "s3-outposts"}, sig.service)
 }
 
+// malformed is the error for a signature that cannot be read, and for S3 one
+// whose scope is not the request's, too.
 func (sig *signature) malformed(format string, args ...any) *Error {
-	switch {
-	case !sig.isS3():
-		return refuse("IncompleteSignature", format, args...)
-	case sig.inQuery:
-		return refuse("AuthorizationQueryParametersError", format, args...)
-	default:
-		return refuse("AuthorizationHeaderMalformed", format, args...)
+	code := "IncompleteSignature"
+	if sig.isS3() {
+		code = "AuthorizationHeaderMalformed"
 	}
+	if sig.isS3() && sig.inQuery {
+		code = "AuthorizationQueryParametersError"
+	}
+	return refuse(code, format, args...)
 }
 
 // outOfScope is the error for a credential scope that is not the request's. See
@@ -172,17 +169,12 @@ func (sig *signature) life(expires string) error {
 // coverage refuses a signature that does not cover the host and every header
 // whose name begins with x-amz-.
 func (sig *signature) coverage(h http.Header) error {
-	must := []string{"host"}
-	for _, name := range slices.Sorted(maps.Keys(h)) {
-		if name = strings.ToLower(name); strings.HasPrefix(name, "x-amz-") {
-			must = append(must, name)
-		}
-	}
-	for _, name := range must {
-		switch {
-		case slices.Contains(sig.headers, name):
+	for _, name := range append([]string{"Host"}, slices.Sorted(maps.Keys(h))...) {
+		lower := strings.ToLower(name)
+		switch must := lower == "host" || strings.HasPrefix(lower, "x-amz-"); {
+		case !must || slices.Contains(sig.headers, lower):
 		case sig.isS3():
-			return forbidden("AccessDenied", "There were headers present in the request which were not signed: %s", name)
+			return forbidden("AccessDenied", "There were headers present in the request which were not signed: %s", lower)
 		default:
 			return forbidden("SignatureDoesNotMatch", "'%s' must be a 'SignedHeader' in the AWS Authorization.", name)
 		}
@@ -192,37 +184,34 @@ func (sig *signature) coverage(h http.Header) error {
 
 // inTime refuses a request that comes too early or too late.
 func (sig *signature) inTime(now time.Time) error {
-	end, soonest := sig.at.Add(sig.valid), sig.at.Add(-5*time.Minute)
-	if sig.isS3() && !sig.inQuery {
-		soonest = sig.at.Add(-15 * time.Minute)
+	skew := 5 * time.Minute
+	if sig.isS3() {
+		skew = 15 * time.Minute
 	}
-	early, late := now.Before(soonest), now.After(end)
-	switch said := now.UTC().Format(amzDate); {
+	early, late := now.Add(skew).Before(sig.at), now.After(sig.at.Add(sig.valid))
+	clock := func(t time.Time) string { return t.UTC().Format(amzDate) }
+	switch {
 	case !early && !late:
 		return nil
-	case sig.isS3() && sig.inQuery && late:
+	case sig.isS3() && sig.inQuery:
 		return forbidden("AccessDenied", "Request has expired")
 	case sig.isS3():
 		return forbidden("RequestTimeTooSkewed", "The difference between the request time and the current time is too large.")
 	case early:
-		return forbidden("SignatureDoesNotMatch", "Signature not yet current: %s is still later than %s (%s + 5 min.)", sig.date, now.Add(5*time.Minute).UTC().Format(amzDate), said)
+		return forbidden("SignatureDoesNotMatch", "Signature not yet current: %s is still later than %s (%s + 5 min.)", sig.date, clock(now.Add(skew)), clock(now))
 	default:
-		return forbidden("SignatureDoesNotMatch", "Signature expired: %s is now earlier than %s (%s - %g min.)", sig.date, now.Add(-sig.valid).UTC().Format(amzDate), said, sig.valid.Minutes())
+		return forbidden("SignatureDoesNotMatch", "Signature expired: %s is now earlier than %s (%s - %g min.)", sig.date, clock(now.Add(-sig.valid)), clock(now), sig.valid.Minutes())
 	}
 }
 
 // check signs the request again, as its sender must have, and looks at the
 // body, which is put back.
 func (sig *signature) check(r *http.Request, creds aws.Credentials) error {
-	var body []byte
-	if r.Body != nil {
-		var err error
-		if body, err = io.ReadAll(r.Body); err != nil {
-			return err
-		}
-		r.Body = io.NopCloser(bytes.NewReader(body))
+	body, err := readBody(r)
+	if err != nil {
+		return err
 	}
-	said, actual := joined(r.Header, "X-Amz-Content-Sha256"), hash(string(body))
+	said, actual := joined(r.Header, "X-Amz-Content-Sha256"), hash(body)
 	if sig.inQuery {
 		said = cmp.Or(said, r.URL.Query().Get("X-Amz-Content-Sha256"), "UNSIGNED-PAYLOAD")
 	}
@@ -241,7 +230,7 @@ func (sig *signature) check(r *http.Request, creds aws.Credentials) error {
 	}
 	switch chunked := strings.HasPrefix(said, "STREAMING-"); {
 	case chunked:
-		return sig.checkChunks(r, string(body), said)
+		return sig.checkChunks(r, body, said)
 	case said != "UNSIGNED-PAYLOAD" && said != actual:
 		return refuse("XAmzContentSHA256Mismatch", "The provided 'x-amz-content-sha256' header does not match what was computed.")
 	}
@@ -337,7 +326,7 @@ func (sig *signature) checkChunks(r *http.Request, body, said string) error {
 		if err != nil || n > uint64(len(rest)) {
 			return errIncomplete
 		}
-		if signed && !sig.matches(own, algorithm+"-PAYLOAD", before, emptyHash, hash(rest[:n])) {
+		if signed && !sig.matches(own, algorithm+"-PAYLOAD", before, hash(""), hash(rest[:n])) {
 			return errMismatch
 		}
 		before, body, last, length = own, rest[n:], n == 0, length-int(n)

@@ -64,9 +64,7 @@ func (s *Server) ServeExchange(w http.ResponseWriter, r *http.Request) {
 	if in.JTI != "" {
 		claims["jti"] = in.JTI
 	}
-	s.mu.Lock()
-	k := s.signer
-	s.mu.Unlock()
+	k := s.key()
 	writeJSON(w, http.StatusOK, map[string]any{
 		"token":  sign(k.private, k.id, must(json.Marshal(claims))),
 		"expiry": claims["exp"],

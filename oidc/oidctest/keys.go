@@ -61,6 +61,13 @@ func (s *Server) RotateKey() {
 	})
 }
 
+// key is the newest.
+func (s *Server) key() key {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.signer
+}
+
 // DropOldKeys stops publishing all keys but the newest, so that tokens which
 // were signed with the others no longer verify.
 func (s *Server) DropOldKeys() {

@@ -44,19 +44,14 @@ type Claims struct {
 
 // Mint returns a signed token. The functions change its claims.
 func (s *Server) Mint(optFns ...func(*Claims)) string {
-	s.mu.Lock()
-	k := s.signer
-	s.mu.Unlock()
+	k := s.key()
 	return sign(k.private, k.id, s.payload(optFns))
 }
 
 // MintForged returns a token that names a key of the server and is signed with
 // another.
 func (s *Server) MintForged(optFns ...func(*Claims)) string {
-	s.mu.Lock()
-	k := s.signer
-	s.mu.Unlock()
-	return sign(stranger(), k.id, s.payload(optFns))
+	return sign(stranger(), s.key().id, s.payload(optFns))
 }
 
 // MintUnknownKey returns a token that is signed with, and names, a key that the
