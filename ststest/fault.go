@@ -81,7 +81,7 @@ func Down() map[string]Fault {
 		"503":                   {Status: 503, Code: "ServiceUnavailable", Message: "The request has failed due to a temporary failure of the server."},
 		"throttling":            {Status: 400, Code: "Throttling", Message: "Rate exceeded"},
 		"IDPCommunicationError": {Status: 400, Code: "IDPCommunicationError", Message: "The identity provider could not be reached"},
-		"no verification key":   noKey,
+		"verification key":      noKey,
 		"hang":                  {Hang: true},
 		"drip":                  {Drip: true},
 		"endless":               {Endless: true},

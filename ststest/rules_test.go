@@ -394,7 +394,7 @@ func TestTokenRules(t *testing.T) {
 // STS could not fetch the issuer's keys for a while.
 func TestFirst(t *testing.T) {
 	issuer, server := setUp(t)
-	server.SetFault(ststest.First(2, ststest.Down()["no verification key"]))
+	server.SetFault(ststest.First(2, ststest.Down()["verification key"]))
 	for range 2 {
 		_, err := assume(t, server, issuer.Mint())
 		require.Error(t, err)
