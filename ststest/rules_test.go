@@ -135,6 +135,10 @@ func TestVerifyRules(t *testing.T) {
 		{"an unsigned payload", db, func(s *signing) {
 			s.hash, s.header = "UNSIGNED-PAYLOAD", map[string]string{"X-Amz-Content-Sha256": "UNSIGNED-PAYLOAD"}
 		}, "SignatureDoesNotMatch", ""},
+		{"another x-amz-content-sha256", db, func(s *signing) {
+			s.hash, s.header = sha256Of(s.body), map[string]string{"X-Amz-Content-Sha256": sha256Of("[]")}
+		}, "SignatureDoesNotMatch", ""},
+		{"its x-amz-content-sha256", db, func(s *signing) { s.header = map[string]string{"X-Amz-Content-Sha256": sha256Of(s.body)} }, "", ""},
 		{"an unsigned payload, S3", put, func(s *signing) {
 			s.hash, s.header = "UNSIGNED-PAYLOAD", map[string]string{"X-Amz-Content-Sha256": "UNSIGNED-PAYLOAD"}
 		}, "", ""},

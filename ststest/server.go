@@ -14,15 +14,15 @@
 //		func(o *vercelaws.Options) { o.Client = server.STS() })
 //
 // Its actions are AssumeRoleWithWebIdentity, AssumeRole and GetCallerIdentity.
-// Whatever AWS refuses by a public rule is refused; the code names the page.
-// The server cannot know what follows, and does not look at it:
+// It refuses calls by the rules that AWS publishes, with AWS's codes; beside each
+// rule the code names the page. What it does not know:
 //
-//   - permissions: it knows no policy but a role's trust policy, so every caller
-//     of AssumeRole may ask, and a managed policy of PolicyArns may not exist;
-//   - in which region and account STS is active, and which region a test stands
-//     for (see [Session]);
-//   - MFA, source identities and provided contexts, which it refuses;
-//   - session tags in a token, which it ignores.
+//   - Permissions. The only policies are trust policies, so every caller of
+//     AssumeRole may ask. Whether a managed policy exists is not looked at.
+//   - The region. A call that is signed for any region of AWS passes; see
+//     [Session.Region]. STS is active in each.
+//   - MFA, source identities and provided contexts. A call with one is refused.
+//   - Session tags in a token. They are ignored.
 package ststest
 
 import (

@@ -213,12 +213,16 @@ func (sig *signature) check(r *http.Request, creds aws.Credentials) error {
 	}
 	said, actual := joined(r.Header, "X-Amz-Content-Sha256"), hash(body)
 	if sig.inQuery {
-		said = cmp.Or(said, r.URL.Query().Get("X-Amz-Content-Sha256"), "UNSIGNED-PAYLOAD")
+		said = cmp.Or(said, r.URL.Query().Get("X-Amz-Content-Sha256"))
 	}
-	if !sig.isS3() {
-		said = actual // what a header may say otherwise is S3's alone
-	}
-	if said == "" {
+	switch {
+	case !sig.isS3() && said != "" && said != actual: // no hash at all, or one for chunks, is S3's alone
+		return errMismatch
+	case !sig.isS3():
+		said = actual
+	case said == "" && sig.inQuery:
+		said = "UNSIGNED-PAYLOAD"
+	case said == "":
 		return refuse("InvalidRequest", "Missing required header for this request: x-amz-content-sha256")
 	}
 	sig.key = []byte("AWS4" + creds.SecretAccessKey)
