@@ -3,7 +3,6 @@ package trustpolicy
 import (
 	"math/big"
 	"net/netip"
-	"regexp"
 	"strconv"
 	"time"
 )
@@ -135,10 +134,10 @@ func parseBool(s string) (value, ok bool) {
 }
 
 // number is a decimal that is cheap to compare exactly.
-var number = regexp.MustCompile(`^-?[0-9]{1,40}(\.[0-9]{1,40})?$`)
+var number = whenUsed(`^-?[0-9]{1,40}(\.[0-9]{1,40})?$`)
 
 func parseNumber(s string) (*big.Rat, bool) {
-	if !number.MatchString(s) {
+	if !number().MatchString(s) {
 		return nil, false
 	}
 	return new(big.Rat).SetString(s)
@@ -156,12 +155,12 @@ func numeric(holds func(sign int) bool) comparison {
 }
 
 // epoch is a time in seconds since 1970, with more digits than a year has.
-var epoch = regexp.MustCompile(`^[0-9]{5,11}$`)
+var epoch = whenUsed(`^[0-9]{5,11}$`)
 
 // parseDate reads ISO 8601 in the forms of https://www.w3.org/TR/NOTE-datetime,
 // or epoch time. A number of four digits could be either.
 func parseDate(s string) (time.Time, bool) {
-	if epoch.MatchString(s) {
+	if epoch().MatchString(s) {
 		seconds, err := strconv.ParseInt(s, 10, 64)
 		return time.Unix(seconds, 0), err == nil
 	}

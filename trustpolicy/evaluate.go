@@ -1,6 +1,7 @@
 package trustpolicy
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -80,9 +81,14 @@ const (
 	Allowed
 )
 
+var decisions = [...]string{"not allowed", "explicitly denied", "cannot tell", "allowed"}
+
 // String returns the decision in words.
 func (d Decision) String() string {
-	return [...]string{"not allowed", "explicitly denied", "cannot tell", "allowed"}[d]
+	if d < 0 || int(d) >= len(decisions) {
+		return fmt.Sprintf("Decision(%d)", int(d))
+	}
+	return decisions[d]
 }
 
 // Result is an evaluation with its reasons.

@@ -2,7 +2,6 @@ package trustpolicy
 
 import (
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -34,7 +33,7 @@ var whereKeys = []string{"aws:sourceip", "aws:sourcevpc", "aws:sourcevpce", "aws
 
 // fixedWho is the beginning of a value that a wildcard may follow: the ARN of
 // something in one account, a path in one organization, the ID of one role.
-var fixedWho = regexp.MustCompile(`^(arn:[^:*?]*:[^:*?]*:[^:*?]*:[0-9]{12}:|o-[a-z0-9]+/|A[A-Z0-9]{15,}:)`)
+var fixedWho = whenUsed(`^(arn:[^:*?]*:[^:*?]*:[^:*?]*:[0-9]{12}:|o-[a-z0-9]+/|A[A-Z0-9]{15,}:)`)
 
 // warnEveryone warns of a statement for everyone, by what its conditions leave.
 // bySubject says that one fixes the owner of an OIDC token.
@@ -79,7 +78,7 @@ func (d *Document) fixes(c Condition, o operator, keys []string) bool {
 			return !ok || network.Bits() < widest(network)
 		}
 		wild := (o.base == "StringLike" || !o.isString()) && literalWildcard(d.Version, value)
-		return wild && !fixedWho.MatchString(value) || d.hasVariables() && variesWith(value)
+		return wild && !fixedWho().MatchString(value) || d.hasVariables() && variesWith(value)
 	})
 }
 

@@ -1,7 +1,6 @@
 package trustpolicy
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -28,9 +27,10 @@ const (
 	anyText            // *
 )
 
-// variable is what stands between ${ and }: a key, and a default value. See
+// variable is what stands between ${ and }: a key, and a default value that is
+// not empty. What IAM makes of an empty one is not documented. See
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html#policy-vars-default-values.
-var variable = regexp.MustCompile(`^([^\s,'{}]+)(?:, '([^']*)')?$`)
+var variable = whenUsed(`^([^\s,'{}]+)(?:, '([^']+)')?$`)
 
 // expand takes a condition value apart. It reports false where it cannot tell
 // what the value means: a variable without one certain value, or one whose
@@ -71,7 +71,7 @@ func (e *evaluation) variable(inner string, wildcards bool) (string, bool) {
 	if inner == "*" || inner == "?" || inner == "$" {
 		return inner, true // escapes
 	}
-	parts := variable.FindStringSubmatch(inner)
+	parts := variable().FindStringSubmatch(inner)
 	if parts == nil {
 		return "", false
 	}

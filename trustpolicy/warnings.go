@@ -3,7 +3,6 @@ package trustpolicy
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -96,12 +95,12 @@ func (s Statement) mistakes(version string, warn warner) {
 // literalWildcard reports whether a value has a * or ? outside variables.
 func literalWildcard(version, value string) bool {
 	if version == "2012-10-17" {
-		value = anyVariable.ReplaceAllString(value, "")
+		value = anyVariable().ReplaceAllString(value, "")
 	}
 	return strings.ContainsAny(value, "*?")
 }
 
-var anyVariable = regexp.MustCompile(`\$\{[^}]*\}`)
+var anyVariable = whenUsed(`\$\{[^}]*\}`)
 
 // reach is how far a test of sub lets tokens in.
 type reach int
@@ -202,8 +201,8 @@ func (d *Document) hasVariables() bool { return d.Version == "2012-10-17" }
 // fixedOwner and fixedProject are what a subject begins with that names them to
 // their end. A wildcard in a name could also reach into what follows it.
 var (
-	fixedOwner   = regexp.MustCompile(`^owner:[^:]+:`)
-	fixedProject = regexp.MustCompile(`^owner:[^:]+:project:[^:]+:`)
+	fixedOwner   = whenUsed(`^owner:[^:]+:`)
+	fixedProject = whenUsed(`^owner:[^:]+:project:[^:]+:`)
 )
 
 // valueReach is how far one value of a test lets tokens in.
@@ -227,9 +226,9 @@ func (d *Document) valueReach(value, claim string, o operator) reach {
 	switch {
 	case claim != "sub" && whole:
 		return anyProject
-	case whole || fixedProject.MatchString(fixed):
+	case whole || fixedProject().MatchString(fixed):
 		return oneProject
-	case fixedOwner.MatchString(fixed):
+	case fixedOwner().MatchString(fixed):
 		return anyProject
 	case fixed != "" && !strings.HasPrefix(fixed, "owner:") && !strings.HasPrefix("owner:", fixed):
 		return oneProject // not a subject of Vercel's: nothing to judge

@@ -39,10 +39,10 @@ func TestWarnings(t *testing.T) {
 		{"global, a guard of another key", global(`"ForAllValues:StringEquals":{` + globalSub + `:"` + webProd + `"},"Null":{"oidc.vercel.com:aud":"false"}`), Critical, "passes where"},
 		{"global, a guard the wrong way", global(`"ForAllValues:StringEquals":{` + globalSub + `:"` + webProd + `"},"Null":{` + globalSub + `:"true"}`), Critical, "passes where"},
 		{"global, a guard that always holds", global(`"ForAllValues:StringEquals":{` + globalSub + `:"` + webProd + `"},"Null":{` + globalSub + `:["true","false"]}`), Critical, "passes where"},
-		{"everyone", `{"Statement":{"Effect":"Allow","Principal":"*","Action":"sts:AssumeRoleWithWebIdentity"}}`, Critical, "principal is a wildcard"},
-		{"everyone as an AWS principal", `{"Statement":{"Effect":"Allow","Principal":{"AWS":["x","*"]},"Action":"sts:AssumeRoleWithWebIdentity"}}`, Critical, "principal is a wildcard"},
-		{"everyone, with a test of sub", policy(strings.Replace(statement("Allow", `"StringEquals":{`+sub+`:"`+webProd+`",`+aud+`}`), teamARN, `"*"`, 1)), High, "principal is a wildcard"},
-		{"everyone in a NotAction", `{"Statement":{"Effect":"Allow","Principal":"*","NotAction":"sts:AssumeRole"}}`, Critical, "principal is a wildcard"},
+		{"everyone", `{"Statement":{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRoleWithWebIdentity"}}`, Critical, "principal is a wildcard"},
+		{"everyone as an AWS principal", `{"Statement":{"Effect":"Allow","Principal":{"AWS":["210987654321","*"]},"Action":"sts:AssumeRoleWithWebIdentity"}}`, Critical, "principal is a wildcard"},
+		{"everyone, with a test of sub", policy(strings.Replace(statement("Allow", `"StringEquals":{`+sub+`:"`+webProd+`",`+aud+`}`), teamARN, `{"AWS":"*"}`, 1)), High, "principal is a wildcard"},
+		{"everyone in a NotAction", `{"Statement":{"Effect":"Allow","Principal":{"AWS":"*"},"NotAction":"sts:AssumeRole"}}`, Critical, "principal is a wildcard"},
 		{"no sub", allowIf(`"StringEquals":{` + aud + `}`), High, "no condition on sub: every project and environment of the team"},
 		{"no condition", policy(`{"Effect":"Allow","Principal":` + teamARN + `,"Action":"sts:*"}`), High, "no condition on sub"},
 		{"its own variable", allowIf(`"StringEquals":{` + sub + `:"${oidc.vercel.com/acme:sub}"}`), High, "the variable in"},
@@ -69,7 +69,7 @@ func TestWarnings(t *testing.T) {
 		{"scheme in the provider", policy(strings.Replace(statement("Allow", `"StringEquals":{`+sub+`:"`+webProd+`",`+aud+`}`), "oidc.vercel.com/acme\"", "https://oidc.vercel.com/acme\"", 1)), Low, "holds a scheme"},
 		{"key of another issuer", allowIf(`"StringEquals":{"oidc.vercel.com:sub":"` + webProd + `",` + aud + `}`), Low, "another issuer than the provider"},
 		{"a claim without a key", allowIf(`"StringEquals":{` + sub + `:"` + webProd + `",` + aud + `,"oidc.vercel.com/acme:project_id":"x"}`), Low, `no condition key for the claim "project_id"`},
-		{"unknown operator", allowIf(`"StringEquals":{` + sub + `:"` + webProd + `",` + aud + `},"StringMatches":{` + sub + `:"x"}`), Low, "cannot tell"},
+		{"unknown operator", allowIf(`"StringEquals":{` + sub + `:"` + webProd + `",` + aud + `},"stringlike":{` + sub + `:"x"}`), Low, "cannot tell"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -128,12 +128,12 @@ func TestExpectEnvironments(t *testing.T) {
 		{"no test", allowIf(""), []string{"production"}, []string{`"preview", "development", custom ones`}},
 		{"not these", allowIf(like(`"owner:acme:*"`) + `,"StringNotLike":{` + sub + `:["*:preview","*:development"]}`), []string{"production"}, []string{"custom ones"}},
 		{"a Deny keeps them out", policy(statement("Allow", like(`"owner:acme:*"`)), statement("Deny", `"StringNotLike":{`+sub+`:"*:production"}`)), []string{"production"}, nil},
-		{"a Deny that may not", policy(statement("Allow", like(`"owner:acme:*"`)), statement("Deny", `"Mystery":{`+sub+`:"*:production"}`)), []string{"production"}, []string{`"preview"`}},
+		{"a Deny that may not", policy(statement("Allow", like(`"owner:acme:*"`)), statement("Deny", `"stringlike":{`+sub+`:"*:production"}`)), []string{"production"}, []string{`"preview"`}},
 		{"the second statement", policy(statement("Allow", like(`"`+webProd+`"`)), statement("Allow", like(`"owner:acme:project:web:environment:preview"`))), []string{"production"}, []string{`statement 2: it admits other environments than "production": "preview"`}},
 		{"its own variable", allowIf(like(`"${oidc.vercel.com/acme:sub}"`)), []string{"production"}, []string{`"preview"`}},
 		{"global", global(`"StringLike":{"oidc.vercel.com:sub":"owner:acme:project:web:environment:*"}`), []string{"production"}, []string{`"preview"`}},
-		{"everyone", `{"Statement":{"Effect":"Allow","Principal":"*","Action":"sts:*","Condition":{` + like(`"owner:acme:*"`) + `}}}`, []string{"production"}, []string{`"preview"`}},
-		{"everyone, as expected", `{"Statement":{"Effect":"Allow","Principal":"*","Action":"sts:*","Condition":{` + like(`"`+webProd+`"`) + `}}}`, []string{"production"}, nil},
+		{"everyone", `{"Statement":{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:*","Condition":{` + like(`"owner:acme:*"`) + `}}}`, []string{"production"}, []string{`"preview"`}},
+		{"everyone, as expected", `{"Statement":{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:*","Condition":{` + like(`"`+webProd+`"`) + `}}}`, []string{"production"}, nil},
 		{"another action", policy(strings.Replace(statement("Allow", ""), Action, "sts:TagSession", 1)), []string{"production"}, nil},
 	}
 	for _, c := range cases {
