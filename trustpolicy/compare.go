@@ -4,6 +4,7 @@ import (
 	"math/big"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -49,12 +50,27 @@ var negations = map[string]string{
 }
 
 func stringEquals(e *evaluation, want, have string) truth {
+	if !strings.HasPrefix(have, fixedPrefix(want, "")) {
+		return no
+	}
 	p, ok := e.expand(want, false)
 	if !ok || !e.spend(len(have)) {
 		return unknown
 	}
 	text, _ := p.literal()
 	return truthOf(text == have)
+}
+
+// fixedPrefix is what a value without variables has before its wildcards. Most
+// values differ in it from what they are compared to, which saves the rest.
+func fixedPrefix(value, wildcards string) string {
+	if strings.Contains(value, "${") {
+		return ""
+	}
+	if i := strings.IndexAny(value, wildcards); i >= 0 {
+		return value[:i]
+	}
+	return value
 }
 
 func stringEqualsIgnoreCase(e *evaluation, want, have string) truth {
@@ -67,6 +83,9 @@ func stringEqualsIgnoreCase(e *evaluation, want, have string) truth {
 }
 
 func stringLike(e *evaluation, want, have string) truth {
+	if !strings.HasPrefix(have, fixedPrefix(want, "*?")) {
+		return no
+	}
 	p, ok := e.expand(want, true)
 	if !ok {
 		return unknown

@@ -6,31 +6,59 @@ import (
 	"strings"
 )
 
-// part is a piece of a text: a fixed one, or a name of one character or more.
-type part struct {
-	fixed string
-	name  func(c byte) bool // which characters the name may have; nil if fixed
-}
-
-// inName are the characters that a part of a subject may have. Vercel's own are
-// letters, digits, dots, hyphens and underscores; others are taken from the
-// policy.
-func inName(c byte) bool { return c != ':' }
-
-func inAudience(byte) bool { return true }
-
-// usual are the characters that names are made of where a policy fixes none.
-const usual = "xabcdefghijklmnopqrstuvwyz0123456789-_.ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
 // tracked is a pattern that a search minds, with or without regard to case.
 type tracked struct {
 	pattern
 	fold bool
 }
 
-// search walks through all texts of a form at once. What it has read of a text
-// counts only by the places in the patterns that it can be at, so there are few
-// states though there are endless texts.
+// names are the patterns that one part of a subject, or an audience, is compared
+// to.
+type names struct {
+	patterns []tracked
+	seen     map[string]bool // the patterns, so that none is there twice
+	fixed    map[string]bool // the texts of those without wildcards
+}
+
+func (n *names) add(p tracked) {
+	key := []byte{0}
+	if p.fold {
+		key[0] = 1
+	}
+	for _, s := range p.pattern {
+		key = append(key, s.char, byte(s.kind))
+	}
+	if n.seen == nil {
+		n.seen, n.fixed = map[string]bool{}, map[string]bool{}
+	}
+	if text, ok := p.literal(); ok {
+		n.fixed[text] = true
+	}
+	if !n.seen[string(key)] {
+		n.seen[string(key)] = true
+		n.patterns = append(n.patterns, p)
+	}
+}
+
+// usual are the characters that names are made of where a policy fixes none.
+const usual = "xabcdefghijklmnopqrstuvwyz0123456789-_.ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+// inSlug are the characters of the names of teams and projects, which are in
+// lower case. See https://vercel.com/docs/projects/overview.
+func inSlug(c byte) bool { return inEnvironment(c) && (c < 'A' || 'Z' < c) }
+
+// inEnvironment are those of the names of environments. Whether one can have
+// upper case is not documented.
+func inEnvironment(c byte) bool { return strings.IndexByte(usual, c) >= 0 }
+
+func inAudience(byte) bool { return true }
+
+// mostStates bounds a search, and with it what it holds in memory.
+const mostStates = 1 << 13
+
+// search walks through all texts at once. What it has read of a text counts only
+// by the places in the patterns that it can be at, so there are few states though
+// there are endless texts.
 type search struct {
 	patterns []tracked
 	work     *int
@@ -39,78 +67,59 @@ type search struct {
 // place is how far a text has come in a pattern.
 type place struct{ pattern, at int }
 
-// state is a text as far as it is read: its places, and where it is in the
-// form.
+// state is a text as far as it is read, and its places.
 type state struct {
 	before *state
-	added  string // what the text has more than before
-	part   int
-	inside bool // a name has begun
+	last   byte
 	places []place
 }
 
-// texts calls found with one text for each set of patterns that the texts of a
-// form match together, a shortest one, until it returns false. It stops where
-// the work is used up.
-func (s *search) texts(form []part, found func(text string) bool) {
+// all returns one text of some characters for each set of the patterns that
+// texts match together, a shortest one. Where that takes too much, no work is
+// left.
+func (n names) all(allowed func(byte) bool, work *int) (found []string) {
+	s := &search{n.patterns, work}
 	start := &state{}
 	for i := range s.patterns {
 		start.places = s.enter(start.places, i, []int{0})
 	}
 	seen, ended := map[string]bool{}, map[string]bool{}
 	next := []*state{start}
-	visit := func(n *state) {
-		if key := n.key(); s.spend(len(key)) && !seen[key] {
-			seen[key] = true
-			next = append(next, n)
-		}
-	}
-	for len(next) > 0 && *s.work > 0 {
+	for ; len(next) > 0 && *work > 0; next = next[1:] {
 		now := next[0]
-		next = next[1:]
-		if now.part == len(form) {
-			now.places = slices.DeleteFunc(slices.Clone(now.places), func(p place) bool { return p.at < len(s.patterns[p.pattern].pattern) })
-			if key := now.key(); !ended[key] {
+		if now.before != nil {
+			matched := slices.DeleteFunc(slices.Clone(now.places), func(p place) bool { return p.at < len(s.patterns[p.pattern].pattern) })
+			if key := keyOf(matched); !ended[key] {
 				ended[key] = true
-				if !found(now.text()) {
-					return
-				}
+				found = append(found, now.text())
 			}
-			continue
 		}
-		p := form[now.part]
-		if p.name == nil {
-			after := &state{now, p.fixed, now.part + 1, false, now.places}
-			for i := range len(p.fixed) {
-				after.places = s.step(after.places, p.fixed[i])
+		for _, c := range s.choices(now.places, allowed) {
+			after := &state{now, c, s.step(now.places, c)}
+			if key := keyOf(after.places); s.spend(len(key)) && !seen[key] {
+				seen[key] = true
+				next = append(next, after)
 			}
-			visit(after)
-			continue
 		}
-		if now.inside {
-			visit(&state{now, "", now.part + 1, false, now.places})
-		}
-		for _, c := range s.choices(now.places, p.name) {
-			visit(&state{now, string([]byte{c}), now.part, true, s.step(now.places, c)})
+		if len(seen) > mostStates {
+			*work = 0
 		}
 	}
+	return found
 }
 
 func (n *state) text() string {
-	var all []string
-	for ; n != nil; n = n.before {
-		all = append(all, n.added)
+	var all []byte
+	for ; n.before != nil; n = n.before {
+		all = append(all, n.last)
 	}
 	slices.Reverse(all)
-	return strings.Join(all, "")
+	return string(all)
 }
 
-func (n *state) key() string {
-	key := []byte{byte(n.part), 0}
-	if n.inside {
-		key[1] = 1
-	}
-	for _, p := range n.places {
+func keyOf(places []place) string {
+	var key []byte
+	for _, p := range places {
 		key = binary.AppendUvarint(binary.AppendUvarint(key, uint64(p.pattern)), uint64(p.at))
 	}
 	return string(key)
