@@ -315,44 +315,23 @@ func actions(value any) ([]string, error) {
 	return list, nil
 }
 
-// meant asks whether one of several names was meant by another, if one is near:
-// no more than a quarter of its letters differ.
+// meant asks whether one of several names was meant by another: the one that
+// begins as it does for longest, and for more than half of it.
 func meant(name string, known []string) string {
-	best, fewest := "", len(name)/4+1
+	best, most := "", len(name)/2
 	for _, other := range known {
-		if n := edits(lowerASCII(name), lowerASCII(other)); n < fewest {
-			best, fewest = other, n
+		n := 0
+		for n < min(len(name), len(other)) && equalFold(name[n:n+1], other[n:n+1]) == yes {
+			n++
+		}
+		if n > most {
+			best, most = other, n
 		}
 	}
 	if best == "" {
 		return ""
 	}
 	return fmt.Sprintf("; did you mean %s?", best)
-}
-
-// edits is how many letters must be put in, left out or changed to make one text
-// of another.
-func edits(a, b string) int {
-	if len(a) > longest {
-		return len(a)
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		before := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := before
-			if a[i] != b[j] {
-				change++
-			}
-			before = row[j+1]
-			row[j+1] = min(change, before+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 func parseConditions(value any) ([]Condition, error) {

@@ -214,3 +214,12 @@ func like(text, value string) bool {
 	p, ok := e.expand(text, true)
 	return ok && e.matches(p, value) == yes
 }
+
+// variesWith reports whether a value holds a variable that is not an escape: it
+// is another for another token.
+func variesWith(value string) bool {
+	for _, escape := range []string{"${*}", "${?}", "${$}"} {
+		value = strings.ReplaceAll(value, escape, "")
+	}
+	return strings.Contains(value, "${")
+}
