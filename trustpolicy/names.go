@@ -62,6 +62,10 @@ const mostStates = 1 << 13
 type search struct {
 	patterns []tracked
 	work     *int
+	places   []place // what step returns; the rest is of use within a call
+	reached  []int
+	key      []byte
+	choice   []byte
 }
 
 // place is how far a text has come in a pattern.
@@ -78,7 +82,7 @@ type state struct {
 // texts match together, a shortest one. Where that takes too much, no work is
 // left.
 func (n names) all(allowed func(byte) bool, work *int) (found []string) {
-	s := &search{n.patterns, work}
+	s := &search{patterns: n.patterns, work: work}
 	start := &state{}
 	for i := range s.patterns {
 		start.places = s.enter(start.places, i, []int{0})
@@ -88,17 +92,17 @@ func (n names) all(allowed func(byte) bool, work *int) (found []string) {
 	for ; len(next) > 0 && *work > 0; next = next[1:] {
 		now := next[0]
 		if now.before != nil {
-			matched := slices.DeleteFunc(slices.Clone(now.places), func(p place) bool { return p.at < len(s.patterns[p.pattern].pattern) })
-			if key := keyOf(matched); !ended[key] {
-				ended[key] = true
+			matched := slices.DeleteFunc(append(s.places[:0], now.places...), func(p place) bool { return p.at < len(s.patterns[p.pattern].pattern) })
+			if key := s.keyOf(matched); !ended[string(key)] {
+				ended[string(key)] = true
 				found = append(found, now.text())
 			}
 		}
 		for _, c := range s.choices(now.places, allowed) {
-			after := &state{now, c, s.step(now.places, c)}
-			if key := keyOf(after.places); s.spend(len(key)) && !seen[key] {
-				seen[key] = true
-				next = append(next, after)
+			places := s.step(now.places, c)
+			if key := s.keyOf(places); s.spend(len(key)) && !seen[string(key)] {
+				seen[string(key)] = true
+				next = append(next, &state{now, c, slices.Clone(places)})
 			}
 		}
 		if len(seen) > mostStates {
@@ -117,12 +121,12 @@ func (n *state) text() string {
 	return string(all)
 }
 
-func keyOf(places []place) string {
-	var key []byte
+func (s *search) keyOf(places []place) []byte {
+	s.key = s.key[:0]
 	for _, p := range places {
-		key = binary.AppendUvarint(binary.AppendUvarint(key, uint64(p.pattern)), uint64(p.at))
+		s.key = binary.AppendUvarint(binary.AppendUvarint(s.key, uint64(p.pattern)), uint64(p.at))
 	}
-	return string(key)
+	return s.key
 }
 
 // spend takes steps from the budget. One costs more here than in a comparison.
@@ -134,7 +138,7 @@ func (s *search) spend(steps int) bool {
 // choices are the next characters that make a difference: those that a pattern
 // waits for, and one of the others.
 func (s *search) choices(places []place, allowed func(byte) bool) []byte {
-	var out []byte
+	out := s.choice[:0]
 	for _, p := range places {
 		pattern := s.patterns[p.pattern]
 		if p.at == len(pattern.pattern) || pattern.pattern[p.at].kind != literal {
@@ -151,13 +155,13 @@ func (s *search) choices(places []place, allowed func(byte) bool) []byte {
 	if i := strings.IndexFunc(usual, func(r rune) bool { return !slices.Contains(out, byte(r)) }); i >= 0 {
 		out = slices.Insert(out, 0, usual[i])
 	}
-	return slices.DeleteFunc(out, func(c byte) bool { return !allowed(c) })
+	s.choice = slices.DeleteFunc(out, func(c byte) bool { return !allowed(c) })
+	return s.choice
 }
 
 // step returns the places after one more character.
 func (s *search) step(places []place, c byte) []place {
-	out := make([]place, 0, len(places)+4)
-	reached := make([]int, 0, 8)
+	out, reached := s.places[:0], s.reached
 	s.spend(len(places))
 	for i := 0; i < len(places); {
 		which := places[i].pattern
@@ -177,6 +181,7 @@ func (s *search) step(places []place, c byte) []place {
 		}
 		out = s.enter(out, which, reached)
 	}
+	s.places, s.reached = out, reached
 	return out
 }
 

@@ -121,7 +121,7 @@ func TestBuildAdmitsExactlyWhatItSays(t *testing.T) {
 				}
 			}
 			for _, w := range d.Warnings() {
-				wide := c.name == "all projects" && w.Severity == Medium || strings.HasSuffix(c.name, " environments") && w.Severity == Low
+				wide := c.name == "all projects" && w.Severity == Medium || c.name == "all environments" && w.Severity == Medium || strings.HasSuffix(c.name, " environments") && w.Severity == Low
 				assert.True(t, wide, w)
 			}
 		})

@@ -36,7 +36,8 @@ var variable = whenUsed(`^([^\s,'{}]+)(?:, '([^']+)')?$`)
 // what the value means: a variable without one certain value, or one whose
 // value would bring wildcards in.
 func (e *evaluation) expand(text string, wildcards bool) (pattern, bool) {
-	out := make(pattern, 0, len(text))
+	out := e.scratch[:0]
+	defer func() { e.scratch = out }()
 	variables := e.version == "2012-10-17"
 	for i := 0; i < len(text); {
 		if variables && strings.HasPrefix(text[i:], "${") {
@@ -198,6 +199,9 @@ func equalFold(a, b string) truth {
 }
 
 func lowerASCII(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool { return 'A' <= r && r <= 'Z' }) {
+		return s
+	}
 	b := []byte(s)
 	for i, c := range b {
 		if 'A' <= c && c <= 'Z' {

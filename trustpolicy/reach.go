@@ -68,17 +68,23 @@ type opening struct {
 	parts     [3]names
 	audiences names
 	work      *int
+
+	// What a token says, in place of a map for each.
+	keys              map[string]map[string][]string // by provider
+	subject, audience []string
 }
 
 // opening takes a statement apart. Tests of sub and aud that texts alone do not
 // decide become such that nobody can tell.
 func (d *Document) opening(i int, work *int) *opening {
 	s := d.Statements[i]
-	o := &opening{document: &Document{Version: d.Version}, work: work, providers: d.providers(s)}
+	o := &opening{document: &Document{Version: d.Version}, work: work, providers: d.providers(s),
+		keys: map[string]map[string][]string{}, subject: []string{""}, audience: []string{""}}
 	for j, other := range d.Statements {
-		if j != i && other.Effect != "Deny" || *work == 0 {
+		if j != i && other.Effect != "Deny" || *work == 0 || !other.covers(Action) {
 			continue
 		}
+		other.Actions, other.NotActions = []string{Action}, nil
 		other.Conditions = slices.Clone(other.Conditions)
 		for k, c := range other.Conditions {
 			claim := claimOf(c.Key)
@@ -195,29 +201,38 @@ func (d *Document) patterns(c Condition, work *int) ([]tracked, bool) {
 		if !ok || d.hasVariables() && variesWith(value) {
 			return nil, false
 		}
-		out = append(out, tracked{p, fold})
+		out = append(out, tracked{slices.Clone(p), fold})
 	}
 	return out, true
 }
 
 func (d *Document) hasVariables() bool { return d.Version == "2012-10-17" }
 
-// providers are the OIDC providers of a statement; for everyone, the issuers
-// that the conditions are about, the global one, and one that nothing names.
+// providers are the OIDC providers of a statement; for everyone, those of the
+// issuers that the conditions are about, the global one, and one that nothing
+// names, in the account of the policy's providers.
 func (d *Document) providers(s Statement) []string {
 	if !s.Principals.everyone() {
 		return slices.DeleteFunc(slices.Clone(s.Principals.Federated), func(arn string) bool { return providerHost(arn) == "" })
 	}
-	out := []string{ProviderARN("", "", GlobalIssuer), ProviderARN("", "", TeamIssuer(anyTeam))}
+	before := ProviderARN("", "", "")
+	out := []string{issuerHost(GlobalIssuer), issuerHost(TeamIssuer(anyTeam))}
 	for _, s := range d.Statements {
+		for _, arn := range s.Principals.Federated {
+			if at, _, ok := strings.Cut(arn, ":oidc-provider/"); ok {
+				before = at + ":oidc-provider/"
+			}
+		}
 		for _, c := range s.Conditions {
-			issuer, _, ok := cutLast(c.Key)
-			if arn := ProviderARN("", "", issuer); ok && !notOfToken(c.Key) && !slices.Contains(out, arn) {
-				out = append(out, arn)
+			if issuer, _, ok := cutLast(c.Key); ok && !notOfToken(c.Key) {
+				out = append(out, issuer)
 			}
 		}
 	}
-	return out
+	for i, issuer := range out {
+		out[i] = before + issuerHost(issuer)
+	}
+	return unique(out)
 }
 
 // teamOf returns the team whose tokens have an issuer: "*" for the global one,
@@ -324,7 +339,12 @@ func (o *opening) try(r *reach, provider, team, owner, subject string, audiences
 // admits reports whether a policy lets a token in, or may. It is false where no
 // work is left.
 func (o *opening) admits(d *Document, provider, subject, audience string) bool {
-	decision := d.evaluate(Request{ProviderARN: provider, Context: ConditionContext(providerHost(provider), subject, []string{audience})}, o.work).Decision
+	if o.keys[provider] == nil {
+		host := providerHost(provider)
+		o.keys[provider] = map[string][]string{host + ":sub": o.subject, host + ":aud": o.audience}
+	}
+	o.subject[0], o.audience[0] = subject, audience
+	decision := d.decide(Request{ProviderARN: provider, Action: Action, Context: o.keys[provider]}, o.work)
 	return *o.work > 0 && (decision == Allowed || decision == CannotTell)
 }
 
