@@ -298,7 +298,7 @@ func TestAClockThatIsSetRight(t *testing.T) {
 		w := newWorld(t, true, func(o *ststest.Options) { o.Now = clock })
 		defer w.close()
 		p := NewProvider(testRole, withClient(w.sts.STS()))
-		ctx := fromRequest(w.issuer.Mint(func(c *oidctest.Claims) { c.NotBefore = clock() }))
+		ctx := fromRequest(w.issuer.Mint(func(c *oidctest.Claims) { c.IssuedAt, c.Expiry = clock(), time.Now().Add(2*time.Hour) }))
 		for range 5 {
 			_, err := p.Retrieve(ctx)
 			require.ErrorContains(t, err, "expired on arrival")
