@@ -1154,3 +1154,31 @@ func TestCredentialsThatLiveAgainWhileACallerWaits(t *testing.T) {
 		assert.LessOrEqual(t, time.Since(start), time.Second+lateWait)
 	})
 }
+
+// Three caches, each around a thin wrapper of the one before: nobody waits, nobody
+// fails, and the provider is not asked more often for it.
+func TestThreeCachesNested(t *testing.T) {
+	for name, window := range map[string]time.Duration{"without a window": 0, "with one": 10 * time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, events := newFake(), &recorder{}
+				p.slow(300 * time.Millisecond)
+				inner := NewCredentialsCache(p, expiryWindow(window))
+				middle := NewCredentialsCache(aws.CredentialsProviderFunc(inner.Retrieve), expiryWindow(window))
+				outer := NewCredentialsCache(aws.CredentialsProviderFunc(middle.Retrieve), events.on, expiryWindow(window))
+				p.key(t, outer)
+				every(t, outer, time.Second, 10*time.Hour, func(got aws.Credentials, err error, took time.Duration) {
+					require.NoError(t, err)
+					require.Zero(t, took)
+					require.True(t, time.Now().Before(p.end(got.AccessKeyID)))
+				})
+				assert.LessOrEqual(t, p.calls(), 20)
+				assert.LessOrEqual(t, len(events.all()), p.calls())
+
+				outer.Invalidate()
+				p.key(t, outer)
+				time.Sleep(time.Minute)
+			})
+		})
+	}
+}
