@@ -1182,3 +1182,23 @@ func TestThreeCachesNested(t *testing.T) {
 		})
 	}
 }
+
+// Took is the provider's time: neither that of Carry, nor that after it was given
+// up.
+func TestTookIsTheProvidersTime(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, events *recorder) {
+		p.slow(2 * time.Second)
+		p.key(t, c)
+		p.slow(0)
+		p.set(hang(time.Hour))
+		c.Invalidate()
+		_, err := c.Retrieve(t.Context())
+		require.Error(t, err)
+		synctest.Wait()
+		require.Len(t, events.all(), 2)
+		assert.Equal(t, 2*time.Second, events.all()[0].Took)
+		assert.Equal(t, callLimit-3*time.Second, events.all()[1].Took)
+	}, func(o *Options) {
+		o.Carry = func(ctx context.Context) context.Context { time.Sleep(3 * time.Second); return ctx }
+	})
+}
