@@ -648,3 +648,33 @@ func TestAroundACacheOfTheSDKs(t *testing.T) {
 		assert.Equal(t, 3, p.calls())
 	})
 }
+
+// A HandleFailToRefresh has a moment, also after a Retrieve that has used up the
+// fetch's time; one that hangs then ends in time too, and after one that failed at
+// once there is time to fetch elsewhere.
+func TestTheTimeOfHandleFailToRefresh(t *testing.T) {
+	for _, c := range []struct {
+		retrieve, hook time.Duration
+		serves         bool
+	}{
+		{9500 * time.Millisecond, 90 * time.Millisecond, true},
+		{time.Hour, 90 * time.Millisecond, true},
+		{time.Hour, 140 * time.Millisecond, true}, // its context has ended
+		{time.Hour, 160 * time.Millisecond, false},
+		{time.Second, 8 * time.Second, true},
+		{time.Second, time.Hour, false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			p := &hooked{stub: stub{err: errDown, takes: c.retrieve}}
+			p.answer = func(aws.Credentials, error) (aws.Credentials, error) {
+				time.Sleep(c.hook)
+				return keys(time.Hour), nil
+			}
+			start := time.Now()
+			_, err := NewCredentialsCache(p).Retrieve(t.Context())
+			assert.Equal(t, c.serves, err == nil, "%v: %v", c, err)
+			assert.LessOrEqual(t, time.Since(start), 10*time.Second, c)
+			time.Sleep(2 * time.Hour)
+		})
+	}
+}
