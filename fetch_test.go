@@ -350,7 +350,7 @@ func TestWhoseClockIsWrong(t *testing.T) {
 			w.sts.AddProvider(issuer.Issuer(), issuer.Audience())
 			w.recreateRole(t)
 			w.sts.SetFault(ststest.Always(ststest.Fault{Lifetime: -20 * time.Minute}))
-			ctx := fromRequest(issuer.Mint(func(c *oidctest.Claims) { c.NotBefore = clock(); c.Expiry = time.Now().Add(time.Hour) }))
+			ctx := fromRequest(issuer.Mint(func(c *oidctest.Claims) { c.IssuedAt, c.Expiry = clock(), time.Now().Add(time.Hour) }))
 			_, err := NewProvider(testRole, withClient(w.sts.STS())).Retrieve(ctx)
 			at := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 			assert.ErrorContains(t, err, fmt.Sprintf("expired on arrival: they end at %s and the local clock says %s%s",

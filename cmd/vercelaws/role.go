@@ -15,6 +15,7 @@ import (
 	"github.com/vercelaws/vercelaws/cmd/vercelaws/internal/failure"
 	"github.com/vercelaws/vercelaws/internal/stsclient"
 	"github.com/vercelaws/vercelaws/oidc"
+	"github.com/vercelaws/vercelaws/refresh"
 )
 
 // roleFlags are the flags of the commands that assume a role.
@@ -52,7 +53,6 @@ func (r *roleFlags) check(c *command) error {
 type assumed struct {
 	arn      string
 	provider *aws.CredentialsCache
-	ends     *endings
 	region   string // "" if none is set
 }
 
@@ -67,9 +67,8 @@ func (r *roleFlags) assume(ctx context.Context) (*assumed, error) {
 	if cfg.Region == "" {
 		cfg.Region = stsclient.DefaultRegion(r.arn)
 	}
-	a.ends = &endings{client: sts.NewFromConfig(cfg)}
 	a.provider = vercelaws.NewProvider(r.arn, func(o *vercelaws.Options) {
-		o.Client = a.ends
+		o.Client = sts.NewFromConfig(cfg)
 		o.TokenSource = tokenSource()
 		o.RoleSessionName = r.session
 		o.Duration = r.duration
@@ -92,11 +91,12 @@ func (a *assumed) credentials(ctx context.Context) (aws.Credentials, error) {
 	return creds, nil
 }
 
-// whole is credentials with the expiry that STS gave.
+// whole is credentials with their real end. An SDK in another process plans its own
+// refresh, and so needs that and not the earlier Expires of the library.
 func (a *assumed) whole(ctx context.Context) (aws.Credentials, error) {
 	creds, err := a.credentials(ctx)
-	if err == nil {
-		creds.Expires = a.ends.of(creds)
+	if status, _ := refresh.StatusOf(a.provider); err == nil && status.AccessKeyID == creds.AccessKeyID {
+		creds.Expires = status.Expires
 	}
 	return creds, err
 }

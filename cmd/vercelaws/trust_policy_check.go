@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
+	"github.com/vercelaws/vercelaws/cmd/vercelaws/internal/failure"
 	"github.com/vercelaws/vercelaws/cmd/vercelaws/internal/policyfile"
 	"github.com/vercelaws/vercelaws/trustpolicy"
 )
@@ -22,15 +24,23 @@ standard input. For CI:
   aws iam get-role --role-name web --output json |
     vercelaws trust-policy check - --expect-environment production
 
-critical  others than the team get in
-high      every project and environment of the team, or an environment that
-          --expect-environment does not name
-medium    any project, any audience, or a Deny that does not deny
-low       production beside other environments, or a mistake that keeps the
-          policy from doing what was meant
+critical  tokens of other customers of Vercel get in, or everyone at AWS
+high      every project and environment of the team, no condition on aud where
+          IAM wants one, or an environment that --expect-environment does not
+          name
+medium    projects or environments that the policy does not name, any audience,
+          or a Deny that does not deny
+low       production beside other environments, more characters than IAM takes
+          unless asked, or a mistake that keeps the policy from doing what was
+          meant
 
-It exits with 0, 1 for a policy that IAM would refuse or a warning of the
-severity of --fail-on or above, 2 for a wrong command line.`,
+The policy is evaluated for tokens: of the names in it, of names that its
+patterns admit, and of names that nobody wrote. Some of those that get in stand
+at the end. A policy that admits no token of Vercel fails too.
+
+It exits with 0, 1 for a policy that IAM would refuse or that admits no token of
+Vercel, or a warning of the severity of --fail-on or above, 2 for a wrong command
+line.`,
 }
 
 func runTrustPolicyCheck(_ context.Context, args []string, s streams) error {
@@ -73,12 +83,27 @@ func runTrustPolicyCheck(_ context.Context, args []string, s streams) error {
 		warnings = append(warnings, policy.ExpectEnvironments(expected...)...)
 		slices.SortStableFunc(warnings, func(a, b trustpolicy.Warning) int { return int(b.Severity - a.Severity) })
 	}
-	for _, w := range warnings {
-		fmt.Fprintf(s.out, "%-8s  %s\n", w.Severity, w)
+	return reportCheck(s.out, warnings, policy.Reach(), failOn)
+}
+
+// reportCheck says what is wrong, the worst first, and which tokens get in.
+func reportCheck(out io.Writer, warnings []trustpolicy.Warning, reach trustpolicy.Reach, failOn trustpolicy.Severity) error {
+	for _, why := range reach.Nobody {
+		fmt.Fprintf(out, "nobody    the policy admits no token of Vercel: %s\n", why)
 	}
-	if len(warnings) == 0 {
-		fmt.Fprintln(s.out, "ok        nothing to warn of")
-	} else if warnings[0].Severity >= failOn {
+	for _, w := range warnings {
+		fmt.Fprintf(out, "%-8s  %s\n", w.Severity, w)
+	}
+	if len(warnings) == 0 && len(reach.Nobody) == 0 {
+		fmt.Fprintln(out, "ok        nothing to warn of")
+	}
+	for _, audience := range reach.Exchanged {
+		fmt.Fprintf(out, "note      it admits only tokens that are exchanged for the audience %s, as with --audience\n", failure.Quote(audience))
+	}
+	for _, subject := range reach.Subjects {
+		fmt.Fprintf(out, "admits    %s\n", failure.Quote(subject))
+	}
+	if len(reach.Nobody) > 0 || len(warnings) > 0 && warnings[0].Severity >= failOn {
 		return errFailed
 	}
 	return nil

@@ -68,6 +68,8 @@ func TestTokensVerify(t *testing.T) {
 }
 
 func TestClaimsAreVercels(t *testing.T) {
+	t.Setenv("VERCEL_TARGET_ENV", "production")
+	t.Setenv("VERCEL_PROJECT_ID", "")
 	s := oidctest.NewServer()
 	defer s.Close()
 	token, err := oidc.ParseUnverified(s.Mint())
@@ -184,4 +186,62 @@ func TestCloseForgetsItsTokens(t *testing.T) {
 	}).Leaves(leaf.Seal{})[0].Request.Recent().All(func(oidc.Token) bool { return false })
 	require.Len(t, remembered, 1)
 	assert.Equal(t, two.Issuer(), remembered[0].Token.Issuer)
+}
+
+// Servers share neither keys nor, what is more, the exchange's trust.
+func TestEachServerHasItsOwnKeys(t *testing.T) {
+	one, two := oidctest.NewServer(), oidctest.NewServer()
+	defer one.Close()
+	defer two.Close()
+	as := func(c *oidctest.Claims) { c.Issuer, c.Audience = one.Issuer(), one.Audience() }
+	for i := range 3 {
+		_, err := verify(t, one, one.Issuer(), one.Mint(as))
+		require.NoError(t, err)
+		raw := two.Mint(as)
+		_, err = verify(t, one, one.Issuer(), raw)
+		require.Error(t, err, i)
+		assert.Equal(t, http.StatusUnauthorized, exchangeAt(t, one, raw))
+		two.RotateKey()
+	}
+	assert.Equal(t, http.StatusOK, exchangeAt(t, one, one.Mint()))
+	assert.Equal(t, http.StatusUnauthorized, exchangeAt(t, one, one.Mint(func(c *oidctest.Claims) { c.Issuer = two.Issuer() })), "the exchange gives no token of its own for one that names another issuer")
+}
+
+func exchangeAt(t *testing.T, s *oidctest.Server, raw string) int {
+	t.Helper()
+	body, err := json.Marshal(map[string]string{"token": raw, "aud": "https://sts.amazonaws.com"})
+	require.NoError(t, err)
+	response, err := s.Client().Post(s.ExchangeURL(), "application/json", bytes.NewReader(body))
+	require.NoError(t, err)
+	defer response.Body.Close()
+	return response.StatusCode
+}
+
+// In a build on Vercel the library knows its project and environment.
+func TestClaimsOfTheBuild(t *testing.T) {
+	s := oidctest.NewServer()
+	defer s.Close()
+	for _, c := range []struct {
+		id, target, env string
+		change          func(*oidctest.Claims)
+		want            [3]string // project, project_id, environment
+	}{
+		{"", "", "", nil, [3]string{"web", "prj_web", "production"}},
+		{"prj_1", "", "preview", nil, [3]string{"web", "prj_1", "preview"}},
+		{"prj_1", "staging", "preview", nil, [3]string{"web", "prj_1", "staging"}},
+		{"prj_1", "staging", "preview", func(c *oidctest.Claims) { c.Environment = "production" }, [3]string{"web", "prj_1", "production"}},
+		{"prj_1", "", "", func(c *oidctest.Claims) { c.Project = "other" }, [3]string{"other", "prj_other", "production"}},
+		{"prj_1", "", "", func(c *oidctest.Claims) { c.ProjectID = "prj_2" }, [3]string{"web", "prj_2", "production"}},
+	} {
+		t.Setenv("VERCEL_PROJECT_ID", c.id)
+		t.Setenv("VERCEL_TARGET_ENV", c.target)
+		t.Setenv("VERCEL_ENV", c.env)
+		if c.change == nil {
+			c.change = func(*oidctest.Claims) {}
+		}
+		token, err := oidc.ParseUnverified(s.Mint(c.change))
+		require.NoError(t, err)
+		assert.Equal(t, c.want, [3]string{token.Project, token.ProjectID, token.Environment})
+		assert.Equal(t, "owner:acme:project:"+token.Project+":environment:"+token.Environment, token.Subject)
+	}
 }
