@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/vercelaws/vercelaws/internal/guard"
+	"github.com/vercelaws/vercelaws/internal/jwtjson"
 	"github.com/vercelaws/vercelaws/internal/leaf"
 	"github.com/vercelaws/vercelaws/internal/pace"
 	"github.com/vercelaws/vercelaws/internal/scrub"
@@ -196,16 +197,20 @@ func (x *exchanger) read(a answer, from Token) (Token, time.Time, *ExchangeError
 	case a.status != http.StatusOK:
 		return none(x.fault(from, a.status, fmt.Sprintf("status %d: %s", a.status, reason(a.body, from))))
 	}
-	var out struct {
-		Token  string    `json:"token"`
-		Expiry *unixTime `json:"expiry"`
+	out, err := jwtjson.Object(string(a.body))
+	if err != nil {
+		return none(x.fault(from, a.status, "the answer cannot be read: "+err.Error()))
 	}
-	if err := json.Unmarshal(a.body, &out); err != nil {
-		return none(x.fault(from, a.status, "the answer cannot be read: "+describeJSON(err).Error()))
-	}
-	token, err := parseFrom(from.source+", exchanged", out.Token)
+	raw, _ := out["token"].Text()
+	token, err := parseFrom(from.source+", exchanged", raw)
 	if err != nil {
 		return unusable(errors.Unwrap(err))
+	}
+	var expiry time.Time // as the endpoint says, or zero
+	if said := out["expiry"]; said != "null" {
+		if err := setTime(&expiry, said); err != nil {
+			return none(x.fault(from, a.status, "the answer's expiry is not a time"))
+		}
 	}
 	switch {
 	case !slices.Contains(token.Audience, x.audience):
@@ -216,14 +221,13 @@ func (x *exchanger) read(a answer, from Token) (Token, time.Time, *ExchangeError
 	if err := token.CheckExpiry(time.Now().Add(-leaf.Grace)); err != nil { // else the caller decides
 		return unusable(err)
 	}
-	if out.Expiry == nil {
+	if expiry.IsZero() {
 		return token, time.Time{}, nil // Vercel says: do not cache
 	}
-	until := token.Expiry
-	if out.Expiry.Before(until) {
-		until = out.Expiry.Time
+	if token.Expiry.Before(expiry) {
+		expiry = token.Expiry
 	}
-	return token, until.Add(-exchangeMargin), nil
+	return token, expiry.Add(-exchangeMargin), nil
 }
 
 // reason is the error that an answer holds, or its beginning, quoted.

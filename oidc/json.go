@@ -85,23 +85,5 @@ func describeJSON(err error) error {
 		}
 		return fmt.Errorf("the claim %s has the wrong type", typeErr.Field)
 	}
-	var timeErr *timeError
-	if errors.As(err, &timeErr) {
-		return timeErr
-	}
 	return errors.New("it is not JSON")
 }
-
-// unixTime is a NumericDate in a document that package encoding/json reads.
-type unixTime struct{ time.Time }
-
-// UnmarshalJSON takes a number of seconds.
-func (t *unixTime) UnmarshalJSON(b []byte) error {
-	if err := setTime(&t.Time, jwtjson.Value(b)); err != nil {
-		return &timeError{err}
-	}
-	return nil
-}
-
-// timeError is a time that has no meaning.
-type timeError struct{ error }

@@ -37,6 +37,7 @@ var imports = map[string]string{
 	"oidcverify": "github.com/vercelaws/vercelaws/oidc/oidcverify",
 	"os":         "os",
 	"refresh":    "github.com/vercelaws/vercelaws/refresh",
+	"s3":         "github.com/aws/aws-sdk-go-v2/service/s3",
 	"slog":       "log/slog",
 	"sts":        "github.com/aws/aws-sdk-go-v2/service/sts",
 	"stscreds":   "github.com/aws/aws-sdk-go-v2/credentials/stscreds",

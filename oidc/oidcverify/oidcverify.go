@@ -117,14 +117,15 @@ var restricted = [...]struct {
 	environment: {"environment", func(t *oidc.Token) string { return t.Environment }},
 }
 
-const projectID, environment = 3, 4
+const projectID, environment = 3, 4 // where they are in restricted
 
 // New returns a verifier. The issuer is "https://oidc.vercel.com/<team>" for
 // projects in team issuer mode and "https://oidc.vercel.com" in global mode, and
 // the audience "https://vercel.com/<team>" unless tokens are exchanged for another
 // (https://vercel.com/docs/oidc/reference). In global mode every Vercel customer
-// has that issuer, so Owners or OwnerIDs must not be empty. Nothing is fetched
-// until the first token comes.
+// has that issuer, so Owners or OwnerIDs must not be empty. An http issuer is for
+// tests: on the way to it, anyone could answer with keys of their own. Nothing is
+// fetched until the first token comes.
 //
 // The error matches [ErrNotConfigured] and says what to correct: the issuer is not
 // an http or https URL as issuers have them (OpenID Connect Discovery 1.0, section
@@ -197,8 +198,9 @@ var (
 	ErrNotAllowed = errors.New("token not allowed")
 	// ErrUnavailable says nothing of the token: it cannot be told now whether
 	// it is good, since the issuer does not answer, its keys were fetched
-	// moments ago and lack the one that the token names, or the caller's
-	// context ended. Trying again later makes sense. (HTTP 503)
+	// moments ago and lack the one that the token names, too many callers wait
+	// for them, or the caller's context ended. Trying again later makes sense.
+	// (HTTP 503)
 	ErrUnavailable = errors.New("cannot tell now")
 	// ErrNotConfigured says that the verifier would let in too many, or
 	// nobody, and what to set. No token gets another answer. New returns it,
