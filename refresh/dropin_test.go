@@ -678,3 +678,36 @@ func TestTheTimeOfHandleFailToRefresh(t *testing.T) {
 		})
 	}
 }
+
+// HandleFailToRefresh is told the last credentials, and none that a service
+// rejected.
+func TestHandleFailToRefreshIsToldNoRejectedCredentials(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &hooked{stub: stub{creds: keys(time.Hour)}}
+		p.answer = func(before aws.Credentials, err error) (aws.Credentials, error) {
+			before.Expires = before.Expires.Add(time.Hour)
+			return before, nil
+		}
+		c := NewCredentialsCache(p)
+		ask(t, c)
+		p.err = errDown
+		time.Sleep(55 * time.Minute)
+		ask(t, c) // in the background
+		synctest.Wait()
+		assert.Equal(t, p.creds.Expires, p.before.Expires)
+		status := statusOf(t, c)
+		assert.Equal(t, p.creds.Expires.Add(time.Hour), status.Expires)
+		assert.Equal(t, errDown, status.Err)
+
+		ReportRejected(t.Context(), c, status.AccessKeyID)
+		synctest.Wait()
+		time.Sleep(time.Minute)
+		ReportRejected(t.Context(), c, status.AccessKeyID) // the back-off is over
+		synctest.Wait()
+		assert.Equal(t, aws.Credentials{}, p.before)
+		ask(t, c) // the old ones serve to their end
+		time.Sleep(2 * time.Hour)
+		_, err := c.Retrieve(t.Context())
+		assert.ErrorIs(t, err, errDown)
+	})
+}
