@@ -711,3 +711,43 @@ func TestHandleFailToRefreshIsToldNoRejectedCredentials(t *testing.T) {
 		assert.ErrorIs(t, err, errDown)
 	})
 }
+
+// What HandleFailToRefresh returns is looked at as what Retrieve returns is.
+func TestWhatHandleFailToRefreshReturnsIsOfUse(t *testing.T) {
+	for name, answer := range map[string]func() aws.Credentials{
+		"ended":        func() aws.Credentials { c := keys(-time.Second); c.AccessKeyID = "other"; return c },
+		"without keys": func() aws.Credentials { return aws.Credentials{} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := &hooked{stub: stub{creds: keys(time.Hour)}}
+				p.answer = func(aws.Credentials, error) (aws.Credentials, error) { return answer(), nil }
+				c := NewCredentialsCache(p)
+				ask(t, c)
+				p.err = errDown
+				ReportRejected(t.Context(), c, p.creds.AccessKeyID) // gives way to any other
+				synctest.Wait()
+				assert.Equal(t, p.creds.AccessKeyID, statusOf(t, c).AccessKeyID, "the old ones serve")
+				time.Sleep(2 * time.Hour)
+				_, err := c.Retrieve(t.Context())
+				assert.ErrorIs(t, err, errDown, "why Retrieve failed")
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		_, err := NewCredentialsCache(hookedAdjuster{}, expiryWindow(time.Minute)).Retrieve(t.Context())
+		assert.ErrorContains(t, err, "AdjustExpiresBy: no")
+	})
+}
+
+// hookedAdjuster has credentials from HandleFailToRefresh alone, and an
+// AdjustExpiresBy that fails.
+type hookedAdjuster struct{ oddHook }
+
+func (hookedAdjuster) HandleFailToRefresh(context.Context, aws.Credentials, error) (aws.Credentials, error) {
+	return keys(time.Hour), nil
+}
+
+func (hookedAdjuster) AdjustExpiresBy(aws.Credentials, time.Duration) (aws.Credentials, error) {
+	return aws.Credentials{}, errors.New("no")
+}
