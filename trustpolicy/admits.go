@@ -9,8 +9,8 @@ import (
 // Reach is which of Vercel's tokens a policy lets in. A token of which nobody
 // can tell whether it gets in counts as one that does.
 type Reach struct {
-	// Subjects are of tokens that get in: all that the policy names, and
-	// examples of others. There are at most 20.
+	// Subjects are of tokens that get in: those of a project and environment that
+	// the policy names, then examples of others. There are at most 20.
 	Subjects []string
 
 	// Exchanged are audiences that a token must be exchanged for to get in,
@@ -30,6 +30,7 @@ func (d *Document) Reach() Reach {
 	var out Reach
 	work := budget
 	plain, in := false, false
+	var named, others []string
 	for i, s := range d.Statements {
 		if !s.allows(Action) {
 			continue
@@ -38,12 +39,12 @@ func (d *Document) Reach() Reach {
 		in = in || r.vercel || r.unclear
 		plain = plain || r.plain
 		out.Exchanged = unique(append(out.Exchanged, r.exchanged...))
-		for _, subject := range r.subjects {
-			if r.vercel && len(out.Subjects) < mostSubjects && !slices.Contains(out.Subjects, subject) {
-				out.Subjects = append(out.Subjects, subject)
-			}
+		if r.vercel {
+			named, others = append(named, r.named...), append(others, r.subjects...)
 		}
 	}
+	out.Subjects = unique(append(named, others...))
+	out.Subjects = out.Subjects[:min(len(out.Subjects), mostSubjects)]
 	if plain {
 		out.Exchanged = nil
 	}

@@ -44,7 +44,8 @@ const (
 // reach is what one Allow statement lets in, with every Deny of the policy. A
 // token of which nobody can tell whether it gets in counts as one that does.
 type reach struct {
-	subjects     []string // some that get in
+	named        []string // some that get in, of a project and environment that the policy names
+	subjects     []string // some others that get in
 	environments []string // all that get in, by the first of each
 
 	// A subject each that gets in, or "".
@@ -294,7 +295,7 @@ func (o *opening) reach() reach {
 					if !o.parts[environmentPart].fixed[environment] {
 						r.environment = cmp.Or(r.environment, subject)
 					}
-					r.add(subject, environment)
+					r.add(subject, environment, o.parts[projectPart].fixed[project] && o.parts[environmentPart].fixed[environment])
 				}
 			}
 			if every == len(anyProjects)*len(anyEnvironments) {
@@ -310,9 +311,13 @@ func (o *opening) reach() reach {
 // mostSubjects bounds how many subjects are told.
 const mostSubjects = 20
 
-func (r *reach) add(subject, environment string) {
-	if len(r.subjects) < mostSubjects {
-		r.subjects = append(r.subjects, subject)
+func (r *reach) add(subject, environment string, named bool) {
+	list := &r.subjects
+	if named {
+		list = &r.named
+	}
+	if len(*list) < mostSubjects {
+		*list = append(*list, subject)
 	}
 	if !slices.Contains(r.environments, environment) {
 		r.environments = append(r.environments, environment)
