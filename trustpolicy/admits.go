@@ -132,8 +132,10 @@ func (c Condition) whyNever(s Statement, host, team string) string {
 
 // notASubject says why a value of a test of sub admits no subject of Vercel.
 func notASubject(value string, o operator, team string) string {
-	parts, ok := splitSubject(value)
 	const form = "owner:<team>:project:<project>:environment:<environment>"
+	rest, ok := strings.CutPrefix(value, subjectForm[ownerPart])
+	owner, _, _ := strings.Cut(rest, ":")
+	parts, whole := splitSubject(value)
 	upper := func(s string) bool { return s != strings.ToLower(s) }
 	switch {
 	case strings.HasPrefix(value, "repo:"):
@@ -142,14 +144,14 @@ func notASubject(value string, o operator, team string) string {
 		return "is no subject" + placeholder(value)
 	case o.base == "StringEquals" && strings.ContainsAny(value, "*?"):
 		return "is taken literally by " + o.base + "; use StringLike for a pattern"
-	case !ok:
-		return "is not of the form of Vercel's subjects, " + form
-	case strings.HasPrefix(parts[ownerPart], "team_"), strings.HasPrefix(parts[projectPart], "prj_"):
+	case strings.HasPrefix(owner, "team_"), strings.HasPrefix(parts[projectPart], "prj_"):
 		return "has an ID where Vercel's subjects have the name"
-	case upper(parts[ownerPart]), upper(parts[projectPart]):
+	case ok && upper(owner), upper(parts[projectPart]):
 		return "has upper case, and names of teams and projects are in lower case"
-	case team != "*" && !like(parts[ownerPart], team):
+	case ok && team != "*" && !like(owner, team):
 		return fmt.Sprintf("is of another owner than the provider's team, %s", quoted(team))
+	case !whole:
+		return "is not of the form of Vercel's subjects, " + form
 	}
 	return "names no project and environment that can be"
 }

@@ -136,7 +136,7 @@ func (o *opening) lay(p tracked, rest pattern, form []string, part int) bool {
 		name := rest[at:]
 		if len(form) == 1 {
 			if len(name) > 0 && o.spend(len(name)) && !slices.Contains(name, colon) {
-				o.parts[part].add(tracked{name, p.fold})
+				o.addName(part, tracked{name, p.fold})
 				fits = true
 			}
 			continue
@@ -147,7 +147,7 @@ func (o *opening) lay(p tracked, rest pattern, form []string, part int) bool {
 				until++ // it can end in the name, and reach over what follows
 			}
 			if until > 0 && o.lay(p, name[end:], form[1:], part+1) && o.spend(until) {
-				o.parts[part].add(tracked{name[:until], p.fold})
+				o.addName(part, tracked{name[:until], p.fold})
 				fits = true
 			}
 			if name[end] == colon {
@@ -156,6 +156,19 @@ func (o *opening) lay(p tracked, rest pattern, form []string, part int) bool {
 		}
 	}
 	return fits
+}
+
+// addName adds what lies over a name. A pattern for teams or projects counts for
+// the name in it too, "acme" in "acme*": whoever wrote it means that one, and is
+// told of another.
+func (o *opening) addName(part int, p tracked) {
+	o.parts[part].add(p)
+	wild := func(s symbol) bool { return s.kind != literal }
+	if part != environmentPart && slices.ContainsFunc(p.pattern, wild) {
+		if bare := slices.DeleteFunc(slices.Clone(p.pattern), wild); len(bare) > 0 {
+			o.parts[part].add(tracked{bare, false})
+		}
+	}
 }
 
 func (o *opening) spend(steps int) bool {
@@ -303,6 +316,9 @@ func (o *opening) reach() reach {
 				r.everyone = r.everyone || owner == anyTeam && team == "*"
 			}
 		}
+	}
+	if len(r.environments) == 1 && slices.Contains(wellKnown, r.environments[0]) {
+		r.environment = "" // a pattern that leaves one is as good as its name
 	}
 	r.unclear = *o.work == 0
 	return r
