@@ -100,7 +100,12 @@ func reportCheck(out io.Writer, warnings []trustpolicy.Warning, reach trustpolic
 	for _, audience := range reach.Exchanged {
 		fmt.Fprintf(out, "note      it admits only tokens that are exchanged for the audience %s, as with --audience\n", failure.Quote(audience))
 	}
-	for _, subject := range reach.Subjects {
+	const most = 8
+	for i, subject := range reach.Subjects {
+		if i == most {
+			fmt.Fprintln(out, "admits    others, too")
+			break
+		}
 		fmt.Fprintf(out, "admits    %s\n", failure.Quote(subject))
 	}
 	if len(reach.Nobody) > 0 || len(warnings) > 0 && warnings[0].Severity >= failOn {
