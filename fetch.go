@@ -148,7 +148,7 @@ func (s *search) next(ctx context.Context, hints candidate.Hints) (oidc.Token, e
 	token, err := s.source.Token(candidate.With(ctx, hints))
 	switch {
 	case err != nil:
-		return oidc.Token{}, fmt.Errorf("vercelaws: no token to assume %s with: %w", s.roleARN, err)
+		return oidc.Token{}, noToken(s.roleARN, err)
 	case token.Raw() == "":
 		return oidc.Token{}, fmt.Errorf("vercelaws: Options.TokenSource returned a zero Token and no error: %w", oidc.ErrNoToken)
 	}
