@@ -217,12 +217,10 @@ func (s Settings) conflict() error {
 // the role. An endpoint that is set is left alone, and so is a name that is not
 // like any region's.
 func (s *Settings) keepToPartition(roleARN string) {
-	role := rolePartition(roleARN)
-	if of := partitionOf(s.Region.Value); s.Endpoint.Value != "" || role == "" || of == "" || of == role {
-		return
+	if s.Endpoint.Value == "" && IsElsewhere(s.Region.Value, roleARN) {
+		s.Elsewhere = s.Region
+		s.Region = Setting[string]{Value: DefaultRegion(roleARN)}
 	}
-	s.Elsewhere = s.Region
-	s.Region = Setting[string]{Value: DefaultRegion(roleARN)}
 }
 
 // withoutFIPS returns the region that is meant by a name which, to the SDK, asks
