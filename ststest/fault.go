@@ -66,6 +66,7 @@ func Down() map[string]Fault {
 		"503":                   {Status: 503, Code: "ServiceUnavailable", Message: "The request has failed due to a temporary failure of the server."},
 		"throttling":            {Status: 400, Code: "Throttling", Message: "Rate exceeded"},
 		"IDPCommunicationError": {Status: 400, Code: "IDPCommunicationError", Message: "Couldn't retrieve verification key from your identity provider"},
+		"verification key":      {Status: 400, Code: "InvalidIdentityToken", Message: "Couldn't retrieve verification key from your identity provider,  please reference AssumeRoleWithWebIdentity documentation for requirements"},
 		"hang":                  {Hang: true},
 		"drip":                  {Drip: true},
 		"endless":               {Endless: true},
