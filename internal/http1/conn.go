@@ -21,7 +21,9 @@ type conn struct {
 
 	left io.LimitedReader // what may still be read of an answer
 	in   *bufio.Reader
+	out  *bufio.Writer
 
+	watch [1]byte   // read into while the connection is kept
 	since time.Time // when it was last used
 	quiet chan bool // of a kept one that was taken: whether nothing came meanwhile
 }
@@ -45,7 +47,7 @@ func (t *Transport) connect(ctx context.Context, u *url.URL) (*conn, error) {
 		c.Conn = over
 	}
 	c.left.R = c.Conn
-	c.in = bufio.NewReader(&c.left)
+	c.in, c.out = bufio.NewReader(&c.left), bufio.NewWriter(c.Conn)
 	return c, nil
 }
 
@@ -56,7 +58,10 @@ func (c *conn) roundTrip(ctx context.Context, r *http.Request) (response *http.R
 	stop := context.AfterFunc(ctx, func() { c.raw.Close() })
 	wrote := make(chan error, 1)
 	go func() { // a server may answer before it has read all
-		err := r.Write(c.Conn)
+		err := r.Write(c.out)
+		if err == nil {
+			err = c.out.Flush()
+		}
 		if err != nil && !errors.As(err, new(*net.OpError)) {
 			c.raw.Close() // the server waits for the rest, and so would the answer
 		}
@@ -77,6 +82,11 @@ func (c *conn) roundTrip(ctx context.Context, r *http.Request) (response *http.R
 // written waits a moment for the request to be written, and no longer: where a
 // server has answered before it read all of it, the connection is of no more use.
 func (c *conn) written(wrote <-chan error) error {
+	select {
+	case err := <-wrote:
+		return err
+	default:
+	}
 	timer := time.NewTimer(50 * time.Millisecond)
 	defer timer.Stop()
 	select {
@@ -162,7 +172,7 @@ func (t *Transport) keep(key string, c *conn) {
 		return
 	}
 	go func() {
-		n, err := c.Conn.Read(make([]byte, 1))
+		n, err := c.Conn.Read(c.watch[:])
 		t.mu.Lock()
 		mine := t.remove(key, c)
 		t.mu.Unlock()

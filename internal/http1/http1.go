@@ -15,7 +15,6 @@ package http1
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -197,9 +196,10 @@ func (t *Transport) send(ctx context.Context, r *http.Request) (*http.Response, 
 		defer response.Body.Close() // what whole puts in its place needs none
 		return response, whole(response)
 	}
-	c := t.take(keyOf(r.URL))
+	key := keyOf(r.URL)
+	c := t.take(key)
 	if c != nil {
-		response, err := t.use(ctx, c, r)
+		response, err := t.use(ctx, key, c, r)
 		if !errors.As(err, new(noAnswer)) || ctx.Err() != nil {
 			return response, err
 		}
@@ -219,17 +219,17 @@ func (t *Transport) send(ctx context.Context, r *http.Request) (*http.Response, 
 	if err != nil {
 		return nil, err
 	}
-	return t.use(ctx, c, r)
+	return t.use(ctx, key, c, r)
 }
 
 // use sends r on c, and then keeps c or closes it.
-func (t *Transport) use(ctx context.Context, c *conn, r *http.Request) (*http.Response, error) {
+func (t *Transport) use(ctx context.Context, key string, c *conn, r *http.Request) (*http.Response, error) {
 	response, again, err := c.roundTrip(ctx, r)
 	switch {
 	case err != nil:
 		return nil, err
 	case again:
-		t.keep(keyOf(r.URL), c)
+		t.keep(key, c)
 	default:
 		c.Close()
 	}
@@ -291,8 +291,15 @@ func plain(err error) error {
 func keyOf(u *url.URL) string { return u.Scheme + "://" + addressOf(u) }
 
 func addressOf(u *url.URL) string {
-	port := map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), port))
+	port := u.Port()
+	switch {
+	case port != "":
+	case u.Scheme == "https":
+		port = "443"
+	default:
+		port = "80"
+	}
+	return net.JoinHostPort(u.Hostname(), port)
 }
 
 func (t *Transport) tlsConfig(host string) *tls.Config {

@@ -343,13 +343,10 @@ func TestTLS(t *testing.T) {
 	require.ErrorContains(t, err, "localhost", "the name is checked")
 }
 
-// Sixteen at a time need sixteen handshakes, however many there are, and five
-// hundred at once wait for none but the server.
+// Sixteen at a time need sixteen handshakes, however many there are. Of more at
+// once than are kept, the rest is closed.
 func TestManyRequests(t *testing.T) {
-	var under, most atomic.Int64
 	server, roots, conns := tlsServer(t, func(w http.ResponseWriter, r *http.Request) {
-		most.Store(max(most.Load(), under.Add(1)))
-		defer under.Add(-1)
 		_, _ = io.Copy(io.Discard, r.Body)
 		says(w, r)
 	})
@@ -376,7 +373,7 @@ func TestManyRequests(t *testing.T) {
 	}
 	many(2000, 16)
 	assert.LessOrEqual(t, conns.Load(), int64(16))
-	many(500, 500)
+	many(150, 150)
 	transport.mu.Lock()
 	assert.LessOrEqual(t, transport.count, maxIdle)
 	transport.mu.Unlock()

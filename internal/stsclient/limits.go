@@ -105,7 +105,7 @@ func (a *attempt) once(ctx context.Context, in middleware.FinalizeInput, next mi
 	if answer, ok := out.Result.(*sts.AssumeRoleWithWebIdentityOutput); err == nil && ok && !isWhole(answer.Credentials) {
 		err = errNoCredentials
 	}
-	if CannotFetchKeys(err) {
+	if err != nil && CannotFetchKeys(err) {
 		err = keysError{err}
 	}
 	return out, metadata, err
