@@ -503,11 +503,11 @@ func connectProxy(to string) http.HandlerFunc {
 			w.WriteHeader(http.StatusBadGateway)
 			return
 		}
-		w.WriteHeader(http.StatusOK)
 		client, _, err := w.(http.Hijacker).Hijack()
 		if err != nil {
 			return
 		}
+		_, _ = io.WriteString(client, "HTTP/1.1 200 OK\r\n\r\n")
 		go func() {
 			_, _ = io.Copy(server, client)
 			server.Close()
