@@ -160,6 +160,7 @@ func (s Settings) build(transport *http1.Transport, override func(*sts.Options))
 	standard := func(o *retry.StandardOptions) { o.RateLimiter = ratelimit.None }
 	so := sts.Options{
 		AppID:      s.AppID.Value,
+		RetryMode:  aws.RetryMode(s.RetryMode.Value),
 		HTTPClient: transport,
 	}
 	if s.MaxAttempts.From != "" {
