@@ -115,6 +115,21 @@ func (e *AssumeRoleError) Advice() string {
 	return "STS refuses the request for the reason that its message gives; check AWS_REGION and the STS endpoint if it is not the token's or the role's"
 }
 
+// configured says what is wrong with the options, or with the environment of the
+// default client: whether there is a token makes no difference to that.
+func (f *fetcher) configured() error {
+	c, own := f.client.(*stsclient.Client)
+	if f.invalid != nil || !own {
+		return f.invalid
+	}
+	_, err := c.Regions()
+	var setting *stsclient.SettingError // perhaps the first of several
+	if errors.As(err, &setting) {
+		return &ConfigError{setting.Setting, strings.ReplaceAll(err.Error(), "\n", "; ")}
+	}
+	return err
+}
+
 // noToken is the error of a fetch that has no token to ask STS with.
 func noToken(roleARN string, err error) error {
 	advice := ""
@@ -124,13 +139,8 @@ func noToken(roleARN string, err error) error {
 	return fmt.Errorf("vercelaws: no token to assume %s with: %w%s", roleARN, err, advice)
 }
 
-// assumeError makes an AssumeRoleError of what went wrong with token, or a
-// ConfigError where STS cannot be asked at all.
-func (f *fetcher) assumeError(token oidc.Token, err error) error {
-	var setting *stsclient.SettingError
-	if errors.As(err, &setting) {
-		return &ConfigError{setting.Setting, strings.ReplaceAll(err.Error(), "\n", "; ")}
-	}
+// assumeError makes an AssumeRoleError of what went wrong with token.
+func (f *fetcher) assumeError(token oidc.Token, err error) *AssumeRoleError {
 	e := &AssumeRoleError{
 		RoleARN:  f.roleARN,
 		Issuer:   token.Issuer,
@@ -254,7 +264,7 @@ func isFault(err error) bool {
 func anotherMayDo(err error) bool {
 	var e *AssumeRoleError
 	if !errors.As(err, &e) {
-		return !errors.As(err, new(*ConfigError))
+		return true
 	}
 	return e.kind == tokenRefused || e.kind == serviceFault && e.Code != "" && !isThrottle(e.Code)
 }

@@ -83,7 +83,10 @@ func TestAWrongEnvironmentOrRegionIsNamed(t *testing.T) {
 			isolate(t)
 			cleanAWS(t)
 			t.Setenv(c.variable, c.value)
-			_, err := NewProvider(testRole, func(o *Options) { o.FallbackRegion = c.fallback }).Retrieve(fromRequest(mint(t, "a")))
+			p := NewProvider(testRole, func(o *Options) { o.FallbackRegion = c.fallback })
+			_, err := p.Retrieve(fromRequest(""))
+			require.ErrorAs(t, err, new(*ConfigError), "also where there is no token")
+			_, err = p.Retrieve(fromRequest(mint(t, "a")))
 			require.ErrorContains(t, err, c.says)
 			var bad *ConfigError
 			require.ErrorAs(t, err, &bad)

@@ -75,8 +75,8 @@ var passes = []candidate.Hints{
 // comes meanwhile: whoever waits for it may have brought a good one, whatever
 // the others did. What that may cost STS is bounded by the allowances.
 func (f *fetcher) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	if f.invalid != nil {
-		return aws.Credentials{}, f.invalid
+	if err := f.configured(); err != nil {
+		return aws.Credentials{}, err
 	}
 	f.mu.Lock()
 	s := &search{fetcher: f, proven: f.proven, tried: map[string]bool{}}
