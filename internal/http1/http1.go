@@ -296,6 +296,9 @@ func plain(err error) error {
 	case errors.As(err, &record):
 		return errNotTLS
 	case errors.As(err, &op):
+		if op.Op == "proxyconnect" { // around whatever the proxy did
+			return plain(op.Err)
+		}
 		return op
 	case errors.As(err, new(noAnswer)):
 		return errNone

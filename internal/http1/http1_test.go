@@ -486,6 +486,12 @@ func TestThroughAProxy(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, "200 HTTP/1.1", got)
 	}
+	for name, test := range noAnswers {
+		_, err := get(t, through(newRaw(t, test.sends).url()).Client(), "https://example.com/")
+		require.Error(t, err, name)
+		assert.NotContains(t, fmt.Sprintf("%v %+v %#v", err, err, errors.Unwrap(err)), secret, name)
+		assert.NotContains(t, err.Error(), "malformed", name)
+	}
 	_, err := get(t, through(newRaw(t, "HTTP/1.1 407 "+secret+"\r\nContent-Length: 0\r\n\r\n").url()).Client(), "https://example.com/")
 	require.ErrorContains(t, err, "the proxy answers CONNECT with status 407")
 	assert.NotContains(t, err.Error(), secret)
