@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf16"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/assert"
@@ -101,6 +103,7 @@ func (w *world) environ() []string {
 		"AWS_ENDPOINT_URL_STS=" + w.aws.URL,
 		"AWS_EC2_METADATA_DISABLED=true",
 		"AWS_MAX_ATTEMPTS=1",
+		"COLUMNS=500", // lines that a script can look for
 		"GORACE=atexit_sleep_ms=0", // the race detector would keep each command for a second
 	}
 }
@@ -140,6 +143,14 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"getrole": func(ts *testscript.TestScript, _ bool, args []string) {
 		out := fmt.Sprintf(`{"Role": {"RoleName": "web", "Arn": %q, "AssumeRolePolicyDocument": %s}}`, roleARN, ts.ReadFile(args[1]))
 		ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(out), 0o600))
+	},
+	// powershell OUT FILE writes a text as > does in PowerShell.
+	"powershell": func(ts *testscript.TestScript, _ bool, args []string) {
+		out := []byte{0xFF, 0xFE}
+		for _, unit := range utf16.Encode([]rune(ts.ReadFile(args[1]))) {
+			out = binary.LittleEndian.AppendUint16(out, unit)
+		}
+		ts.Check(os.WriteFile(ts.MkAbs(args[0]), out, 0o600))
 	},
 	// provider ISSUER [AUDIENCE]... makes or changes the account's OIDC provider.
 	"provider": func(ts *testscript.TestScript, _ bool, args []string) {
@@ -185,7 +196,7 @@ func TestDidYouMean(t *testing.T) {
 		"kubernetes":   "",
 		"\xff\xfe\x00": "",
 	} {
-		assert.Equal(t, want, didYouMean("", word, known), word)
+		assert.Equal(t, want, didYouMean(word, known), word)
 	}
-	assert.Equal(t, "; did you mean --role-arn?", didYouMean("--", "role", []string{"role-arn", "audience"}))
+	assert.Equal(t, "; did you mean --role-arn?", didYouMean("role", []string{"--role-arn", "--audience"}))
 }

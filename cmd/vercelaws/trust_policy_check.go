@@ -2,84 +2,78 @@ package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/vercelaws/vercelaws/cmd/vercelaws/internal/failure"
 	"github.com/vercelaws/vercelaws/cmd/vercelaws/internal/policyfile"
 	"github.com/vercelaws/vercelaws/trustpolicy"
 )
 
-// trustPolicyCheckCommand is the part of trust-policy that looks at a policy
-// that is there. It is reached through trustPolicyCommand.
+// trustPolicyCheckCommand looks at a policy that is there.
 var trustPolicyCheckCommand = &command{
-	name:  "trust-policy check",
-	usage: "FILE [flags]",
-	help: `Looks at a role's trust policy in JSON for what lets in more than it should,
-the worst first. FILE is the policy, or the output of aws iam get-role; - is the
-standard input. For CI:
-
-  aws iam get-role --role-name web --output json |
-    vercelaws trust-policy check - --expect-environment production
-
-critical  others than the team get in
-high      every project and environment of the team, or an environment that
-          --expect-environment does not name
-medium    any project, any audience, or a Deny that does not deny
-low       production beside other environments, or a mistake that keeps the
-          policy from doing what was meant
-
-It exits with 0, 1 for a policy that IAM would refuse or a warning of the
-severity of --fail-on or above, 2 for a wrong command line.`,
+	name:      "trust-policy check",
+	summary:   "say what is too wide in a role's trust policy",
+	arguments: true,
+	setup:     setupTrustPolicyCheck,
 }
 
-func runTrustPolicyCheck(_ context.Context, args []string, s streams) error {
-	c := trustPolicyCheckCommand
-	fs := c.flags()
+// finding is a warning, as --json prints it.
+type finding struct {
+	Severity string `json:"severity"`
+	Message  string `json:"message"`
+}
+
+func setupTrustPolicyCheck(c *command, fs *flag.FlagSet) action {
 	var expected list
+	var asJSON bool
 	failOn := trustpolicy.High
 	fs.Var(&expected, "expect-environment", "the `name` of an environment that the role is for; others are high")
 	fs.TextVar(&failOn, "fail-on", failOn, "the `severity` from which it fails: low, medium, high or critical")
-	// Flags may stand after the file.
-	var files []string
-	for {
-		if done, err := c.parse(fs, args, s); done || err != nil {
-			return err
+	fs.BoolVar(&asJSON, "json", false, "print the findings in JSON")
+	return func(_ context.Context, files []string, s streams) error {
+		if len(files) != 1 {
+			return c.misuse("trust-policy check takes one file, or - for the standard input, and has %d", len(files))
 		}
-		if fs.NArg() == 0 {
-			break
+		text, err := readPolicy(files[0], s.in)
+		if err != nil {
+			return c.misuse("cannot read the trust policy: %s", err)
 		}
-		files, args = append(files, fs.Arg(0)), fs.Args()[1:]
+		document, _, err := policyfile.Read(text)
+		if err != nil {
+			return c.misuse("there is no policy in %s: %s", failure.Quote(files[0]), err)
+		}
+		findings := []finding{} // [] in JSON
+		policy, err := trustpolicy.Parse(document)
+		failed := err != nil
+		if failed {
+			findings = append(findings, finding{"refused", strings.TrimPrefix(err.Error(), "trustpolicy: ")})
+		} else {
+			warnings := policy.Warnings()
+			if len(expected) > 0 {
+				warnings = append(warnings, policy.ExpectEnvironments(expected...)...)
+				slices.SortStableFunc(warnings, func(a, b trustpolicy.Warning) int { return int(b.Severity - a.Severity) })
+			}
+			for _, w := range warnings {
+				failed = failed || w.Severity >= failOn
+				findings = append(findings, finding{w.Severity.String(), w.String()})
+			}
+		}
+		if asJSON {
+			err = writeJSON(s.out, map[string]any{"ok": !failed, "findings": findings})
+		} else {
+			if len(findings) == 0 {
+				findings = []finding{{"ok", "nothing to warn of"}}
+			}
+			for _, f := range findings {
+				_, err = fmt.Fprintf(s.out, "%-8s  %s\n", f.Severity, f.Message)
+			}
+		}
+		if err == nil && failed {
+			err = errFailed
+		}
+		return err
 	}
-	if len(files) != 1 {
-		return c.misuse("trust-policy check takes one file, or - for the standard input, and has %d", len(files))
-	}
-	text, err := readPolicy(files[0], s.in)
-	if err != nil {
-		return c.misuse("cannot read the trust policy: %s", err)
-	}
-	document, _, err := policyfile.Read(text)
-	if err != nil {
-		fmt.Fprintf(s.out, "refused   there is no policy in what was given: %s\n", err)
-		return errFailed
-	}
-	policy, err := trustpolicy.Parse(document)
-	if err != nil {
-		fmt.Fprintf(s.out, "refused   %s\n", strings.TrimPrefix(err.Error(), "trustpolicy: "))
-		return errFailed
-	}
-	warnings := policy.Warnings()
-	if len(expected) > 0 {
-		warnings = append(warnings, policy.ExpectEnvironments(expected...)...)
-		slices.SortStableFunc(warnings, func(a, b trustpolicy.Warning) int { return int(b.Severity - a.Severity) })
-	}
-	for _, w := range warnings {
-		fmt.Fprintf(s.out, "%-8s  %s\n", w.Severity, w)
-	}
-	if len(warnings) == 0 {
-		fmt.Fprintln(s.out, "ok        nothing to warn of")
-	} else if warnings[0].Severity >= failOn {
-		return errFailed
-	}
-	return nil
 }

@@ -23,23 +23,26 @@ func someCredentials(context.Context) (aws.Credentials, error) {
 	return aws.Credentials{AccessKeyID: "ASIAEXAMPLE", SecretAccessKey: "secret", SessionToken: "session", Expires: expiry, CanExpire: true}, nil
 }
 
-func start(t *testing.T, retrieve func(context.Context) (aws.Credentials, error)) (s *Server, token string) {
-	s, err := Start(retrieve)
+func start(t *testing.T, retrieve Retrieve) (s *Server, uri, token string) {
+	s, err := Start(Options{Roles: map[string]Retrieve{"/credentials": retrieve}})
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
-	for _, variable := range s.Environ() {
-		if value, ok := strings.CutPrefix(variable, "AWS_CONTAINER_AUTHORIZATION_TOKEN="); ok {
+	for _, variable := range s.Environ("/credentials") {
+		switch name, value, _ := strings.Cut(variable, "="); name {
+		case "AWS_CONTAINER_CREDENTIALS_FULL_URI":
+			uri = value
+		case "AWS_CONTAINER_AUTHORIZATION_TOKEN":
 			token = value
 		}
 	}
 	require.NotEmpty(t, token)
-	return s, token
+	return s, uri, token
 }
 
 // The Go SDK's own client of the protocol gets the credentials, and their end.
 func TestServesTheSDK(t *testing.T) {
-	s, token := start(t, someCredentials)
-	client := endpointcreds.New(s.URL, func(o *endpointcreds.Options) { o.AuthorizationToken = token })
+	_, uri, token := start(t, someCredentials)
+	client := endpointcreds.New(uri, func(o *endpointcreds.Options) { o.AuthorizationToken = token })
 	got, err := client.Retrieve(t.Context())
 	require.NoError(t, err)
 	want, _ := someCredentials(t.Context())
@@ -50,7 +53,7 @@ func TestServesTheSDK(t *testing.T) {
 // Who does not ask as the protocol says, with the token, gets nothing.
 func TestRefuses(t *testing.T) {
 	asked := false
-	s, token := start(t, func(ctx context.Context) (aws.Credentials, error) {
+	s, uri, token := start(t, func(ctx context.Context) (aws.Credentials, error) {
 		asked = true
 		return someCredentials(ctx)
 	})
@@ -79,7 +82,7 @@ func TestRefuses(t *testing.T) {
 		"a preflight question": {func(r *http.Request) { r.Method = http.MethodOptions }, http.StatusMethodNotAllowed},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL, nil)
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, uri, nil)
 			require.NoError(t, err)
 			r.Header.Set("Authorization", token)
 			test.change(r)
@@ -100,18 +103,18 @@ func TestRefuses(t *testing.T) {
 
 // Why there are no credentials reaches the one who asks.
 func TestFailureIsExplained(t *testing.T) {
-	s, token := start(t, func(context.Context) (aws.Credentials, error) {
+	_, uri, token := start(t, func(context.Context) (aws.Credentials, error) {
 		return aws.Credentials{}, errors.New("VERCEL_OIDC_TOKEN: token expired 2h ago")
 	})
-	client := endpointcreds.New(s.URL, func(o *endpointcreds.Options) { o.AuthorizationToken = token; o.Retryer = aws.NopRetryer{} })
+	client := endpointcreds.New(uri, func(o *endpointcreds.Options) { o.AuthorizationToken = token; o.Retryer = aws.NopRetryer{} })
 	_, err := client.Retrieve(t.Context())
 	assert.ErrorContains(t, err, "token expired 2h ago")
 }
 
 // The answer is never kept by what stands between.
 func TestAnswerIsNotStored(t *testing.T) {
-	s, token := start(t, someCredentials)
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL, nil)
+	_, uri, token := start(t, someCredentials)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, uri, nil)
 	require.NoError(t, err)
 	r.Header.Set("Authorization", token)
 	response, err := http.DefaultClient.Do(r)
@@ -124,8 +127,8 @@ func TestAnswerIsNotStored(t *testing.T) {
 }
 
 func TestEachServerHasItsOwnToken(t *testing.T) {
-	a, tokenA := start(t, someCredentials)
-	b, tokenB := start(t, someCredentials)
+	_, a, tokenA := start(t, someCredentials)
+	_, b, tokenB := start(t, someCredentials)
 	assert.NotEqual(t, tokenA, tokenB)
-	assert.NotEqual(t, a.URL, b.URL)
+	assert.NotEqual(t, a, b)
 }
