@@ -14,7 +14,6 @@ import (
 	"github.com/vercelaws/vercelaws/internal/allowance"
 	"github.com/vercelaws/vercelaws/internal/stsclient"
 	"github.com/vercelaws/vercelaws/oidc"
-	"github.com/vercelaws/vercelaws/refresh"
 )
 
 // assume is one STS operation, through a web-identity role provider of
@@ -32,7 +31,6 @@ func (f *fetcher) assume(ctx context.Context, token oidc.Token) (aws.Credentials
 		o.Policy = f.options.Policy
 		o.PolicyARNs = f.options.PolicyARNs
 	})
-	refresh.Doing(ctx, "the STS client")
 	creds, err := provider.Retrieve(ctx)
 	switch {
 	case call.err != nil:

@@ -14,8 +14,8 @@ func TestDependencies(t *testing.T) {
 	const module = "github.com/vercelaws/vercelaws"
 	sdk := []string{"github.com/aws/aws-sdk-go-v2", "github.com/aws/smithy-go"}
 	for pkg, allowed := range map[string][]string{
-		".":             append([]string{module + "/oidc", module + "/refresh", module + "/internal/recent", module + "/internal/candidate", module + "/internal/allowance", module + "/internal/refusals", module + "/internal/scrub", module + "/internal/stsclient", module}, sdk...),
-		"./refresh":     append([]string{module + "/refresh"}, sdk...),
+		".":             append([]string{module + "/oidc", module + "/refresh", module + "/internal/recent", module + "/internal/candidate", module + "/internal/allowance", module + "/internal/refusals", module + "/internal/scrub", module + "/internal/stsclient", module + "/internal/clock", module + "/internal/guard", module}, sdk...),
+		"./refresh":     append([]string{module + "/refresh", module + "/internal/clock", module + "/internal/guard"}, sdk...),
 		"./oidc":        {module + "/oidc", module + "/internal/recent", module + "/internal/candidate", module + "/internal/allowance", module + "/internal/refusals", module + "/internal/scrub"},
 		"./trustpolicy": {module + "/trustpolicy"},
 	} {

@@ -41,6 +41,8 @@ func TestInvalidConfigurationIsSaidBeforeAnyCall(t *testing.T) {
 		{"too brief", testRole, func(o *Options) { o.Duration = time.Minute }, []string{"Options.Duration is 1m0s", "15m0s to 12h0m0s"}},
 		{"too lasting", testRole, func(o *Options) { o.Duration = 13 * time.Hour }, []string{"Options.Duration is 13h0m0s"}},
 		{"negative", testRole, func(o *Options) { o.Duration = -time.Hour }, []string{"Options.Duration is -1h0m0s"}},
+		{"a window too long", testRole, func(o *Options) { o.ExpiryWindow = 36*time.Minute + 1 }, []string{"Options.ExpiryWindow is 36m0.000000001s", "three fifths of Options.Duration, which is 1h0m0s"}},
+		{"a window too long for its duration", testRole, func(o *Options) { o.ExpiryWindow, o.Duration = 2*time.Hour, 3*time.Hour }, []string{"Options.ExpiryWindow is 2h0m0s", "Options.Duration, which is 3h0m0s"}},
 		{"policy", testRole, func(o *Options) { o.Policy = aws.String(strings.Repeat("é", 2049)) }, []string{"Options.Policy has 2049 characters"}},
 		{"empty policy", testRole, func(o *Options) { o.Policy = aws.String("") }, []string{"Options.Policy has 0 characters"}},
 		{"policies", testRole, func(o *Options) { o.PolicyARNs = make([]types.PolicyDescriptorType, 11) }, []string{"Options.PolicyARNs has 11"}},

@@ -144,7 +144,6 @@ func (s *search) next(ctx context.Context, hints candidate.Hints) (oidc.Token, e
 	hints.Tried = func(raw string) bool { return s.tried[raw] }
 	hints.Refused = s.known.Has
 	hints.Turn = s.turn
-	refresh.Doing(ctx, "the token source")
 	token, err := s.source.Token(candidate.With(ctx, hints))
 	switch {
 	case err != nil:

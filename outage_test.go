@@ -38,11 +38,16 @@ func newWorld(t testing.TB, inMemory bool, optFns ...func(*ststest.Options)) *wo
 }
 
 func (w *world) recreateRole(t testing.TB) {
+	w.sts.AddRole(ststest.Role{ARN: testRole, TrustPolicy: w.policy(t)})
+}
+
+// policy is the trust policy of the test role.
+func (w *world) policy(t testing.TB) string {
 	policy, err := trustpolicy.Build(trustpolicy.Spec{
 		AccountID: ststest.Account, BaseIssuer: w.issuer.URL, Teams: []string{"acme"}, Projects: []string{"web"}, Environments: []string{"production"},
 	})
 	require.NoError(t, err)
-	w.sts.AddRole(ststest.Role{ARN: testRole, TrustPolicy: policy.String()})
+	return policy.String()
 }
 
 func (w *world) close() {

@@ -43,6 +43,13 @@ type Options struct {
 	// longer than the role's own maximum. If zero, STS's default of one hour.
 	Duration time.Duration
 
+	// ExpiryWindow is how much of their life the credentials have left when a
+	// caller gets them, at least, while STS answers: for presigned URLs, uploads
+	// and database logins that must outlive their making. See
+	// refresh.Options.ExpiryWindow. At most three fifths of Duration (of an hour
+	// where that is zero). If zero or less, none.
+	ExpiryWindow time.Duration
+
 	// Policy is a session policy in JSON that narrows the role's permissions,
 	// at most 2,048 characters. If nil, none.
 	Policy *string
@@ -110,6 +117,7 @@ func NewProvider(roleARN string, optFns ...func(*Options)) *aws.CredentialsCache
 		go preconnect(f.client)
 	}
 	return refresh.NewCredentialsCache(f, func(r *refresh.Options) {
+		r.ExpiryWindow = o.ExpiryWindow
 		r.OnEvent = o.OnEvent
 		r.Carry = oidc.Detach // the token, and nothing else of a request
 		if o.Logger != nil {

@@ -1,6 +1,7 @@
 package vercelaws
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -21,6 +22,8 @@ const (
 	maxPolicy      = 2048
 	maxPolicyARNs  = 10
 	maxSessionName = 64
+
+	defaultDuration = 3600 * time.Second // where none is given
 )
 
 // validate says what STS would refuse whatever the token is.
@@ -33,6 +36,8 @@ func validate(roleARN string, o Options) error {
 		return fmt.Errorf("vercelaws: Options.Duration is %s; STS takes %s to %s", o.Duration, minDuration, maxDuration)
 	case o.Duration%time.Second != 0:
 		return fmt.Errorf("vercelaws: Options.Duration is %s; STS counts in whole seconds", o.Duration)
+	case o.ExpiryWindow > cmp.Or(o.Duration, defaultDuration)/5*3:
+		return fmt.Errorf("vercelaws: Options.ExpiryWindow is %s, more than three fifths of Options.Duration, which is %s; shorten it or have the credentials live longer", o.ExpiryWindow, cmp.Or(o.Duration, defaultDuration))
 	case o.JTI != "" && o.Audience == "":
 		return errors.New("vercelaws: Options.JTI is set without Options.Audience; it is a claim of exchanged tokens")
 	case o.Policy != nil && (*o.Policy == "" || utf8.RuneCountInString(*o.Policy) > maxPolicy):

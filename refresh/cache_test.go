@@ -11,11 +11,12 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-	"unsafe"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/vercelaws/vercelaws/internal/clock"
 )
 
 var errDown = errors.New("down")
@@ -61,7 +62,7 @@ func TestNobodyWaitsForARefresh(t *testing.T) {
 				assert.NotEqual(t, first, p.key(t, c))
 				assert.LessOrEqual(t, p.calls(), 5)
 				for i, e := range events.all() {
-					assert.Equal(t, i > 0, e.Background)
+					assert.Equal(t, i > 0, e.Reason == ReasonExpiring)
 					assert.Equal(t, 5*time.Second, e.Took)
 					assert.Zero(t, e.NextTry)
 				}
@@ -82,10 +83,10 @@ func TestRefreshesAreInTheirWindow(t *testing.T) {
 	} {
 		for _, jitter := range []float64{0, 0.5, 1} {
 			now := time.Unix(1_800_000_000, 0)
-			l := newLease(aws.Credentials{CanExpire: true, Expires: now.Add(c.life)}, now, jitter)
-			assert.Equal(t, now.Add(c.life).Add(-c.window+time.Duration(jitter*float64(c.window/2))), l.soft, c.life)
+			l := hold(aws.Credentials{CanExpire: true, Expires: now.Add(c.life)}, now, 0, jitter, false)
+			assert.Equal(t, now.Add(c.life).Add(-c.window+time.Duration(jitter*float64(c.window/2))), l.refresh, c.life)
 			assert.Equal(t, now.Add(c.life).Add(-min(time.Minute, c.life/16)), l.last)
-			assert.GreaterOrEqual(t, l.last.Sub(l.soft), min(time.Minute/2, c.life/16), "time for whoever is awake to begin before")
+			assert.GreaterOrEqual(t, l.last.Sub(l.refresh), min(time.Minute/2, c.life/16), "time for whoever is awake to begin before")
 		}
 	}
 }
@@ -115,7 +116,7 @@ func TestAnOutageReachesNobodyWhileCredentialsLive(t *testing.T) {
 				}
 				for _, e := range events.all()[1:] {
 					assert.Error(t, e.Err)
-					assert.True(t, e.Background)
+					assert.Equal(t, ReasonExpiring, e.Reason)
 					assert.True(t, e.Expires.Equal(end))
 					assert.False(t, e.NextTry.IsZero())
 				}
@@ -390,26 +391,11 @@ func TestAFetchAfterARefreshThatWasJoined(t *testing.T) {
 	}
 }
 
-func TestACulpritIsNamed(t *testing.T) {
-	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
-		p.set(func(ctx context.Context, _ int) error {
-			inner, cancel := context.WithCancel(ctx)
-			defer cancel()
-			Doing(inner, "the other thing")
-			time.Sleep(time.Minute)
-			return nil
-		})
-		_, err := c.Retrieve(t.Context())
-		require.ErrorContains(t, err, "the other thing did not return")
-	})
-	Doing(context.Background(), "nothing") // no effect, no panic
-}
-
 func TestAPanicSaysWhereAndNotWhat(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 		p.set(func(context.Context, int) error { panic("the secret") })
 		_, err := c.Retrieve(t.Context())
-		require.ErrorContains(t, err, "panic with a value of type string in github.com/vercelaws/vercelaws/refresh.TestAPanicSaysWhereAndNotWhat")
+		require.ErrorContains(t, err, "refresh: *refresh.fakeProvider panicked: a value of type string in github.com/vercelaws/vercelaws/refresh.TestAPanicSaysWhereAndNotWhat")
 		assert.NotContains(t, err.Error(), "the secret")
 		p.set(func(context.Context, int) error { runtime.Goexit(); return nil })
 		_, err = c.Retrieve(t.Context())
@@ -484,6 +470,7 @@ func TestBeforeADependenceEnds(t *testing.T) {
 	for _, cs := range cases {
 		t.Run(cs.name, func(t *testing.T) {
 			story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, events *recorder) {
+				behind(c).first = 1
 				p.lives(cs.life)
 				start, until := time.Now(), time.Now().Add(cs.left)
 				p.until = until
@@ -508,7 +495,7 @@ func TestBeforeADependenceEnds(t *testing.T) {
 				}
 				told := 0
 				for _, e := range events.all() {
-					if e.BeforeEnd {
+					if e.Reason == ReasonDependency {
 						told++
 					}
 				}
@@ -533,24 +520,79 @@ func TestBeforeADependenceEnds(t *testing.T) {
 }
 
 // A provider with a cache of its own gives the same credentials until they end.
+// It is asked again after a back-off, and there is no event of what is not new.
 func TestAProviderWithACacheOfItsOwn(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, _ *aws.CredentialsCache, _ *recorder) {
 		events := &recorder{}
-		c := NewCredentialsCache(aws.NewCredentialsCache(p), events.on)
+		inner := &counted{CredentialsCache: aws.NewCredentialsCache(p)}
+		c := NewCredentialsCache(inner, events.on)
 		key := p.key(t, c)
 		end := p.end(key)
 		for time.Now().Add(time.Second).Before(end) {
 			require.Equal(t, key, p.key(t, c))
 			time.Sleep(time.Second)
 		}
-		assert.Less(t, len(events.all()), 60)
-		assert.Greater(t, len(events.all()), 10)
-		for _, e := range events.all()[1:] {
-			assert.NoError(t, e.Err)
-			assert.False(t, e.NextTry.IsZero())
-		}
+		assert.Less(t, inner.n, 150)
+		assert.Greater(t, inner.n, 10)
+		assert.Len(t, events.all(), 1)
 		time.Sleep(time.Second)
 		assert.NotEqual(t, key, p.key(t, c))
+		synctest.Wait()
+		assert.Len(t, events.all(), 2)
+	})
+}
+
+// A thin wrapper around one of our caches, whose provider is down, gives the same
+// credentials with another Expires each time.
+func TestAWrapperAroundOneOfOurCaches(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, inner *aws.CredentialsCache, _ *recorder) {
+		events := &recorder{}
+		c := NewCredentialsCache(aws.CredentialsProviderFunc(inner.Retrieve), events.on)
+		key := p.key(t, c)
+		p.fails(errDown)
+		end := p.end(key)
+		for time.Now().Add(2 * time.Second).Before(end) {
+			require.Equal(t, key, p.key(t, c))
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		assert.Len(t, events.all(), 1, "the first")
+
+		time.Sleep(3 * time.Second)
+		_, err := c.Retrieve(t.Context())
+		require.ErrorIs(t, err, errDown)
+		p.fails(nil)
+		assert.NotEqual(t, key, p.key(t, c))
+		synctest.Wait()
+		require.Len(t, events.all(), 3)
+		assert.ErrorIs(t, events.all()[1].Err, errDown)
+		assert.NoError(t, events.all()[2].Err)
+	})
+}
+
+// After failures a success is told, also where it brings the same keys.
+func TestARecoveryIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var fails error
+		events := &recorder{}
+		c := NewCredentialsCache(aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: "AKIA", SecretAccessKey: "s", CanExpire: true, Expires: time.Now().Add(time.Hour)}, fails
+		}), events.on)
+		ask := func(d time.Duration) {
+			every(t, c, time.Second, d, func(_ aws.Credentials, err error, _ time.Duration) { require.NoError(t, err) })
+		}
+		ask(time.Second)
+		fails = errDown
+		ask(59 * time.Minute)
+		failed := len(events.all())
+		require.Greater(t, failed, 2)
+		fails = nil
+		ask(3 * time.Hour)
+		require.Len(t, events.all(), failed+1)
+		last := events.all()[failed]
+		assert.NoError(t, last.Err)
+		assert.Zero(t, last.NextTry)
+		time.Sleep(time.Minute)
 	})
 }
 
@@ -564,7 +606,8 @@ func TestAnAnswerThatEndsNoLater(t *testing.T) {
 		p.lives(2 * time.Minute)
 		p.key(t, c)
 		synctest.Wait()
-		assert.False(t, events.all()[1].NextTry.IsZero())
+		assert.Equal(t, 2, p.calls())
+		assert.Len(t, events.all(), 1)
 		p.fails(errDown)
 		for time.Now().Add(time.Second).Before(end) {
 			require.Equal(t, first, p.key(t, c))
@@ -702,13 +745,13 @@ func TestCachesDriftApart(t *testing.T) {
 func TestTimesAreDates(t *testing.T) {
 	now := time.Now() // no test clock, which has no such reading
 	require.Contains(t, now.String(), " m=")
-	l := newLease(aws.Credentials{CanExpire: true, Expires: now.Add(time.Hour)}, wall(), 0)
+	l := hold(aws.Credentials{CanExpire: true, Expires: now.Add(time.Hour)}, clock.Wall(), 0, 0, false)
 	assert.NotContains(t, l.creds.Expires.String(), " m=")
-	assert.NotContains(t, l.answer(wall()).Expires.String(), " m=")
-	require.True(t, l.before(now.Add(30*time.Minute), wall(), 0))
-	assert.NotContains(t, l.answer(wall()).Expires.String(), " m=")
-	l.dead = true
-	assert.NotContains(t, l.answer(wall()).Expires.String(), " m=")
+	assert.NotContains(t, l.answer(clock.Wall()).Expires.String(), " m=")
+	require.True(t, l.before(now.Add(30*time.Minute), clock.Wall(), 0))
+	assert.NotContains(t, l.answer(clock.Wall()).Expires.String(), " m=")
+	l.rejected = true
+	assert.NotContains(t, l.answer(clock.Wall()).Expires.String(), " m=")
 	var b backOff
 	b.fail()
 	assert.NotContains(t, b.end().String(), " m=")
@@ -768,14 +811,15 @@ func TestASuccessEndsTheBackOff(t *testing.T) {
 // A Retrier is asked about failures, and never about the same credentials again.
 func TestARetrierIsAskedAboutFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, events := newFake(), &recorder{}
-		c := NewCredentialsCache(retrier{aws.NewCredentialsCache(p), t}, events.on)
+		p := newFake()
+		inner := &counted{CredentialsCache: aws.NewCredentialsCache(p)}
+		c := NewCredentialsCache(retrier{inner, t})
 		for range 59 * 60 {
 			p.key(t, c)
 			time.Sleep(time.Second)
 		}
-		assert.Less(t, len(events.all()), 60)
-		assert.Greater(t, len(events.all()), 10)
+		assert.Less(t, inner.n, 150)
+		assert.Greater(t, inner.n, 10)
 	})
 }
 
@@ -795,7 +839,7 @@ func TestAProviderThatIsNoRetrier(t *testing.T) {
 
 // retrier would have each failure tried again at once.
 type retrier struct {
-	*aws.CredentialsCache
+	*counted
 	t *testing.T
 }
 
@@ -805,6 +849,7 @@ func (r retrier) RetryNow(err error) bool { return assert.Error(r.t, err) || tru
 // first: it waits as one who slept.
 func TestShortCredentialsInTheLastMoments(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+		behind(c).first = 1 // as late as it may be
 		p.lives(40 * time.Second)
 		for range 4 {
 			require.Equal(t, "AKIA1", p.key(t, c))
@@ -1018,7 +1063,7 @@ func TestTheContextOfAFetchEndsWithIt(t *testing.T) {
 // lives shorter, so that another would pay.
 func TestOnceForADependence(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
-		behind(c).jitter = 0 // so that there are four minutes left
+		behind(c).jitter, behind(c).first = 0, 1 // so that there are four minutes left
 		p.until = time.Now().Add(40 * time.Minute)
 		p.key(t, c)
 		p.lives(30 * time.Minute)
@@ -1046,12 +1091,12 @@ func TestTheTimeBeforeADependenceEnds(t *testing.T) {
 		{0, 40 * m, 0, 0},            // they never end
 	} {
 		now := time.Unix(1_800_000_000, 0)
-		l := newLease(aws.Credentials{CanExpire: c.life > 0, Expires: now.Add(c.life)}, now, 0)
+		l := hold(aws.Credentials{CanExpire: c.life > 0, Expires: now.Add(c.life)}, now, 0, 0, false)
 		before := *l
 		require.Equal(t, c.due > 0, l.before(now.Add(c.left), now, c.jitter), c)
 		if c.due > 0 {
-			assert.Equal(t, now.Add(c.left-c.due), l.soft, c)
-			assert.True(t, l.ending)
+			assert.Equal(t, now.Add(c.left-c.due), l.refresh, c)
+			assert.True(t, l.dependent)
 		} else {
 			assert.Equal(t, before, *l, c)
 		}
@@ -1087,21 +1132,4 @@ func TestPausesOfTheBackOff(t *testing.T) {
 		time.Sleep(b.pause)
 		assert.True(t, b.over())
 	})
-}
-
-func TestElapsedIsByTheClockThatMovedFurther(t *testing.T) {
-	now := time.Now()
-	assert.InDelta(t, time.Minute, elapsed(now.Add(-time.Minute)), float64(time.Second))
-	assert.InDelta(t, time.Minute, elapsed(now.Add(-time.Minute).Round(0)), float64(time.Second))
-	frozen := withMonotonic(now.Add(-time.Minute), time.Minute) // its monotonic clock stood still
-	assert.InDelta(t, time.Minute, elapsed(frozen), float64(time.Second))
-	setBack := withMonotonic(now, -time.Minute) // the wall clock, by a minute
-	assert.InDelta(t, time.Minute, elapsed(setBack), float64(time.Second))
-}
-
-// withMonotonic moves only the monotonic reading of t, which the time package
-// cannot do: it is in the second word.
-func withMonotonic(t time.Time, by time.Duration) time.Time {
-	(*[2]int64)(unsafe.Pointer(&t))[1] += int64(by)
-	return t
 }

@@ -186,9 +186,9 @@ func TestChainLivesThroughAnOutage(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			chained(t, lives{time.Hour, time.Hour}, oidc.Detach, func(t *testing.T, c *chain) {
 				before := c.key(c.request(), c.second, dataRole, time.Second)
-				c.serve(40*time.Minute, true)
+				c.serve(14*time.Minute, true)
 				c.fails("", fault)
-				c.serve(18*time.Minute, true)
+				c.serve(44*time.Minute, true)
 				assert.Equal(t, before, c.key(c.request(), c.second, dataRole, 0))
 				require.Error(t, c.last().Err)
 				c.server.SetFault(nil)
@@ -205,9 +205,9 @@ func TestChainLivesThroughAnOutage(t *testing.T) {
 func TestChainWithTheSecondHopSilent(t *testing.T) {
 	chained(t, lives{time.Hour, time.Hour}, oidc.Detach, func(t *testing.T, c *chain) {
 		before := c.key(c.request(), c.second, dataRole, time.Second)
-		c.serve(40*time.Minute, true)
+		c.serve(14*time.Minute, true)
 		c.fails(secondHop, ststest.Fault{Hang: true})
-		firsts, seconds := c.serve(19*time.Minute, true)
+		firsts, seconds := c.serve(45*time.Minute, true)
 		assert.Equal(t, 2, firsts, "the first role is replaced")
 		assert.Equal(t, 1, seconds, "the second one serves")
 		assert.Less(t, c.server.Calls(secondHop), 100)
@@ -243,7 +243,7 @@ func TestChainHandsTheTokenOn(t *testing.T) {
 		require.True(c.t, ok)
 		return session.Subject
 	}
-	// The second role is due between the 45th and the 53rd minute of its hour.
+	// The second role is refreshed before the 53rd minute of its hour.
 	due := func() { time.Sleep(54 * time.Minute) }
 	brief := lives{15 * time.Minute, time.Hour} // the first role has ended by then
 	for name, carry := range map[string]func(context.Context) context.Context{"with Carry": oidc.Detach, "without": nil} {
@@ -254,7 +254,7 @@ func TestChainHandsTheTokenOn(t *testing.T) {
 				due()
 				c.key(explicit(c, "preview"), c.second, dataRole, 0) // starts a refresh
 				event := c.last()
-				assert.True(t, event.Background)
+				assert.Equal(t, refresh.ReasonExpiring, event.Reason)
 				if carry == nil {
 					assert.ErrorIs(t, event.Err, oidc.ErrNoToken)
 					assert.Equal(t, before, c.key(c.t.Context(), c.second, dataRole, 0))
@@ -341,7 +341,7 @@ func TestChainOfDeadCredentials(t *testing.T) {
 					time.Sleep(time.Second)
 				}
 				assert.NotEqual(t, before, c.key(c.request(), c.second, dataRole, 0))
-				assert.True(t, c.last().ReportRejected || name == "those of both are revoked")
+				assert.True(t, c.last().Reason == refresh.ReasonRejected || name == "those of both are revoked")
 				for range 60 { // and stays so
 					require.NoError(t, use())
 					time.Sleep(time.Second)

@@ -21,27 +21,27 @@ func TestRecords(t *testing.T) {
 		e    Event
 		want string
 	}{
-		{"the first", Event{Took: time.Second, Expires: at},
-			`level=INFO msg="AWS credentials refreshed" background=false took=1s expires=2026-01-02T03:04:05.000Z`},
-		{"that never end", Event{Background: true},
-			`level=INFO msg="AWS credentials refreshed" background=true took=0s`},
-		{"called dead", Event{ReportRejected: true, Dropped: 2},
-			`level=INFO msg="AWS credentials refreshed" background=false took=0s called_dead=true dropped=2`},
-		{"before an end", Event{BeforeEnd: true, Background: true},
-			`level=INFO msg="AWS credentials refreshed" background=true took=0s before_end=true`},
-		{"one event lost", Event{Dropped: 1},
-			`level=INFO msg="AWS credentials refreshed" background=false took=0s dropped=1`},
-		{"nothing new", Event{Expires: at, NextTry: at},
-			`level=DEBUG msg="AWS credentials are the same as before" background=false took=0s expires=2026-01-02T03:04:05.000Z next_try=2026-01-02T03:04:05.000Z`},
-		{"failed", Event{Err: errDown},
-			`level=WARN msg="AWS credentials could not be fetched" background=false took=0s error=down`},
-		{"failed while others live", Event{Err: errDown, Expires: at, NextTry: at},
-			`level=WARN msg="AWS credentials not refreshed; the old ones serve" background=false took=0s expires=2026-01-02T03:04:05.000Z next_try=2026-01-02T03:04:05.000Z error=down`},
-		{"failed while others live that never end", Event{Err: errDown, NextTry: at},
-			`level=WARN msg="AWS credentials not refreshed; the old ones serve" background=false took=0s next_try=2026-01-02T03:04:05.000Z error=down`},
+		{"the first", Event{Reason: ReasonMissing, Took: time.Second, Expires: at},
+			`level=INFO msg="AWS credentials refreshed" reason=missing took=1s expires=2026-01-02T03:04:05.000Z`},
+		{"that never end", Event{Reason: ReasonExpiring},
+			`level=INFO msg="AWS credentials refreshed" reason=expiring took=0s`},
+		{"rejected", Event{Reason: ReasonRejected, Dropped: 2},
+			`level=INFO msg="AWS credentials refreshed" reason=rejected took=0s dropped=2`},
+		{"one event lost", Event{Reason: ReasonDependency, Dropped: 1},
+			`level=INFO msg="AWS credentials refreshed" reason=dependency took=0s dropped=1`},
+		{"an ExpiryWindow", Event{Reason: ReasonExpiring, ExpiryWindow: time.Hour},
+			`level=INFO msg="AWS credentials refreshed" reason=expiring took=0s`},
+		{"an ExpiryWindow that was cut", Event{Reason: ReasonExpiring, ExpiryWindow: 36 * time.Minute},
+			`level=INFO msg="AWS credentials refreshed" reason=expiring took=0s expiry_window=36m0s`},
+		{"failed", Event{Reason: ReasonMissing, Err: errDown},
+			`level=WARN msg="AWS credentials could not be fetched" reason=missing took=0s error=down`},
+		{"failed while others live", Event{Reason: ReasonExpiring, Err: errDown, Expires: at, NextTry: at},
+			`level=WARN msg="AWS credentials not refreshed; the old ones serve" reason=expiring took=0s expires=2026-01-02T03:04:05.000Z next_try=2026-01-02T03:04:05.000Z error=down`},
+		{"failed while others live that never end", Event{Reason: ReasonRejected, Err: errDown, NextTry: at},
+			`level=WARN msg="AWS credentials not refreshed; the old ones serve" reason=rejected took=0s next_try=2026-01-02T03:04:05.000Z error=down`},
 	} {
 		var text bytes.Buffer
-		(&logger{to: toText(&text)}).record(c.e)
+		(&logger{to: toText(&text), window: time.Hour}).record(c.e)
 		assert.Equal(t, c.want+"\n", text.String(), c.name)
 	}
 }

@@ -1,14 +1,20 @@
 package refresh
 
-import "sync"
+import (
+	"context"
+	"sync"
+
+	"github.com/vercelaws/vercelaws/internal/guard"
+)
 
 // maxQueue is how many events wait for a handler.
 const maxQueue = 64
 
-// queue hands events to a handler in order, on a goroutine that lives while
-// there are any. Who adds one never waits. A queue without handler takes none.
+// queue hands events to a handler in order, on goroutines that live while there
+// are any. Who adds one never waits. A queue without handler takes none.
 type queue struct {
 	handle func(Event)
+	calls  guard.Calls
 
 	mu      sync.Mutex // guards what follows
 	events  []Event
@@ -34,32 +40,30 @@ func (q *queue) add(e Event) {
 }
 
 // run ends when the queue is empty. A handler that panics, or that ends its
-// goroutine, loses the event at hand and no other.
+// goroutine, loses the event at hand and no other: the count says that something
+// is wrong with it.
 func (q *queue) run() {
-	empty := false
-	defer func() {
-		if empty {
-			return
-		}
-		_ = recover() // the count says that something is wrong with the handler
-		q.mu.Lock()
-		q.dropped++
-		q.mu.Unlock()
-		go q.run()
-	}()
+	lost := 0
 	for {
-		e, ok := q.next()
+		e, ok := q.next(lost)
 		if !ok {
-			empty = true
 			return
 		}
-		q.handle(e)
+		lost = 0
+		if _, err := guard.Do(context.Background(), &q.calls, "the handler", 0, func(context.Context) (struct{}, error) {
+			q.handle(e)
+			return struct{}{}, nil
+		}); err != nil {
+			lost = 1
+		}
 	}
 }
 
-func (q *queue) next() (Event, bool) {
+// next returns the next event. As many as lost were not delivered since the last.
+func (q *queue) next(lost int) (Event, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.dropped += lost
 	if len(q.events) == 0 {
 		q.events, q.running = nil, false
 		return Event{}, false

@@ -11,11 +11,16 @@
 // # Life of the credentials
 //
 //   - While they are fresh, the SDK's cache answers, and nothing here runs.
-//   - Some minutes before their end (15, or 60 where they live 90 or more, and never
-//     more than a quarter of it) one refresh starts in the background. Callers
-//     get what there is, at once. Instances do this at different times.
+//   - In their refresh window, some minutes before their end (15, or 60 where they
+//     live 90 or more, and never more than a quarter of their life), one refresh
+//     starts in the background. Callers get what there is, at once. Instances do
+//     this at different times; the first refresh of each comes sooner, at a point
+//     after a quarter of the life, so that instances that start together part.
 //   - If it fails, they serve to their end. It is tried again after 1 second,
 //     then 2, and so on to 30.
+//   - With an [Options.ExpiryWindow] all this happens that much earlier. An
+//     instance that slept until less than it is left has its first caller wait for
+//     the refresh.
 //   - An instance that slept until the last minute has its first caller wait
 //     for the refresh, half a second at most.
 //   - After the end one caller fetches, and all others wait for that fetch. It
@@ -32,6 +37,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/vercelaws/vercelaws/internal/clock"
 )
 
 // Options are the choices of [NewCredentialsCache]. The zero value is right for
@@ -42,14 +49,34 @@ import (
 // but each failure is told, so one that asks again at a failure, and does not
 // pause, asks without end.
 type Options struct {
-	// Logger receives a record for each fetch: at level Info when it
+	// ExpiryWindow is how much of their life the credentials have left when a
+	// caller gets them, at least, while the provider answers. It is for what must
+	// outlive its making: a presigned URL, an upload, a database login. If zero or
+	// less, there is none; the refresh then begins at least an eighth of the life
+	// before the end, or 7.5 minutes for credentials of an hour.
+	//
+	// The refresh begins in the background before it, so nobody waits. A caller
+	// who finds less left all the same, since the instance slept, waits for the
+	// refresh as at a first fetch, and gets the old credentials if that fails.
+	// Then, until one succeeds, such a caller waits half a second at most.
+	//
+	// It is three fifths of the life of the credentials at most. A longer one is
+	// cut to that, and Event.ExpiryWindow tells.
+	//
+	// The word and its meaning are those of [aws.CredentialsCacheOptions]. That
+	// one has no effect on what NewCredentialsCache returns, since the SDK passes
+	// an *aws.CredentialsCache on as it is.
+	ExpiryWindow time.Duration
+
+	// Logger receives a record for each event: at level Info when a fetch
 	// succeeded, and Warn when it failed; the same failure again within ten
 	// seconds is at level Debug. If nil, nothing is logged.
 	Logger *slog.Logger
 
-	// OnEvent is told of each fetch, in order, one at a time. At most 64
-	// events wait for it; those that found no room are counted in Dropped of
-	// the next one, as are those in which it panicked. If nil, nobody is told.
+	// OnEvent is told of each fetch that failed or that brought new credentials,
+	// in order, one at a time. At most 64 events wait for it; those that found no
+	// room are counted in Dropped of the next one, as are those in which it
+	// panicked. If nil, nobody is told.
 	OnEvent func(Event)
 
 	// Carry chooses what a fetch takes along of the context of the caller for
@@ -59,27 +86,41 @@ type Options struct {
 	//
 	// If nil, a fetch that callers wait for sees the values of the first
 	// caller's context, as with the SDK's cache, and one in the background
-	// sees none. A context whose Value panics, or takes longer than a second,
-	// is left out of the fetch: it goes on as for context.Background().
+	// sees none. A caller's context must work: where its Value panics or does
+	// not return, the fetch fails, for all who wait for it.
 	Carry func(ctx context.Context) context.Context
 }
 
-// Event is the end of one fetch.
+// Reason is why a fetch was made.
+type Reason string
+
+const (
+	// ReasonMissing: there were no credentials that live, at first, after their
+	// end or after Invalidate. Callers waited, and got the error if it failed.
+	ReasonMissing Reason = "missing"
+
+	// ReasonExpiring: the credentials were in their refresh window, or it was
+	// time for the first refresh. They served meanwhile.
+	ReasonExpiring Reason = "expiring"
+
+	// ReasonDependency: what the credentials were fetched with was about to end;
+	// see [Dependent]. They served meanwhile.
+	ReasonDependency Reason = "dependency"
+
+	// ReasonRejected: a service rejected the credentials; see [ReportRejected].
+	// They served meanwhile.
+	ReasonRejected Reason = "rejected"
+)
+
+// Event is the end of one fetch. There is none for a fetch that brought nothing
+// new: no error, and the same credentials again.
 type Event struct {
-	// Err is why the fetch failed, or nil.
+	// Reason is why the fetch was made.
+	Reason Reason
+
+	// Err is why the fetch failed, or nil. Where the provider's own
+	// HandleFailToRefresh has the old credentials serve on, it is set too.
 	Err error
-
-	// Background is whether the fetch was a refresh, with credentials that
-	// lived and no caller that waited.
-	Background bool
-
-	// BeforeEnd is whether the fetch was made because what the credentials
-	// before were fetched with is about to end; see [Dependent].
-	BeforeEnd bool
-
-	// ReportRejected is whether the fetch was made because a service called the
-	// credentials dead; see [ReportRejected].
-	ReportRejected bool
 
 	// Took is the time from the call of the provider to its answer, or until
 	// it was given up.
@@ -89,9 +130,13 @@ type Event struct {
 	// are none, or if they never do.
 	Expires time.Time
 
-	// NextTry is the earliest time of the next refresh, where this one failed
-	// or brought nothing new. It is zero where the schedule is the ordinary
-	// one, and where the next caller fetches at once.
+	// ExpiryWindow is the one that the credentials have: shorter than
+	// Options.ExpiryWindow where that is more than three fifths of their life, or
+	// where the provider's own AdjustExpiresBy says so.
+	ExpiryWindow time.Duration
+
+	// NextTry is the earliest time of the next refresh, where this one failed.
+	// It is zero where none failed, and where the next caller fetches at once.
 	NextTry time.Time
 
 	// Dropped is how many events before this one were not delivered.
@@ -106,8 +151,8 @@ type Event struct {
 type Dependent interface{ DependsUntil() time.Time }
 
 // Retrier is a provider that can tell when a failed refresh is worth another
-// try before the back-off is over, since what err was about has changed. RetryNow
-// is called while callers wait: it must return at once.
+// try before the back-off is over, since what err was about has changed. No
+// caller waits for RetryNow. It is not called again before it has returned.
 type Retrier interface{ RetryNow(err error) bool }
 
 // NewCredentialsCache returns a cache of provider's credentials that replaces
@@ -116,11 +161,26 @@ type Retrier interface{ RetryNow(err error) bool }
 // one that comes during a fetch can be lost, as with every cache of the SDK.
 //
 // The Expires of the credentials it returns is when the SDK should ask again,
-// which is some minutes before their real end.
+// which is some minutes before their real end; [StatusOf] tells that.
+//
+// It takes the place of [aws.NewCredentialsCache] for any provider that fetches
+// when it is asked, such as those of stscreds, ec2rolecreds, endpointcreds and
+// ssocreds. What it adds is the life above. Two things differ: credentials that
+// have ended as they come are an error, and so are those without keys. A
+// provider's HandleFailToRefresh is called as by the SDK's cache, after every
+// fetch that fails: with the last credentials, or with none where they were
+// rejected or invalidated. Only what it returns may end later than the provider
+// said. AdjustExpiresBy is called where there is an ExpiryWindow.
+//
+// Give it the provider itself, and not a cache around it: a cache answers with
+// what it has until that ends, and so callers wait at each end. Where provider is
+// an *aws.CredentialsCache all the same, as Credentials of an [aws.Config] is,
+// Invalidate and [ReportRejected] reach it. A refresh does not, since that would
+// take living credentials from those who share it.
 //
 // Provider may implement [Dependent] and [Retrier]. A Retrieve that panics, or
 // that has not returned 10 seconds after it was called, is an error. At most
-// four such calls are left standing; until one returns, further fetches fail at
+// four calls of a provider hang; until one returns, further fetches fail at
 // once. If provider is a cache that this function returned (such as a provider
 // of package vercelaws), it is returned unchanged and optFns have no effect.
 func NewCredentialsCache(provider aws.CredentialsProvider, optFns ...func(*Options)) *aws.CredentialsCache {
@@ -132,4 +192,44 @@ func NewCredentialsCache(provider aws.CredentialsProvider, optFns ...func(*Optio
 		fn(&o)
 	}
 	return newCache(provider, o).front
+}
+
+// Status is what a cache has at one moment.
+type Status struct {
+	// AccessKeyID is that of the credentials that serve now. It is empty if there
+	// are none that live: then the next Retrieve fetches, and waits.
+	AccessKeyID string
+
+	// Expires is when they really end. It is zero if there are none, or if they
+	// never do.
+	Expires time.Time
+
+	// Err is why the last fetch failed, or nil if it did not, or if there was
+	// none. Credentials may serve all the same.
+	Err error
+
+	// NextTry is the time from which on a Retrieve starts the next refresh. If it
+	// has passed, the next Retrieve does. It is zero if there are no credentials,
+	// or if they need no refresh.
+	NextTry time.Time
+
+	// Fetching is whether a fetch is under way.
+	Fetching bool
+}
+
+// StatusOf tells what cache has, for a health check or a person. It reports
+// false if cache is none of [NewCredentialsCache], nor one of the SDK's around
+// one. It fetches nothing and waits for nobody.
+func StatusOf(cache *aws.CredentialsCache) (Status, bool) {
+	c := behind(cache)
+	if c == nil {
+		return Status{}, false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := Status{Err: c.failure, Fetching: c.fetch != nil}
+	if now := clock.Wall(); c.alive(now) {
+		s.AccessKeyID, s.Expires, s.NextTry = c.held.creds.AccessKeyID, c.held.end(), c.nextTry()
+	}
+	return s, true
 }

@@ -5,25 +5,30 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/vercelaws/vercelaws/internal/clock"
 )
 
 const (
 	firstDoubt = time.Second
 	lastDoubt  = 5 * time.Minute
-	quiet      = 10 * time.Minute // after which a verdict is believed at once again
+	quiet      = 10 * time.Minute // after which a report is believed at once again
 )
 
-// ReportRejected says that a service refused a request signed with the access key
-// accessKeyID because the credentials are dead, as after a role was deleted and
-// made again. It reports whether cache is one of [NewCredentialsCache]; any
-// other is left alone.
+// ReportRejected says that a service refused a request because it rejected the
+// credentials with the access key accessKeyID that signed it, as after a role was
+// deleted and made again. It reports whether cache is one of
+// [NewCredentialsCache]; any other is left alone.
 //
 // A refresh starts in the background. The old credentials serve while they live
 // until the replacement is there, since the service may be mistaken: no caller
 // waits or fails for it. Keys that have been replaced are no news. The time
-// until the next key is believed to be dead is a second, and doubles to five
-// minutes while replacements are called dead too; after ten minutes without a
-// word it is a second again.
+// until the next key is believed to be rejected is a second, and doubles to five
+// minutes while replacements are rejected too; after ten minutes without a report
+// it is a second again.
+//
+// If the provider is an *aws.CredentialsCache, that one is invalidated: it would
+// give the same credentials again.
 //
 // Ctx is the context of the request that was refused; see Options.Carry.
 // ReportRejected returns at once. An Invalidate after it, before the next answer,
@@ -33,33 +38,35 @@ func ReportRejected(ctx context.Context, cache *aws.CredentialsCache, accessKeyI
 	if c == nil {
 		return false
 	}
-	if replaced := c.calledDead(ctx, accessKeyID); replaced && cache != c.front {
+	if replaced := c.reportRejected(ctx, accessKeyID); replaced && cache != c.front {
 		cache.Invalidate() // it is around ours, and still has the old key
 	}
 	return true
 }
 
-// calledDead reports whether key has been replaced already.
-func (c *cache) calledDead(ctx context.Context, key string) bool {
+// reportRejected reports whether key has been replaced already.
+func (c *cache) reportRejected(ctx context.Context, key string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch l := c.lease; {
-	case l == nil || key == "":
+	switch {
+	case c.held == nil || key == "":
 		return false
-	case key != l.creds.AccessKeyID:
+	case key != c.held.creds.AccessKeyID:
 		// It has been replaced. If the SDK's cache still has it, then it stored
 		// an answer after showReplacement.
 		if !c.given {
 			c.showReplacement()
 		}
 		return true
-	case !l.dead && !c.verdicts.believe():
-		return false
-	default:
-		l.dead = true
+	case !c.held.rejected:
+		if !c.reports.believe() {
+			return false
+		}
+		c.held.rejected = true
+		c.invalidateInner()
 	}
-	if f := c.refresh(ctx); f != nil {
-		f.calledDead = true
+	if c.alive(clock.Wall()) { // or the next caller fetches
+		c.refresh(ctx)
 	}
 	return false
 }
@@ -71,22 +78,22 @@ func (c *cache) showReplacement() {
 	c.front.Invalidate()
 }
 
-// verdicts tells which verdicts are believed. Its zero value believes the first.
-type verdicts struct {
+// reports tells which reports are believed. Its zero value believes the first.
+type reports struct {
 	heard    time.Time // the last one
 	believed time.Time // the last one that was
 	doubt    time.Duration
 }
 
-func (v *verdicts) believe() bool {
-	if elapsed(v.heard) >= quiet {
-		v.doubt = 0
+func (r *reports) believe() bool {
+	if clock.Since(r.heard) >= quiet {
+		r.doubt = 0
 	}
-	v.heard = time.Now()
-	if elapsed(v.believed) < v.doubt {
+	r.heard = time.Now()
+	if clock.Since(r.believed) < r.doubt {
 		return false
 	}
-	v.believed, v.doubt = v.heard, min(max(2*v.doubt, firstDoubt), lastDoubt)
+	r.believed, r.doubt = r.heard, min(max(2*r.doubt, firstDoubt), lastDoubt)
 	return true
 }
 
@@ -113,5 +120,5 @@ func (c *cache) IsCredentialsProvider(target aws.CredentialsProvider) bool {
 		p.found = c
 		return true
 	}
-	return aws.IsCredentialsProvider(c.calls.provider, target)
+	return aws.IsCredentialsProvider(c.caller.provider, target)
 }

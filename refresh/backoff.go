@@ -3,18 +3,9 @@ package refresh
 import (
 	"math/rand/v2"
 	"time"
+
+	"github.com/vercelaws/vercelaws/internal/clock"
 )
-
-// wall is the time without its monotonic reading, for what ends by a date.
-func wall() time.Time { return time.Now().Round(0) }
-
-// elapsed is the time since t by the clock that has moved further, for what we
-// remember for a while. Neither a wall clock that was set back nor a monotonic
-// one that stood still while the instance was frozen makes a memory longer.
-func elapsed(t time.Time) time.Duration {
-	now := time.Now()
-	return max(now.Sub(t), now.Round(0).Sub(t.Round(0)))
-}
 
 const (
 	firstBackOff = time.Second
@@ -39,7 +30,7 @@ func (b *backOff) fail() {
 	b.since, b.pause = time.Now(), whole/2+rand.N(whole/2)
 }
 
-func (b *backOff) over() bool { return elapsed(b.since) >= b.pause }
+func (b *backOff) over() bool { return clock.Since(b.since) >= b.pause }
 
 // end is the end of the pause as a date, zero if there is none.
 func (b *backOff) end() time.Time { return b.since.Round(0).Add(b.pause) }

@@ -1,0 +1,201 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/vercelaws/vercelaws/internal/clock"
+	"github.com/vercelaws/vercelaws/internal/guard"
+)
+
+const (
+	// callLimit bounds one fetch. It is a little less than the ten seconds
+	// that a caller is promised.
+	callLimit = 9750 * time.Millisecond
+
+	// callGrace is the end of a fetch's time that is left for a provider whose
+	// context has ended to say why.
+	callGrace = 250 * time.Millisecond
+
+	// hookLeast is the time that HandleFailToRefresh has at least, also after a
+	// Retrieve that has used up the fetch's.
+	hookLeast = 100 * time.Millisecond
+	hookGrace = 50 * time.Millisecond
+)
+
+// caller makes the calls of a provider. Each ends in time, whatever the provider
+// does.
+type caller struct {
+	provider aws.CredentialsProvider
+	carry    func(context.Context) context.Context
+	window   time.Duration // Options.ExpiryWindow
+
+	calls, hooks, retries, carries guard.Calls // of each method apart
+}
+
+// outcome is what came of a fetch.
+type outcome struct {
+	creds  aws.Credentials // none where there are no keys
+	window time.Duration   // the ExpiryWindow that they get
+	until  time.Time       // when what they were fetched with ends, or zero
+	took   time.Duration
+	err    error // why Retrieve failed, also where HandleFailToRefresh gave creds
+}
+
+var errEnded = errors.New("refresh: the credentials ended as they came; is the local clock right?")
+
+// call fetches within limited, for a caller whose context is ctx. The credentials
+// before are for HandleFailToRefresh.
+func (c *caller) call(limited, ctx context.Context, background bool, before aws.Credentials) outcome {
+	values := context.Background()
+	if !background || c.carry != nil {
+		var outer *callContext
+		var err error
+		if values, outer, err = c.take(limited, ctx); err != nil {
+			return outcome{err: err}
+		}
+		// Another cache's fetch waits for this one. It is to hear why it failed. A
+		// context that was kept from a fetch that is over says nothing.
+		// One that is nearly over does not end it for others who wait.
+		if !background && outer != nil && outer.Err() == nil {
+			deadline, _ := outer.Deadline()
+			if left := time.Until(deadline) - callGrace; left > time.Second {
+				sooner, cancel := context.WithTimeout(limited, left)
+				defer cancel()
+				limited = sooner
+			}
+		}
+	}
+	began := time.Now()
+	out, err := guard.Do(limited, &c.calls, fmt.Sprintf("%T", c.provider), callGrace, func(ctx context.Context) (outcome, error) {
+		return c.retrieve(&callContext{ctx, values}), nil
+	})
+	if err != nil {
+		out.err = fmt.Errorf("refresh: %w", err)
+	}
+	if hook, ok := c.provider.(aws.HandleFailRefreshCredentialsCacheStrategy); ok && out.err != nil {
+		out = c.failed(limited, values, hook, before, out.err)
+	}
+	out.took = time.Since(began)
+	return out
+}
+
+// take returns what a fetch takes along of a caller's context, and the fetch that
+// the caller is within, if any.
+func (c *caller) take(limited, ctx context.Context) (context.Context, *callContext, error) {
+	type taken struct {
+		values context.Context
+		outer  *callContext
+	}
+	t, err := guard.Do(limited, &c.carries, "Options.Carry, or a method of the caller's context,", callGrace, func(context.Context) (taken, error) {
+		t := taken{values: ctx}
+		t.outer, _ = ctx.Value(callKey{}).(*callContext)
+		if c.carry != nil {
+			t.values = c.carry(ctx)
+		}
+		return t, nil
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("refresh: %w", err)
+	}
+	return t.values, t.outer, nil
+}
+
+// retrieve asks the provider.
+func (c *caller) retrieve(ctx context.Context) outcome {
+	creds, err := c.provider.Retrieve(ctx)
+	out := outcome{creds: creds, err: err}
+	if err == nil {
+		out.err = c.unusable(creds)
+	}
+	if out.err == nil {
+		out.window, out.err = c.windowOf(creds)
+	}
+	if out.err != nil {
+		return outcome{err: out.err}
+	}
+	if d, ok := c.provider.(Dependent); ok {
+		out.until = d.DependsUntil()
+	}
+	return out
+}
+
+// unusable says why nobody can sign with creds.
+func (c *caller) unusable(creds aws.Credentials) error {
+	switch {
+	case !creds.HasKeys():
+		return fmt.Errorf("refresh: %T returned credentials without keys and no error", c.provider)
+	case creds.CanExpire && !clock.Wall().Before(creds.Expires):
+		return errEnded
+	}
+	return nil
+}
+
+// windowOf is the ExpiryWindow of credentials that have just come, as the
+// provider's AdjustExpiresBy would have it.
+func (c *caller) windowOf(creds aws.Credentials) (time.Duration, error) {
+	if c.window <= 0 || !creds.CanExpire {
+		return 0, nil
+	}
+	most := longest(creds.Expires.Sub(clock.Wall()))
+	window := min(c.window, most)
+	a, ok := c.provider.(aws.AdjustExpiresByCredentialsCacheStrategy)
+	if !ok {
+		return window, nil
+	}
+	adjusted, err := a.AdjustExpiresBy(creds, -window)
+	if err != nil {
+		return 0, fmt.Errorf("refresh: AdjustExpiresBy: %w", err)
+	}
+	return min(max(creds.Expires.Sub(adjusted.Expires), 0), most), nil
+}
+
+// failed asks the provider what is to serve after a Retrieve that failed with
+// err.
+func (c *caller) failed(limited, values context.Context, hook aws.HandleFailRefreshCredentialsCacheStrategy, before aws.Credentials, err error) outcome {
+	deadline, _ := limited.Deadline()
+	ctx, cancel := context.WithTimeout(context.Background(), max(time.Until(deadline), hookLeast))
+	defer cancel()
+	out, failed := guard.Do(ctx, &c.hooks, fmt.Sprintf("HandleFailToRefresh of %T", c.provider), hookGrace, func(ctx context.Context) (outcome, error) {
+		creds, failed := hook.HandleFailToRefresh(&callContext{ctx, values}, before, err)
+		if failed != nil {
+			return outcome{err: failed}, nil
+		}
+		if c.unusable(creds) != nil {
+			return outcome{err: err}, nil
+		}
+		window, failed := c.windowOf(creds)
+		if failed != nil {
+			return outcome{err: failed}, nil
+		}
+		return outcome{creds: creds, window: window, err: err}, nil
+	})
+	if failed != nil {
+		return outcome{err: fmt.Errorf("%w; and %w", err, failed)}
+	}
+	return out
+}
+
+// callContext is the context of one call of a provider: the limit of the call,
+// and values that were chosen.
+type callContext struct {
+	context.Context // the limit
+	values          context.Context
+}
+
+type callKey struct{}
+
+// Value finds the call itself, what belongs to the limit, and the chosen values.
+func (c *callContext) Value(key any) any {
+	if key == (callKey{}) {
+		return c
+	}
+	if v := c.Context.Value(key); v != nil {
+		return v
+	}
+	return c.values.Value(key)
+}
