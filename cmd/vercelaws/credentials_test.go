@@ -89,15 +89,3 @@ func TestServedEnvironHasOneWayToCredentials(t *testing.T) {
 	assert.Contains(t, servedEnviron([]string{"AWS_DEFAULT_REGION=us-east-2"}, nil, "eu-west-1"), "AWS_DEFAULT_REGION=us-east-2")
 	assert.NotContains(t, strings.Join(servedEnviron(nil, nil, ""), " "), "REGION")
 }
-
-// The ends that STS gave are kept for the credentials that live, and no others.
-func TestEndingsForget(t *testing.T) {
-	var e endings
-	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	for i := range 1000 {
-		e.add(fmt.Sprint(i), start.Add(time.Duration(i)*time.Minute+time.Hour), start.Add(time.Duration(i)*time.Minute))
-	}
-	assert.LessOrEqual(t, len(e.ends), 62)
-	assert.Equal(t, start.Add(999*time.Minute+time.Hour), e.of(aws.Credentials{AccessKeyID: "999", Expires: start}))
-	assert.Equal(t, start, e.of(aws.Credentials{AccessKeyID: "unknown", Expires: start}), "the provider's own is right, if early")
-}

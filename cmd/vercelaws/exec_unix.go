@@ -22,12 +22,12 @@ func become(path string, args, environ []string) error {
 const lastSignal = 64
 
 // relayed are the signals that are passed on: all but those that no program can
-// receive, and those by which the system and Go tell this program of its own
-// doings. Go receives none of 32 to 34, which the C libraries use.
+// receive, those by which the system and Go tell this program of its own doings,
+// and those that Go keeps to itself: PROF, and 32 to 34, which the C libraries use.
 func relayed() (all []os.Signal) {
 	for sig := syscall.Signal(1); sig <= lastSignal; sig++ {
 		switch sig {
-		case syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGCHLD, syscall.SIGURG, syscall.SIGPIPE:
+		case syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGCHLD, syscall.SIGURG, syscall.SIGPIPE, syscall.SIGPROF, 32, 33, 34:
 		default:
 			all = append(all, sig)
 		}

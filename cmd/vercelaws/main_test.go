@@ -103,7 +103,7 @@ func (w *world) environ() []string {
 		"AWS_ENDPOINT_URL_STS=" + w.aws.URL,
 		"AWS_EC2_METADATA_DISABLED=true",
 		"AWS_MAX_ATTEMPTS=1",
-		"COLUMNS=500", // lines that a script can look for
+		"COLUMNS=500",              // lines that a script can look for
 		"GORACE=atexit_sleep_ms=0", // the race detector would keep each command for a second
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/vercelaws/vercelaws/cmd/vercelaws/internal/failure"
 	"github.com/vercelaws/vercelaws/internal/stsclient"
 	"github.com/vercelaws/vercelaws/oidc"
+	"github.com/vercelaws/vercelaws/refresh"
 )
 
 // roleFlags are the flags of the commands that assume a role.
@@ -56,7 +57,7 @@ func (r *roleFlags) addCache(fs *flag.FlagSet) {
 type assumed struct {
 	roleFlags
 	command  *command
-	client   *endings
+	client   *sts.Client
 	source   oidc.TokenSource
 	provider *aws.CredentialsCache
 	region   string // "" if none is set
@@ -76,7 +77,7 @@ func (r roleFlags) assume(ctx context.Context, c *command) (*assumed, error) {
 	if cfg.Region == "" {
 		cfg.Region = stsclient.DefaultRegion(r.arn)
 	}
-	a.client = &endings{client: sts.NewFromConfig(cfg)}
+	a.client = sts.NewFromConfig(cfg)
 	a.provider = a.newProvider(a.source)
 	return a, nil
 }
@@ -91,11 +92,15 @@ func (a *assumed) newProvider(source oidc.TokenSource) *aws.CredentialsCache {
 	})
 }
 
-// credentials returns the role's credentials, with the expiry that STS gave.
+// credentials returns the role's credentials, with their real end: the
+// provider's Expires is earlier, and says when to ask it again. An SDK in another
+// process plans its own refresh.
 func (a *assumed) credentials(ctx context.Context) (aws.Credentials, error) {
 	creds, err := a.provider.Retrieve(ctx)
 	if err == nil {
-		creds.Expires = a.client.of(creds)
+		if now, _ := refresh.StatusOf(a.provider); now.AccessKeyID == creds.AccessKeyID {
+			creds.Expires = now.Expires
+		}
 		return creds, nil
 	}
 	f := failure.Of(err)
@@ -127,7 +132,7 @@ func (a *assumed) kept(ctx context.Context, notes io.Writer) (aws.Credentials, e
 	}
 	// The credentials are those of this token, whatever the source says later.
 	a.provider = a.newProvider(oidc.TokenSourceFunc(func(context.Context) (oidc.Token, error) { return token, nil }))
-	endpoint, err := stsclient.Endpoint(ctx, a.client.client)
+	endpoint, err := stsclient.Endpoint(ctx, a.client)
 	if err != nil {
 		return aws.Credentials{}, err
 	}

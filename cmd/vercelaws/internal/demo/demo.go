@@ -24,7 +24,7 @@ const (
 	callerARN   = "arn:aws:sts::" + ststest.Account + ":assumed-role/web/vercel-web-production"
 	assumeRole  = "AssumeRoleWithWebIdentity"
 	whoAmI      = "GetCallerIdentity"
-	shortestRun = 45 * time.Minute // what credentials of an hour serve at least
+	shortestRun = 15 * time.Minute // what credentials of an hour serve at least
 )
 
 // story is a demo under way.
