@@ -3,8 +3,11 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -55,6 +58,29 @@ func TestCredentialProcessServesTheGoSDK(t *testing.T) {
 	assert.True(t, creds.CanExpire)
 	assert.WithinDuration(t, session.Expires, creds.Expires, time.Second, "the SDK plans its own refresh by the real end")
 	assert.Equal(t, 1, w.aws.Calls("AssumeRoleWithWebIdentity"))
+}
+
+// Twenty runs at once ask STS once.
+func TestRunsAtOnceShareCredentials(t *testing.T) {
+	w := enter(t)
+	home := t.TempDir()
+	for _, name := range []string{"HOME", "XDG_CACHE_HOME", "LocalAppData"} {
+		t.Setenv(name, home)
+	}
+	var wg sync.WaitGroup
+	outs := make([]string, 20)
+	for i := range outs {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			out, err := exec.CommandContext(t.Context(), "vercelaws", "credential-process", "--cache", "--role-arn", roleARN).CombinedOutput()
+			assert.NoError(t, err, string(out))
+			outs[i] = string(out)
+		}()
+	}
+	wg.Wait()
+	assert.Equal(t, 1, w.aws.Calls("AssumeRoleWithWebIdentity"))
+	assert.Len(t, slices.Compact(outs), 1, "all have the same")
 }
 
 func TestChildEnvironHasNoOtherCredentials(t *testing.T) {

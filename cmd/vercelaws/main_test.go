@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -52,6 +54,15 @@ func TestScripts(t *testing.T) {
 			env.Defer(w.close)
 			env.Values[worldKey{}] = w
 			env.Vars = append(env.Vars, w.environ()...)
+			home := filepath.Join(env.WorkDir, "home")
+			for _, name := range []string{"HOME", "XDG_CACHE_HOME", "LocalAppData"} {
+				env.Setenv(name, home)
+			}
+			cache := home
+			if runtime.GOOS == "darwin" {
+				cache = filepath.Join(home, "Library", "Caches")
+			}
+			env.Setenv("CACHE", filepath.Join(cache, "vercelaws"))
 			return nil
 		},
 	})
@@ -61,6 +72,7 @@ func TestScripts(t *testing.T) {
 type world struct {
 	issuer *oidctest.Server
 	aws    *ststest.Server
+	policy string // that of the role
 }
 
 type worldKey struct{}
@@ -79,7 +91,8 @@ func newWorld() *world {
 	}
 	w.aws.AddProvider(w.issuer.Issuer(), w.issuer.Audience())
 	w.aws.AddProvider(w.issuer.URL, w.issuer.Audience()) // the global issuer
-	w.aws.AddRole(ststest.Role{ARN: roleARN, TrustPolicy: policy.String()})
+	w.policy = policy.String()
+	w.aws.AddRole(ststest.Role{ARN: roleARN, TrustPolicy: w.policy})
 	return w
 }
 
@@ -155,6 +168,12 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	// provider ISSUER [AUDIENCE]... makes or changes the account's OIDC provider.
 	"provider": func(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Value(worldKey{}).(*world).aws.AddProvider(args[0], args[1:]...)
+	},
+	// calls N checks how often STS was asked for credentials.
+	"calls": func(ts *testscript.TestScript, _ bool, args []string) {
+		if got := fmt.Sprint(ts.Value(worldKey{}).(*world).aws.Calls("AssumeRoleWithWebIdentity")); got != args[0] {
+			ts.Fatalf("%s calls, want %s", got, args[0])
+		}
 	},
 	// status N COMMAND [ARG]... runs a command and checks its exit status.
 	"status": func(ts *testscript.TestScript, _ bool, args []string) {

@@ -40,16 +40,16 @@ func setupServe(c *command, fs *flag.FlagSet) action {
 		roles := map[string]credserver.Retrieve{}
 		var paths []string
 		for _, role.arn = range slices.Compact(arns) {
+			path := rolePath(role.arn)
+			if roles[path] != nil {
+				return c.misuse("two roles have the path %s", path)
+			}
 			with, err := role.assume(ctx, c)
 			if err != nil {
 				return err
 			}
 			if _, err := with.credentials(ctx); err != nil {
 				return err
-			}
-			path := rolePath(role.arn)
-			if roles[path] != nil {
-				return c.misuse("two roles have the path %s", path)
 			}
 			roles[path] = with.credentials
 			paths = append(paths, path)

@@ -65,7 +65,7 @@ func Start(o Options) (*Server, error) {
 		ConnContext:       withConn,
 		ErrorLog:          log.New(io.Discard, "", 0), // the standard error is the program's
 	}
-	go func() { _ = s.http.Serve(newGate(listener)) }()
+	go func() { _ = s.http.Serve(newGate(listener, room())) }()
 	return s, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -131,4 +132,83 @@ func TestEachServerHasItsOwnToken(t *testing.T) {
 	_, b, tokenB := start(t, someCredentials)
 	assert.NotEqual(t, tokenA, tokenB)
 	assert.NotEqual(t, a, b)
+}
+
+// Many callers at once are all answered.
+func TestManyCallersAtOnce(t *testing.T) {
+	arrived, release := make(chan struct{}, 1000), make(chan struct{})
+	_, uri, token := start(t, func(ctx context.Context) (aws.Credentials, error) {
+		arrived <- struct{}{}
+		<-release
+		return someCredentials(ctx)
+	})
+	const callers = 500
+	errs := make(chan error, callers)
+	for range callers {
+		go func() {
+			client := endpointcreds.New(uri, func(o *endpointcreds.Options) {
+				o.AuthorizationToken = token
+				o.Retryer = aws.NopRetryer{}
+				o.HTTPClient = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+			})
+			_, err := client.Retrieve(t.Context())
+			errs <- err
+		}()
+	}
+	for range callers {
+		<-arrived // all wait for STS at the same time
+	}
+	close(release)
+	for range callers {
+		assert.NoError(t, <-errs)
+	}
+}
+
+// Connections that say nothing make room for others, in the order in which they
+// came. One that has shown the token stays.
+func TestSilentConnectionsMakeRoom(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	g := newGate(listener, 2)
+	meet := func() (client net.Conn, accepted *conn) {
+		client, err := net.Dial("tcp", listener.Addr().String())
+		require.NoError(t, err)
+		t.Cleanup(func() { client.Close() })
+		c, err := g.Accept()
+		require.NoError(t, err)
+		return client, c.(*conn)
+	}
+	first, known := meet()
+	second, _ := meet()
+	known.admit()
+	third, _ := meet() // instead of the first, which needs no room any more
+	meet()             // instead of the second
+	_, err = second.Read(make([]byte, 1))
+	assert.ErrorIs(t, err, io.EOF, "it was closed")
+	for _, open := range []net.Conn{first, third} {
+		require.NoError(t, open.SetReadDeadline(time.Now().Add(10*time.Millisecond)))
+		_, err := open.Read(make([]byte, 1))
+		assert.ErrorIs(t, err, os.ErrDeadlineExceeded, "it is open")
+	}
+}
+
+func TestRolesHaveTheirPaths(t *testing.T) {
+	give := func(id string) Retrieve {
+		return func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: id, SecretAccessKey: "secret", SessionToken: "session", Expires: expiry, CanExpire: true}, nil
+		}
+	}
+	s, err := Start(Options{Token: "0123456789abcdef", Roles: map[string]Retrieve{"/1/web": give("A"), "/1/jobs/web": give("B")}})
+	require.NoError(t, err)
+	defer s.Close()
+	for path, want := range map[string]string{"/1/web": "A", "/1/jobs/web": "B", "/1": "", "/1/web/": "", "/": ""} {
+		client := endpointcreds.New("http://"+s.host+path, func(o *endpointcreds.Options) {
+			o.AuthorizationToken = "0123456789abcdef"
+			o.Retryer = aws.NopRetryer{}
+		})
+		got, err := client.Retrieve(t.Context())
+		assert.Equal(t, want == "", err != nil, path)
+		assert.Equal(t, want, got.AccessKeyID, path)
+	}
 }

@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// most is how many connections can wait to show the token.
-	most = 128
+	// most is how many connections can wait to show the token at most.
+	most = 4096
 	// patience is how long a connection has for that where others wait. A client
 	// on this machine sends its request within a millisecond.
 	patience = 200 * time.Millisecond
@@ -33,8 +33,8 @@ type conn struct {
 	known chan struct{}
 }
 
-func newGate(l net.Listener) *gate {
-	return &gate{l, make(chan *conn, most)}
+func newGate(l net.Listener, room int) *gate {
+	return &gate{l, make(chan *conn, room)}
 }
 
 // Accept lets in another connection. Where there is no room, it first closes the
