@@ -17,6 +17,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/vercelaws/vercelaws/ststest"
 )
 
 // enter leads this process, and the commands it starts, to a new world.
@@ -81,6 +83,33 @@ func TestRunsAtOnceShareCredentials(t *testing.T) {
 	wg.Wait()
 	assert.Equal(t, 1, w.aws.Calls("AssumeRoleWithWebIdentity"))
 	assert.Len(t, slices.Compact(outs), 1, "all have the same")
+}
+
+// Whoever asks while credentials roll over is told the end of those that it got.
+func TestEndIsThatOfTheCredentials(t *testing.T) {
+	w := enter(t)
+	w.aws.SetFault(ststest.Always(ststest.Fault{Lifetime: 3 * time.Second}))
+	role, err := roleFlags{arn: roleARN}.assume(t.Context(), execCommand)
+	require.NoError(t, err)
+	var wg sync.WaitGroup
+	for range 64 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for w.aws.Calls("AssumeRoleWithWebIdentity") < 4 && t.Context().Err() == nil {
+				creds, err := role.credentials(t.Context())
+				if !assert.NoError(t, err) {
+					return
+				}
+				session, ok := w.aws.Session(creds.AccessKeyID)
+				assert.True(t, ok)
+				if !assert.WithinDuration(t, session.Expires, creds.Expires, time.Second) {
+					return
+				}
+			}
+		}()
+	}
+	wg.Wait()
 }
 
 func TestChildEnvironHasNoOtherCredentials(t *testing.T) {

@@ -97,11 +97,13 @@ func (a *assumed) newProvider(source oidc.TokenSource) *aws.CredentialsCache {
 // process plans its own refresh.
 func (a *assumed) credentials(ctx context.Context) (aws.Credentials, error) {
 	creds, err := a.provider.Retrieve(ctx)
-	if err == nil {
-		if now, _ := refresh.StatusOf(a.provider); now.AccessKeyID == creds.AccessKeyID {
+	for err == nil {
+		now, _ := refresh.StatusOf(a.provider)
+		if now.AccessKeyID == creds.AccessKeyID {
 			creds.Expires = now.Expires
+			return creds, nil
 		}
-		return creds, nil
+		creds, err = a.provider.Retrieve(ctx) // a refresh has come between
 	}
 	f := failure.Of(err)
 	if f.Asked {
