@@ -37,8 +37,8 @@ func TestComplete(t *testing.T) {
 // Each shell that is here completes by its script.
 func TestShellsComplete(t *testing.T) {
 	for shell, script := range map[string]string{
-		"bash": `source <(vercelaws completion bash); COMP_WORDS=(vercelaws exec --se); COMP_CWORD=2; _vercelaws; echo "${COMPREPLY[@]}"; complete -p vercelaws`,
-		"zsh":  `compdef() { echo "$@"; }; compadd() { shift; echo ${(P)1}; }; source <(vercelaws completion zsh); words=(vercelaws exec --se); CURRENT=3; _vercelaws`,
+		"bash": `eval "$(vercelaws completion bash)"; COMP_WORDS=(vercelaws exec --se); COMP_CWORD=2; _vercelaws; echo "${COMPREPLY[@]}"; complete -p vercelaws`,
+		"zsh":  `compdef() { echo "$@"; }; compadd() { shift; echo ${(P)1}; }; eval "$(vercelaws completion zsh)"; words=(vercelaws exec --se); CURRENT=3; _vercelaws`,
 		"fish": `vercelaws completion fish | source; complete -C "vercelaws exec --se"`,
 	} {
 		t.Run(shell, func(t *testing.T) {
