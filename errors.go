@@ -9,6 +9,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/vercelaws/vercelaws/internal/scrub"
 	"github.com/vercelaws/vercelaws/internal/stsclient"
@@ -185,8 +186,12 @@ func isThrottle(code string) bool {
 	return ok
 }
 
-// isRefusal reports whether STS answered, and said no.
+// isRefusal reports whether STS, or the exchange, answered and said no.
 func isRefusal(err error) bool {
+	var exchange *oidc.ExchangeError
+	if errors.As(err, &exchange) {
+		return exchange.Refused
+	}
 	var e *AssumeRoleError
 	return errors.As(err, &e) && e.kind != serviceFault
 }
@@ -197,12 +202,14 @@ func isFault(err error) bool {
 	return errors.As(err, &e) && e.kind == serviceFault
 }
 
-// anotherMayDo reports whether another token may do where one met err. What STS
-// answered may be about the token, also where it reads as a fault of its own.
-func anotherMayDo(err error) bool {
-	var e *AssumeRoleError
-	if !errors.As(err, &e) {
-		return true
+// isUnclear reports whether an answer may be about the token, though it does not
+// say so: it has no code, as a middlebox's, or says that the token's issuer did
+// not answer.
+func isUnclear(err error) bool {
+	var answer *smithyhttp.ResponseError
+	if !errors.As(err, &answer) {
+		return false
 	}
-	return e.kind == tokenRefused || e.kind == serviceFault && e.Code != "" && !isThrottle(e.Code)
+	api := apiError(err)
+	return api == nil || slices.Contains([]string{"", "UnknownError", "IDPCommunicationError"}, baseCode(api.ErrorCode()))
 }

@@ -18,7 +18,6 @@ import (
 	"github.com/aws/smithy-go"
 	"github.com/stretchr/testify/require"
 
-	"github.com/vercelaws/vercelaws/internal/recent"
 	"github.com/vercelaws/vercelaws/oidc"
 )
 
@@ -156,7 +155,7 @@ func fromRequest(raw string) context.Context {
 func isolate(t testing.TB) {
 	t.Helper()
 	if tt, ok := t.(interface{ Setenv(k, v string) }); ok {
-		for _, v := range []string{"VERCEL_OIDC_TOKEN", "VERCEL_OIDC_TOKEN_FILE", "VERCEL_PROJECT_ID"} {
+		for _, v := range []string{"VERCEL_OIDC_TOKEN", "VERCEL_OIDC_TOKEN_FILE", "VERCEL_PROJECT_ID", "VERCEL_ENV", "VERCEL_TARGET_ENV", "AWS_LAMBDA_FUNCTION_NAME"} {
 			tt.Setenv(v, "")
 		}
 		tt.Setenv("VERCEL", "1")
@@ -165,7 +164,9 @@ func isolate(t testing.TB) {
 	t.Cleanup(forgetRequests)
 }
 
-func forgetRequests() { recent.Forget(func(string) bool { return true }) }
+func forgetRequests() {
+	newFetcher(testRole, Options{}).request().Request.Recent().Forget(func(string) bool { return true })
+}
 
 func withClient(c stscreds.AssumeRoleWithWebIdentityAPIClient) func(*Options) {
 	return func(o *Options) { o.Client = c }

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/vercelaws/vercelaws/internal/pace"
 	"github.com/vercelaws/vercelaws/oidc"
 )
 
@@ -31,7 +32,7 @@ func TestDefaultClientIsHeldToTheAllowanceOfFaults(t *testing.T) {
 	t.Setenv("AWS_ENDPOINT_URL_STS", server.URL)
 	t.Setenv("AWS_MAX_ATTEMPTS", "1")
 	f := newFetcher("arn:aws:iam::123456789012:role/web", Options{TokenSource: oidc.TokenSourceFunc(nil)})
-	call := &stsCall{client: f.client, faults: &f.faults}
+	call := &stsCall{client: f.client, calls: &f.clientCalls, faults: f.faults()}
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
@@ -39,5 +40,5 @@ func TestDefaultClientIsHeldToTheAllowanceOfFaults(t *testing.T) {
 		_, err := call.ask(ctx, &sts.AssumeRoleWithWebIdentityInput{RoleArn: aws.String("r"), RoleSessionName: aws.String("s"), WebIdentityToken: aws.String("t")})
 		require.Error(t, err)
 	}
-	assert.LessOrEqual(t, asked.Load(), int64(f.faults.Burst)+int64(time.Since(start)/f.faults.Every)+1)
+	assert.LessOrEqual(t, asked.Load(), int64(pace.FaultBurst)+int64(time.Since(start)/pace.Every)+1)
 }

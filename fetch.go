@@ -9,12 +9,15 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 
-	"github.com/vercelaws/vercelaws/internal/allowance"
-	"github.com/vercelaws/vercelaws/internal/candidate"
-	"github.com/vercelaws/vercelaws/internal/recent"
+	"github.com/vercelaws/vercelaws/internal/guard"
+	"github.com/vercelaws/vercelaws/internal/leaf"
+	"github.com/vercelaws/vercelaws/internal/pace"
 	"github.com/vercelaws/vercelaws/internal/refusals"
+	"github.com/vercelaws/vercelaws/internal/stsclient"
 	"github.com/vercelaws/vercelaws/oidc"
 	"github.com/vercelaws/vercelaws/refresh"
 )
@@ -24,33 +27,47 @@ const (
 	// particular. A fetch is bounded by package refresh, to the same length.
 	fetchLimit = 10 * time.Second
 
-	// tokenGrace is how long a fetch that has run out of tokens waits for a
-	// request that brings one. In that time the requests that came together
-	// with the first have all been seen.
-	tokenGrace = 10 * time.Millisecond
+	// userGrace is how long a user's code may take to return when its context
+	// has ended. It is shorter than the time that package refresh gives a fetch.
+	userGrace = 100 * time.Millisecond
+
+	// exchangeShare is the time for the exchange of a token while the one that
+	// was accepted last lives: it leaves that one time.
+	exchangeShare = 5 * time.Second
+
+	// refusalBurst is how many operations that STS refuses are made at once.
+	refusalBurst = 4
+
+	// maxUnclear is how many tokens are tried after answers that do not say
+	// whether the token is to blame.
+	maxUnclear = 4
+
+	// maxAttempts is how often one token is tried in a fetch.
+	maxAttempts = 3
 )
 
 // anyToken stands for every token where STS refuses whatever it is.
 const anyToken = ""
 
-// fetcher gets credentials of a role: token after token, until STS accepts one.
-// Package refresh calls it, one call at a time, and says when. This file is
-// which tokens are tried; assume.go is the STS operation.
+// fetcher gets credentials of a role: token after token, in the order of
+// candidates.go, until STS accepts one. Package refresh calls it, one call at a
+// time, and says when.
 type fetcher struct {
 	roleARN string
 	options Options
 	invalid error // what is wrong with roleARN or options
-	source  oidc.TokenSource
+	leaves  []tokenLeaf
 	client  stscreds.AssumeRoleWithWebIdentityAPIClient
 
-	known    refusals.Memory     // tokens that STS has refused
-	refusals allowance.Allowance // of operations that it refuses
-	faults   allowance.Allowance // of requests to STS that end in a fault
+	known       refusals.Memory // tokens that STS, or an exchange, has refused
+	refusals    pace.Pacer      // of refused operations
+	sourceCalls guard.Calls
+	stepCalls   guard.Calls
+	clientCalls guard.Calls
 
 	mu       sync.Mutex // guards what follows
-	proven   oidc.Token // the token that STS accepted last
-	until    time.Time  // the latest expiry of a token that it accepted
-	arrivals int64      // recent.Arrivals when the last fetch began its last round
+	lastGood candidate  // the one that STS accepted last, but for those given by the caller
+	until    time.Time  // when the token ends that got the last credentials
 }
 
 var (
@@ -59,197 +76,373 @@ var (
 	_ aws.CredentialsProvider = (*fetcher)(nil)
 )
 
-// passes are the candidates in three parts: good ones first, then those that
-// STS refused in earlier fetches, whoever brought them, and last those that have
-// just expired, for which STS allows (candidate.Grace). In each part the order
-// is the source's.
-var passes = []candidate.Hints{
-	{},
-	{AllowRefused: true},
-	{AllowRefused: true, AllowExpired: true},
-}
-
-// Retrieve is one fetch. The token in ctx is the first choice.
+// Retrieve is one fetch. Each candidate is exchanged, where the source says so,
+// and shown to STS. What is answered decides what is tried next.
 //
 // A fetch goes on while there is another token that might do, also one that
 // comes meanwhile: whoever waits for it may have brought a good one, whatever
-// the others did. What that may cost STS is bounded by the allowances.
+// the others did.
 func (f *fetcher) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	if f.invalid != nil {
 		return aws.Credentials{}, f.invalid
 	}
-	f.mu.Lock()
-	s := &search{fetcher: f, proven: f.proven, tried: map[string]bool{}}
-	f.mu.Unlock()
-	seen := recent.Arrivals()
-	defer func() { // also where the source or the client panics
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		f.arrivals = seen
-	}()
-	for ; ; seen = recent.Arrivals() {
-		for _, hints := range passes {
-			if creds, ok := s.pass(ctx, hints); ok {
-				return creds, nil
-			}
-		}
-		if s.over || s.chosen || !anotherComes(ctx, seen) {
-			return aws.Credentials{}, s.failure()
-		}
-	}
-}
-
-// search is one fetch's way through the tokens.
-type search struct {
-	*fetcher
-	proven oidc.Token
-	tried  map[string]bool // by JWT
-	turn   int             // of the draws among the tokens of other requests
-
-	refused error // what STS, or an exchange, said of the first token
-	none    error // why there was no token, the first time that there was none
-	chosen  bool  // the caller chose the token: there is no other
-	over    bool  // no other token will do
-}
-
-// pass tries the tokens that the source has under hints. It reports false when
-// there is no other, or when no other will do.
-func (s *search) pass(ctx context.Context, hints candidate.Hints) (aws.Credentials, bool) {
-	for !s.over {
-		token, err := s.next(ctx, hints)
+	failed := failures{fetcher: f}
+	var unclear []candidate // after whose answer others come first
+	for c, err := range f.candidates(ctx) {
 		if err != nil {
-			s.without(ctx, err)
-			return aws.Credentials{}, false
+			failed.without(c, err)
+			continue
 		}
-		if s.tried[token.Raw()] { // a source that does not heed hints
-			return aws.Credentials{}, false
-		}
-		s.tried[token.Raw()] = true
-		s.turn++
-		creds, err := s.try(ctx, token)
+		creds, err := f.try(ctx, c)
 		if err == nil {
-			return creds, true
+			return creds, nil
 		}
-		s.refused = cmp.Or(s.refused, err)
-		s.over = !anotherMayDo(err)
+		failed.with(c, err)
+		switch last := f.last(); nextAfter(err) {
+		case theLastAccepted:
+			if last.lives() && last.token.Raw() != c.token.Raw() {
+				if creds, err := f.try(ctx, last); err == nil {
+					return creds, nil
+				}
+			}
+			return aws.Credentials{}, failed.err(ctx)
+		case nothing:
+			return aws.Credentials{}, failed.err(ctx)
+		case othersFirst:
+			unclear = append(unclear, c)
+		}
+		if len(unclear) == maxUnclear {
+			break
+		}
 	}
-	return aws.Credentials{}, false
+	for attempt := 1; len(unclear) > 0 && attempt < maxAttempts && pace.Pause(ctx, attempt); attempt++ {
+		creds, err := f.try(ctx, unclear[0])
+		if err == nil {
+			return creds, nil
+		}
+		failed.with(unclear[0], err)
+		if nextAfter(err) != othersFirst {
+			break
+		}
+	}
+	return aws.Credentials{}, failed.err(ctx)
 }
 
-// next asks the source, and makes sure that what it gives can be used: a user's
-// own source may not look.
-func (s *search) next(ctx context.Context, hints candidate.Hints) (oidc.Token, error) {
-	ctx = oidc.WithProvenToken(ctx, s.proven)
-	hints.Proven = candidate.Of(ctx).Proven
-	hints.Tried = func(raw string) bool { return s.tried[raw] }
-	hints.Refused = s.known.Has
-	hints.Turn = s.turn
-	token, err := s.source.Token(candidate.With(ctx, hints))
-	switch {
-	case err != nil:
-		return oidc.Token{}, fmt.Errorf("vercelaws: no token to assume %s with: %w", s.roleARN, err)
-	case token.Raw() == "":
-		return oidc.Token{}, fmt.Errorf("vercelaws: Options.TokenSource returned a zero Token and no error: %w", oidc.ErrNoToken)
-	}
-	now := time.Now()
-	if hints.AllowExpired {
-		now = now.Add(-candidate.Grace)
-	}
-	if err := token.CheckExpiry(now); err != nil {
-		return oidc.Token{}, fmt.Errorf("vercelaws: Options.TokenSource: %w", err)
-	}
-	return token, nil
-}
+// next is what may still do after a candidate has failed.
+type next int
 
-// without takes note that the source has no token under some hints.
-func (s *search) without(ctx context.Context, err error) {
+const (
+	another         next = iota // any other candidate
+	othersFirst                 // any other candidate, and then this one again
+	theLastAccepted             // the token accepted last, whose exchange is kept
+	nothing
+)
+
+// nextAfter reads an error of [fetcher.try]. A refusal is about the token. An
+// answer that says nothing, as a middlebox gives, may be about it. Where STS
+// fails or does not answer, walking on would make its outage slower and heavier.
+func nextAfter(err error) next {
 	var exchange *oidc.ExchangeError
-	if errors.As(err, &exchange) {
-		s.refused = cmp.Or(s.refused, err)
+	var sts *AssumeRoleError
+	switch {
+	case errors.As(err, &exchange):
+		switch {
+		case exchange.Refused:
+			return another
+		case exchange.Status != 0:
+			return othersFirst
+		}
+		return theLastAccepted
+	case errors.As(err, &sts):
+		switch {
+		case sts.kind == tokenRefused:
+			return another
+		case sts.kind == serviceFault && isUnclear(sts.err):
+			return othersFirst
+		}
+		return nothing
 	}
-	s.none = cmp.Or(s.none, err)
-	s.chosen = candidate.Final(err)
-	s.over = ctx.Err() != nil
+	return another // a step of the user's own
 }
 
-// try is what STS says of token, or has said a moment ago.
-func (s *search) try(ctx context.Context, token oidc.Token) (aws.Credentials, error) {
-	if err := cmp.Or(s.known.Answer(anyToken), s.known.Answer(token.Raw())); err != nil {
+// failures is what went wrong in a fetch.
+type failures struct {
+	*fetcher
+	own     error        // with the context's own token
+	tried   error        // with the first of the others that were tried
+	reasons leaf.Reasons // why sources have no token
+}
+
+// without takes note that a source has no token that can be used.
+func (f *failures) without(c candidate, err error) {
+	if c.own && (c.token.Raw() != "" || !errors.Is(err, oidc.ErrNoToken)) {
+		f.own = f.noToken(err)
+		return
+	}
+	f.reasons = append(f.reasons, err)
+}
+
+// with takes note of a candidate that did not do.
+func (f *failures) with(c candidate, err error) {
+	if c.own {
+		f.own = err
+	} else if f.tried == nil {
+		f.tried = err
+	}
+}
+
+// err is the news for those who waited: of the own token where there is one,
+// whatever became of others.
+func (f *failures) err(ctx context.Context) error {
+	switch {
+	case f.own != nil:
+		return f.own
+	case f.tried != nil:
+		return f.tried
+	case len(f.reasons) == 0:
+		return f.noToken(context.Cause(ctx))
+	case len(f.reasons) == 1:
+		return f.noToken(f.reasons[0])
+	}
+	return f.noToken(f.reasons)
+}
+
+func (f *fetcher) noToken(err error) error {
+	return fmt.Errorf("vercelaws: no token to assume %s with: %w", f.roleARN, err)
+}
+
+// try is what STS, or an exchange before it, says of a candidate, or has said a
+// moment ago.
+func (f *fetcher) try(ctx context.Context, c candidate) (aws.Credentials, error) {
+	raw := c.token.Raw()
+	if err := cmp.Or(f.known.Answer(anyToken), f.known.Answer(raw)); err != nil {
 		return aws.Credentials{}, err
 	}
-	giveBack, err := s.refusals.Take(ctx)
+	end, err := f.refusals.Begin(ctx)
 	if err != nil {
-		return aws.Credentials{}, s.assumeError(token, err)
+		return aws.Credentials{}, f.assumeError(c.token, err)
 	}
-	creds, err := s.assume(ctx, token)
+	var creds aws.Credentials
+	token, err := f.exchanged(ctx, c)
+	if err == nil {
+		creds, err = f.assume(ctx, token)
+	}
+	end(isRefusal(err))
 	switch {
 	case err == nil:
-		giveBack()
-		s.known.Forget(token.Raw())
-		s.accepted(token)
+		f.known.Forget(raw)
+		f.accepted(c)
 	case isRefusal(err):
-		s.known.Add(token.Raw(), err)
-		if !anotherMayDo(err) {
-			s.known.Add(anyToken, err)
+		f.known.Add(raw, err)
+		if nextAfter(err) == nothing {
+			f.known.Add(anyToken, err)
 		}
-	case errors.As(err, new(unusableAnswer)):
-		giveBack()
-		s.faults.Spend() // to the client it was a success
-	default:
-		giveBack() // the allowance of faults has counted it
 	}
 	return creds, err
 }
 
-// failure is the news for those who waited.
-func (s *search) failure() error { return cmp.Or(s.refused, s.none) }
+// exchanged is the token that STS is given for c.
+func (f *fetcher) exchanged(ctx context.Context, c candidate) (oidc.Token, error) {
+	if last := f.last(); last.lives() && last.token.Raw() != c.token.Raw() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, exchangeShare)
+		defer cancel()
+	}
+	token := c.token
+	for _, step := range c.leaf.Steps {
+		var err error
+		if token, err = guard.Do(ctx, &f.stepCalls, "a step of Options.TokenSource", userGrace, func(ctx context.Context) (oidc.Token, error) {
+			return step(ctx, token)
+		}); err != nil {
+			return oidc.Token{}, f.noToken(err)
+		}
+	}
+	if token.Raw() == "" {
+		return oidc.Token{}, f.noToken(fmt.Errorf("%w: a step of Options.TokenSource returned a zero Token and no error", oidc.ErrNoToken))
+	}
+	return token, nil
+}
 
-// accepted takes note of a token that STS has accepted.
-func (f *fetcher) accepted(token oidc.Token) {
+// accepted takes note of a candidate that STS has accepted. One that the caller
+// chose says nothing about others.
+func (f *fetcher) accepted(c candidate) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.proven = token
-	if token.Expiry.After(f.until) {
-		f.until = token.Expiry
+	f.until = c.token.Expiry
+	if !c.given {
+		c.own = false
+		f.lastGood = c
 	}
 }
 
-// DependsUntil is when the tokens that STS has accepted end. A deployed function
-// cannot renew one: the only fresh token is the one on the next request.
+// last is the candidate that STS accepted last. Its leaf is nil if there is none.
+func (f *fetcher) last() candidate {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.lastGood
+}
+
+// DependsUntil is when the token ends that got the last credentials. A deployed
+// function cannot renew one: the only fresh token is the one on the next request.
 func (f *fetcher) DependsUntil() time.Time {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.until
 }
 
-// RetryNow reports whether a token has come since a fetch failed for want of a
-// good one.
-func (f *fetcher) RetryNow(err error) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return recent.Arrivals() != f.arrivals && !isFault(err)
-}
-
-// anotherComes waits a moment for a request that brings a token that was not
-// seen before.
-//
-// A caller who joins between the last look here and the end of the SDK's single
-// flight shares its failure all the same, and so does one who joins a fetch that
-// has no time left for its token. That gap cannot be closed from inside;
-// TestPoisonWindow measures it.
-func anotherComes(ctx context.Context, seen int64) bool {
-	timer := time.NewTimer(tokenGrace)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-		return false
-	}
-	return recent.Arrivals() != seen
-}
-
 // ProviderSources lets the SDK say in its user agent how the credentials were
 // obtained.
 func (f *fetcher) ProviderSources() []aws.CredentialSource {
 	return []aws.CredentialSource{aws.CredentialSourceSTSAssumeRoleWebID}
+}
+
+// assume is one STS operation, through a web-identity role provider of
+// stscreds. That one takes its token without a context, so one is made for each
+// operation.
+func (f *fetcher) assume(ctx context.Context, token oidc.Token) (aws.Credentials, error) {
+	call := &stsCall{client: f.client, calls: &f.clientCalls, faults: f.faults()}
+	provider := stscreds.NewWebIdentityRoleProvider(call, f.roleARN, identityToken(token.Raw()), func(o *stscreds.WebIdentityRoleOptions) {
+		o.RoleSessionName = cmp.Or(f.options.RoleSessionName, sessionNameFor(token))
+		o.Duration = f.options.Duration
+		o.Policy = f.options.Policy
+		o.PolicyARNs = f.options.PolicyARNs
+	})
+	creds, err := provider.Retrieve(ctx)
+	switch {
+	case call.err != nil:
+		err = call.err // without the words of stscreds around it
+	case err == nil:
+		creds, err = call.date(creds)
+	}
+	if err != nil {
+		if errors.As(err, new(unusableAnswer)) {
+			call.faults.Fail() // to the client it was a success
+		}
+		return aws.Credentials{}, f.assumeError(token, err)
+	}
+	call.faults.Clear()
+	creds.Source = ProviderName
+	return creds, nil
+}
+
+// identityToken is a JWT as stscreds asks for it.
+type identityToken string
+
+// GetIdentityToken implements [stscreds.IdentityTokenRetriever].
+func (t identityToken) GetIdentityToken() ([]byte, error) { return []byte(t), nil }
+
+// stsCall stands between stscreds and STS for one operation. It sets limits,
+// makes sure that the answer is whole, and keeps its date, which stscreds drops.
+type stsCall struct {
+	client stscreds.AssumeRoleWithWebIdentityAPIClient
+	calls  *guard.Calls // of client
+	faults *pace.Pacer
+
+	err      error     // why there is no answer that can be used
+	answered time.Time // STS's clock, or zero
+	received time.Time // the local one
+}
+
+// unusableAnswer is what STS, or who speaks for it, calls a success and is none.
+type unusableAnswer struct{ error }
+
+// Unwrap returns what is wrong with it.
+func (e unusableAnswer) Unwrap() error { return e.error }
+
+// AssumeRoleWithWebIdentity implements
+// [stscreds.AssumeRoleWithWebIdentityAPIClient]. The options of stscreds are
+// left out: they would have a token that STS refuses as invalid tried twice
+// more.
+func (c *stsCall) AssumeRoleWithWebIdentity(ctx context.Context, in *sts.AssumeRoleWithWebIdentityInput, _ ...func(*sts.Options)) (*sts.AssumeRoleWithWebIdentityOutput, error) {
+	out, err := c.ask(ctx, in)
+	if err == nil {
+		err = c.look(out)
+	}
+	c.err = err
+	return out, err
+}
+
+// look makes sure that the answer is whole.
+func (c *stsCall) look(out *sts.AssumeRoleWithWebIdentityOutput) error {
+	c.received = time.Now()
+	problem := ""
+	switch {
+	case out == nil:
+		problem = "the STS client returned no answer and no error"
+	case out.Credentials == nil:
+		problem = "the answer holds no credentials"
+	case aws.ToString(out.Credentials.AccessKeyId) == "", aws.ToString(out.Credentials.SecretAccessKey) == "", aws.ToString(out.Credentials.SessionToken) == "":
+		problem = "the answer holds credentials with an empty key or session token"
+	case aws.ToTime(out.Credentials.Expiration).IsZero():
+		problem = "the answer holds credentials without an expiry"
+	default:
+		c.answered, _ = awsmiddleware.GetServerTime(out.ResultMetadata)
+		return nil
+	}
+	return unusableAnswer{errors.New(problem)}
+}
+
+// ask makes the operation. The SDK's client counts the faults of each HTTP
+// request, also from inside a client that wraps it; for any other an operation is
+// one request.
+func (c *stsCall) ask(ctx context.Context, in *sts.AssumeRoleWithWebIdentityInput) (*sts.AssumeRoleWithWebIdentityOutput, error) {
+	end, err := c.faults.Begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	begins := func() { end(false) } // once a request is made, the requests are counted
+	out, err := guard.Do(ctx, c.calls, "Options.Client", userGrace, func(ctx context.Context) (*sts.AssumeRoleWithWebIdentityOutput, error) {
+		return c.client.AssumeRoleWithWebIdentity(ctx, in, stsclient.Limits(c.faults, begins), func(o *sts.Options) { o.Retryer = onceIfUnclear{o.Retryer} })
+	})
+	end(stsclient.IsFault(err))
+	return out, err
+}
+
+// onceIfUnclear leaves an answer that may be about the token to the fetch, which
+// tries other tokens before this one again.
+type onceIfUnclear struct{ aws.Retryer }
+
+// IsErrorRetryable implements [aws.Retryer].
+func (r onceIfUnclear) IsErrorRetryable(err error) bool {
+	return !isUnclear(err) && r.Retryer.IsErrorRetryable(err)
+}
+
+// faults is the pacer of the endpoint that is asked, which all providers of the
+// process share that ask it.
+func (f *fetcher) faults() *pace.Pacer {
+	if c, ok := f.client.(*stsclient.Client); ok {
+		if endpoint, err := c.EndpointKey(); err == nil {
+			return pace.Of(endpoint)
+		}
+	}
+	return pace.Of(f.client)
+}
+
+var errExpiredOnArrival = errors.New("the credentials expired on arrival")
+
+// date looks at the clocks. Where the local one is behind STS's, the credentials
+// end sooner by it than they say, and so they are given back. Those that are
+// dead as they come are an error, which is nearly always the local clock's.
+func (c *stsCall) date(creds aws.Credentials) (aws.Credentials, error) {
+	ahead := time.Duration(0)
+	if !c.answered.IsZero() {
+		ahead = c.received.Sub(c.answered)
+	}
+	said := creds.Expires
+	creds.Expires = said.Add(min(ahead, 0))
+	if c.received.Before(creds.Expires) {
+		return creds, nil
+	}
+	err := fmt.Errorf("%w: they end at %s and the local clock says %s", errExpiredOnArrival,
+		said.UTC().Format(time.RFC3339), c.received.UTC().Format(time.RFC3339))
+	switch ahead := ahead.Round(time.Second); {
+	case c.answered.IsZero():
+	case ahead > 0:
+		err = fmt.Errorf("%w, which is %s ahead of STS's; set the local clock right", err, ahead)
+	case ahead < 0:
+		err = fmt.Errorf("%w, which is %s behind STS's", err, -ahead)
+	default:
+		err = fmt.Errorf("%w, as does that of STS", err)
+	}
+	return aws.Credentials{}, unusableAnswer{err}
 }

@@ -3,7 +3,12 @@
 package vercelaws
 
 import (
+	"cmp"
+	"context"
 	"errors"
+	"fmt"
+	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -37,7 +42,7 @@ func codeOf(err error) string {
 	return api.ErrorCode()
 }
 
-func TestDeadCredentialsAreDropped(t *testing.T) {
+func TestRejectedCredentialsAreReplaced(t *testing.T) {
 	kill := map[string]func(t *testing.T, w *world){
 		"the role was deleted and made again": func(t *testing.T, w *world) { w.recreateRole(t) },
 		"all sessions were revoked":           func(_ *testing.T, w *world) { w.sts.RevokeAll() },
@@ -68,7 +73,7 @@ func TestDeadCredentialsAreDropped(t *testing.T) {
 	}
 }
 
-func TestManyDeadRequestsCostOneCallASecond(t *testing.T) {
+func TestManyRejectionsCostOneCallASecond(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, p *aws.CredentialsCache) {
 		watch := InvalidateDeadCredentials(p)
 		clients := []*sts.Client{w.service(p, watch), w.service(p, watch)}
@@ -96,7 +101,7 @@ func TestManyDeadRequestsCostOneCallASecond(t *testing.T) {
 	})
 }
 
-func TestOtherErrorsDropNothing(t *testing.T) {
+func TestOtherErrorsChangeNothing(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world, p *aws.CredentialsCache) {
 		client := w.service(p, InvalidateDeadCredentials(p))
 		ctx := fromRequest(w.issuer.Mint())
@@ -115,6 +120,66 @@ func TestOtherErrorsDropNothing(t *testing.T) {
 		}
 		assert.Equal(t, 1, w.calls())
 	})
+}
+
+// head sends a request as a client of S3 does, whose answer is status alone.
+func head(t *testing.T, watch func(*middleware.Stack) error, method, key string, status int) {
+	t.Helper()
+	stack := middleware.NewStack("HeadObject", smithyhttp.NewStackRequest)
+	require.NoError(t, watch(stack))
+	request := smithyhttp.NewStackRequest().(*smithyhttp.Request)
+	request.Method = method
+	request.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential="+key+"/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0")
+	_, _, _ = stack.Deserialize.HandleMiddleware(t.Context(), request, middleware.HandlerFunc(func(context.Context, any) (any, middleware.Metadata, error) {
+		if status == 0 {
+			return nil, middleware.Metadata{}, errors.New("connection reset by peer")
+		}
+		if status < 400 {
+			return nil, middleware.Metadata{}, nil
+		}
+		return nil, middleware.Metadata{}, &smithy.OperationError{ServiceID: "S3", OperationName: "HeadObject", Err: &smithyhttp.ResponseError{
+			Response: &smithyhttp.Response{Response: &http.Response{StatusCode: status}},
+			Err:      &smithy.GenericAPIError{Code: strings.ReplaceAll(http.StatusText(status), " ", "")},
+		}}
+	}))
+	synctest.Wait()
+}
+
+// A HEAD request has no body for a code. Three that are refused in a row, with no
+// request accepted in between, are a rejection.
+func TestHeadRequestsWithoutACode(t *testing.T) {
+	const head400 = "HEAD 400"
+	for name, c := range map[string]struct {
+		answers  []string
+		rejected bool
+	}{
+		"three in a row":                {[]string{head400, head400, head400}, true},
+		"two":                           {[]string{head400, head400}, false},
+		"one accepted in between":       {[]string{head400, head400, "GET 200", head400, head400}, false},
+		"one that found nothing":        {[]string{head400, head400, "HEAD 404", head400}, false},
+		"what says nothing in between":  {[]string{head400, "GET 503", head400, "GET 403", "GET 0", head400}, true},
+		"one of another key in between": {[]string{head400, head400, "GET 200 other", head400}, true},
+		"of a key that was replaced":    {[]string{head400 + " other", head400 + " other", head400, head400}, false},
+		"requests that are no HEAD":     {[]string{"GET 400", "GET 400", "GET 400", "GET 400"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world, p *aws.CredentialsCache) {
+				creds, err := p.Retrieve(fromRequest(w.issuer.Mint()))
+				require.NoError(t, err)
+				watch := InvalidateDeadCredentials(p)
+				for _, answer := range c.answers {
+					var method, key string
+					var status int
+					_, _ = fmt.Sscan(answer, &method, &status, &key)
+					head(t, watch, method, cmp.Or(key, creds.AccessKeyID), status)
+				}
+				time.Sleep(time.Second)
+				after, err := p.Retrieve(fromRequest(w.issuer.Mint()))
+				require.NoError(t, err)
+				assert.Equal(t, c.rejected, after.AccessKeyID != creds.AccessKeyID)
+			})
+		})
+	}
 }
 
 func TestSigningKey(t *testing.T) {

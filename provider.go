@@ -10,7 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/aws-sdk-go-v2/service/sts/types"
 
-	"github.com/vercelaws/vercelaws/internal/allowance"
+	"github.com/vercelaws/vercelaws/internal/leaf"
+	"github.com/vercelaws/vercelaws/internal/pace"
 	"github.com/vercelaws/vercelaws/internal/stsclient"
 	"github.com/vercelaws/vercelaws/oidc"
 	"github.com/vercelaws/vercelaws/refresh"
@@ -126,23 +127,27 @@ func NewProvider(roleARN string, optFns ...func(*Options)) *aws.CredentialsCache
 	})
 }
 
-// newFetcher wires the rooms: the token's source and the way to STS.
+// newFetcher puts the parts together: the token's source and the way to STS.
 func newFetcher(roleARN string, o Options) *fetcher {
 	f := &fetcher{
 		roleARN:  roleARN,
 		options:  o,
 		invalid:  validate(roleARN, o),
-		source:   o.TokenSource,
 		client:   o.Client,
-		refusals: allowance.Allowance{Burst: 4, Every: time.Second / 2},
-		faults:   allowance.Allowance{Burst: 3, Every: time.Second / 2},
+		refusals: pace.Pacer{Burst: refusalBurst},
 	}
-	if f.source == nil {
-		f.source = oidc.DefaultSource()
+	source := o.TokenSource
+	if source == nil {
+		source = oidc.DefaultSource()
 	}
 	if o.Audience != "" {
-		f.source = oidc.Exchange(f.source, o.Audience, func(e *oidc.ExchangeOptions) { e.JTI = o.JTI })
+		source = oidc.Exchange(source, o.Audience, func(e *oidc.ExchangeOptions) { e.JTI = o.JTI })
 	}
+	if s, ok := source.(interface{ Invalid(leaf.Seal) error }); ok && f.invalid == nil {
+		f.invalid = s.Invalid(leaf.Seal{})
+	}
+	// FirstOf makes a leaf of a source that is not of package oidc.
+	f.leaves = oidc.FirstOf(source).(interface{ Leaves(leaf.Seal) []tokenLeaf }).Leaves(leaf.Seal{})
 	if f.client == nil {
 		f.client = stsclient.New(stsclient.Options{RoleARN: roleARN, FallbackRegion: o.FallbackRegion})
 		if warnings := stsclient.Warnings(); len(warnings) > 0 && o.Logger != nil {

@@ -88,18 +88,18 @@ func TestAlerts(t *testing.T) {
 		series []string
 		alerts []string
 	}{
-		"all is well":                                 {[]string{expiry + `3000-15x40`, `aws_credentials_verdicts_total{job="web"} 0x40`, `aws_credentials_dropped_events_total{job="web"} 0x40`}, nil},
+		"all is well":                                 {[]string{expiry + `3000-15x40`, `aws_credentials_rejected_total{job="web"} 0x40`, `aws_credentials_dropped_events_total{job="web"} 0x40`}, nil},
 		"an instance that nobody asks":                {[]string{expiry + `100-15x40`}, nil},
-		"a failure as the first of its code":          {[]string{failures + `,background="false",code="no_token"} _x30 1x10`}, []string{"AWSCredentialsMissing"}},
-		"a failure as the second of its code":         {[]string{failures + `,background="false",code="no_token"} 1x29 2x10`}, []string{"AWSCredentialsMissing"}},
-		"a failure long ago":                          {[]string{failures + `,background="false",code="no_token"} _x10 1x30`}, nil},
-		"a refresh that fails for the first time":     {[]string{failures + `,background="true",code="no_answer"} _x30 1x10`, expiry + `800-15x40`}, []string{"AWSCredentialsEndSoon"}},
-		"a refresh that fails again":                  {[]string{failures + `,background="true",code="no_answer"} 1x29 2x10`, expiry + `800-15x40`}, []string{"AWSCredentialsEndSoon"}},
-		"a refresh that fails with time left":         {[]string{failures + `,background="true",code="no_answer"} _x30 1x10`, expiry + `1400-15x40`}, nil},
-		"refreshes that fail":                         {[]string{failures + `,background="true",code="no_answer"} _x10 1x10 2x4 3x4 4x4 5x4`, expiry + `1400-15x40`}, []string{"AWSCredentialsNotRefreshed"}},
-		"a refresh of one instance, the end of other": {[]string{failures + `,background="true",code="no_answer"} _x30 1x10`, `aws_credentials_expiry_seconds{job="web",instance="1",service_instance_id="b"} 800-15x40`}, nil},
-		"a verdict":       {[]string{`aws_credentials_verdicts_total{job="web"} 0x29 1x10`}, []string{"AWSCredentialsCalledDead"}},
-		"a dropped event": {[]string{`aws_credentials_dropped_events_total{job="web"} 0x29 1x10`}, []string{"AWSCredentialsEventsDropped"}},
+		"a failure as the first of its code":          {[]string{failures + `,reason="missing",code="no_token"} _x30 1x10`}, []string{"AWSCredentialsMissing"}},
+		"a failure as the second of its code":         {[]string{failures + `,reason="missing",code="no_token"} 1x29 2x10`}, []string{"AWSCredentialsMissing"}},
+		"a failure long ago":                          {[]string{failures + `,reason="missing",code="no_token"} _x10 1x30`}, nil},
+		"a refresh that fails for the first time":     {[]string{failures + `,reason="expiring",code="no_answer"} _x30 1x10`, expiry + `800-15x40`}, []string{"AWSCredentialsEndSoon"}},
+		"a refresh that fails again":                  {[]string{failures + `,reason="expiring",code="no_answer"} 1x29 2x10`, expiry + `800-15x40`}, []string{"AWSCredentialsEndSoon"}},
+		"a refresh that fails with time left":         {[]string{failures + `,reason="expiring",code="no_answer"} _x30 1x10`, expiry + `1400-15x40`}, nil},
+		"refreshes that fail":                         {[]string{failures + `,reason="expiring",code="no_answer"} _x10 1x10 2x4 3x4 4x4 5x4`, expiry + `1400-15x40`}, []string{"AWSCredentialsNotRefreshed"}},
+		"a refresh of one instance, the end of other": {[]string{failures + `,reason="expiring",code="no_answer"} _x30 1x10`, `aws_credentials_expiry_seconds{job="web",instance="1",service_instance_id="b"} 800-15x40`}, nil},
+		"a rejection":                                 {[]string{`aws_credentials_rejected_total{job="web"} 0x29 1x10`}, []string{"AWSCredentialsRejected"}},
+		"a dropped event":                             {[]string{`aws_credentials_dropped_events_total{job="web"} 0x29 1x10`}, []string{"AWSCredentialsEventsDropped"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			all := scraped(t, c.series...)

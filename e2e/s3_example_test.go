@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -104,6 +105,14 @@ func TestExampleS3(t *testing.T) {
 
 		out["url"] = strings.Replace(out["url"].(string), "harbour.txt", "other.txt", 1)
 		assert.Equal(t, http.StatusForbidden, put("x"), "the URL is for that file alone")
+	})
+	t.Run("no URL that ends sooner", func(t *testing.T) {
+		s := newServices(t, 3*time.Minute)
+		fn := e.start(t, "api/objects", map[string]string{"BUCKET": bucket, "BUCKET_REGION": "us-east-1", "AWS_ROLE_ARN": dbRole},
+			"AWS_REGION=eu-west-1", "AWS_ENDPOINT_URL_STS="+s.sts.URL, "AWS_ENDPOINT_URL_S3="+store.URL)
+		status, out := call(t, fn, "POST", "/api/objects", issuer.Mint(), `{"name":"harbour.txt","type":"text/plain"}`)
+		assert.Equal(t, http.StatusServiceUnavailable, status)
+		assert.Equal(t, map[string]any{"error": "the server's AWS identity is about to end"}, out)
 	})
 	t.Run("the README's requests", func(t *testing.T) {
 		out := e.try(t, fn)

@@ -109,7 +109,7 @@ func startExampleServer(t *testing.T, s *services, more ...string) (base, addres
 	target, err := url.Parse("http://127.0.0.1:" + port)
 	require.NoError(t, err)
 	require.NoError(t, server.WaitUntil(within(t, patience), func() bool {
-		res, err := http.Get(target.String() + "/health")
+		res, err := http.Get(target.String() + "/healthz")
 		if err != nil {
 			return false
 		}

@@ -58,7 +58,7 @@ func value(families map[string]*dto.MetricFamily, name string, labels ...string)
 }
 
 // TestExampleServerMetrics looks at the metrics while credentials roll over,
-// are called dead, and cannot be had.
+// are rejected, and cannot be had.
 func TestExampleServerMetrics(t *testing.T) {
 	t.Parallel() // it waits for most of its time
 	const life = 20 * time.Second
@@ -92,34 +92,34 @@ func TestExampleServerMetrics(t *testing.T) {
 	const refreshes, failures = "aws_credentials_refreshes_total", "aws_credentials_failures_total"
 	until("the first credentials", func(status int) bool {
 		require.Equal(t, http.StatusOK, status)
-		return value(now, refreshes, "background=false") == 1
+		return value(now, refreshes, "reason=missing") == 1
 	})
 	seconds := value(now, "aws_credentials_expiry_seconds")
 	assert.Greater(t, seconds, 0.0)
 	assert.LessOrEqual(t, seconds, life.Seconds())
-	assert.Contains(t, now, "aws_credentials_verdicts_total")
+	assert.Contains(t, now, "aws_credentials_rejected_total")
 	assert.Contains(t, now, "aws_credentials_dropped_events_total")
 	assert.NotContains(t, now, failures)
 
 	until("a roll-over", func(status int) bool {
 		require.Equal(t, http.StatusOK, status)
-		return value(now, refreshes, "background=true") == 1
+		return value(now, refreshes, "reason=expiring") == 1
 	})
-	assert.Zero(t, value(now, "aws_credentials_verdicts_total"))
+	assert.Zero(t, value(now, "aws_credentials_rejected_total"))
 
 	s.sts.RevokeAll()
-	until("a verdict", func(status int) bool {
-		return status == http.StatusOK && value(now, "aws_credentials_verdicts_total") == 1
+	until("a rejection", func(status int) bool {
+		return status == http.StatusOK && value(now, "aws_credentials_rejected_total") == 1
 	})
 	assert.NotContains(t, now, failures)
 
 	s.sts.SetFault(ststest.Always(ststest.Fault{Status: 503, Code: "ServiceUnavailable"}))
 	until("a refresh that fails", func(status int) bool {
 		require.Equal(t, http.StatusOK, status, "the old credentials serve")
-		return value(now, failures, "background=true", "code=ServiceUnavailable") >= 1
+		return value(now, failures, "reason=expiring", "code=ServiceUnavailable") >= 1
 	})
 	until("requests without credentials", func(status int) bool {
-		return status == http.StatusServiceUnavailable && value(now, failures, "background=false", "code=ServiceUnavailable") >= 1
+		return status == http.StatusServiceUnavailable && value(now, failures, "reason=missing", "code=ServiceUnavailable") >= 1
 	})
 	assert.Less(t, value(now, "aws_credentials_expiry_seconds"), 0.0)
 

@@ -152,7 +152,9 @@ func TestParityWithVerifyVercelOidcToken(t *testing.T) {
 			if c.ours != nil {
 				optFns = append(optFns, c.ours)
 			}
-			_, err := oidcverify.New(team, audience, optFns...).Verify(t.Context(), c.token)
+			verifier, err := oidcverify.New(team, audience, optFns...)
+			require.NoError(t, err)
+			_, err = verifier.Verify(t.Context(), c.token)
 			assert.Equal(t, c.want, theirVerdict(theirs[i]), "npm's says %s", theirs[i])
 			if c.here != "" {
 				assert.Equal(t, c.here, ourVerdict(err), "ours says %v", err)

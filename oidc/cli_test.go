@@ -288,12 +288,3 @@ func gone(t *testing.T, process string) bool {
 	state, _ := os.ReadFile("/proc/" + process + "/stat") // Linux: a container can lack who reaps it
 	return syscall.Kill(pid, 0) == syscall.ESRCH || strings.Contains(string(state), ") Z ")
 }
-
-func TestCLIRefusedToken(t *testing.T) {
-	_, runs := fakeCLI(t, prints(mint(t)))
-	source := FromCLI()
-	tok := token(t, source, t.Context())
-	_, err := source.Token(WithoutToken(t.Context(), tok))
-	require.ErrorIs(t, err, ErrNoToken)
-	assert.Equal(t, 1, runs(), "the CLI would print the same again")
-}

@@ -7,14 +7,13 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"sync/atomic"
-
-	"github.com/vercelaws/vercelaws/internal/candidate"
-	"github.com/vercelaws/vercelaws/internal/recent"
 )
 
-// Header is the request header in which Vercel hands a function its token. See
-// https://vercel.com/docs/oidc/reference.
+// Header is the request header in which Vercel hands a function its token. Read
+// it with http.Header's Get, which finds it in any case; as a key of that map it
+// is X-Vercel-Oidc-Token. See https://vercel.com/docs/oidc/reference.
 const Header = "x-vercel-oidc-token"
 
 // internalHeader is the header that Vercel's own runtimes read where there is
@@ -37,23 +36,17 @@ const (
 // background goroutine: see [FromRequest]. If r has no token and its context
 // already carries one, that one stays.
 func RequestContext(r *http.Request) context.Context {
-	values, internal := present(r.Header[canonicalHeader]), false
+	values, name := present(r.Header[canonicalHeader]), Header
 	if len(values) == 0 && os.Getenv("VERCEL") != "" {
-		values = present(r.Header[canonicalInternalHeader])
-		internal = len(values) > 0
+		values, name = present(r.Header[canonicalInternalHeader]), internalHeader
 	}
-	c := &carrier{Context: r.Context(), values: len(values), internal: internal}
-	switch {
-	case len(values) == 0:
-		if carrierOf(c.Context) != nil {
-			return c.Context
-		}
-	case slices.ContainsFunc(values[1:], func(v string) bool { return v != values[0] }):
-	default:
-		c.values = 1
-		c.raw.Store(recent.Add(values[0], inspect))
+	if len(values) > 1 && slices.ContainsFunc(values[1:], func(v string) bool { return v != values[0] }) {
+		return &carrier{Context: r.Context(), header: name, values: len(values)}
 	}
-	return c
+	if len(values) == 0 {
+		return requestContext(r.Context(), "")
+	}
+	return requestContext(r.Context(), values[0])
 }
 
 // present returns values, or nothing if the only one is empty.
@@ -64,6 +57,41 @@ func present(values []string) []string {
 	return values
 }
 
+// HeaderContext is [RequestContext] for a framework whose request is not an
+// *http.Request. Get returns the value of the request header of a name, which it
+// takes in any case, or "" if there is none. With fiber:
+//
+//	oidc.HeaderContext(ctx, func(name string) string { return c.Get(name) })
+//
+// The token is copied: fasthttp, which fiber is built on, uses the text's memory
+// again once the handler has returned.
+func HeaderContext(ctx context.Context, get func(name string) string) context.Context {
+	raw := get(Header)
+	if raw == "" && os.Getenv("VERCEL") != "" {
+		raw = get(internalHeader)
+	}
+	return requestContext(ctx, raw)
+}
+
+// requestContext is ctx with the token raw of a request, "" if it has none.
+func requestContext(ctx context.Context, raw string) context.Context {
+	c := &carrier{Context: ctx, header: Header}
+	switch {
+	case raw == "":
+		if carrierOf(ctx) != nil {
+			return ctx
+		}
+	case looksLikeJWT(raw):
+		c.values = 1
+		c.raw.Store(recentTokens.Add(raw))
+	default: // not worth remembering; why it is no token, whoever uses it is told
+		c.values = 1
+		raw := strings.Clone(raw)
+		c.raw.Store(&raw)
+	}
+	return c
+}
+
 // Middleware gives every request of next the context that [RequestContext]
 // returns for it, so that handlers pass r.Context() as usual.
 func Middleware(next http.Handler) http.Handler {
@@ -72,13 +100,18 @@ func Middleware(next http.Handler) http.Handler {
 	})
 }
 
-// ContextWithToken returns a context with a token of the caller's choice, for
-// tokens that come by another way than a request's header. It is taken at its
-// word: no other source stands in for it where it fails, and it is not
-// remembered for other callers. Callers who wait for the same fetch of
-// credentials share its outcome, so prefer [RequestContext] for requests.
+// ContextWithToken returns a context with a token of the caller's choice, for a
+// program that acts for other parties. The text is copied.
+//
+// The token is taken at its word: no other stands in for it where it fails, it
+// is not remembered for other callers, and it may be of any project. Since a
+// provider has one set of credentials, such a program makes one provider for
+// each party; see the example. Callers who wait for the same fetch share its
+// outcome, so for the requests of a deployment use [RequestContext] or
+// [HeaderContext].
 func ContextWithToken(ctx context.Context, raw string) context.Context {
-	c := &carrier{Context: ctx, values: 1, explicit: true}
+	raw = strings.Clone(raw)
+	c := &carrier{Context: ctx, values: 1, given: true}
 	c.raw.Store(&raw)
 	return c
 }
@@ -87,10 +120,10 @@ func ContextWithToken(ctx context.Context, raw string) context.Context {
 // a context.WithValue, to save an allocation on every request.
 type carrier struct {
 	context.Context
-	raw      atomic.Pointer[string] // atomic only because no printer follows it
-	values   int                    // how many header values: 0, 1, or too many that differ
-	internal bool                   // they were of internalHeader
-	explicit bool                   // from ContextWithToken
+	raw    atomic.Pointer[string] // atomic only because no printer follows it
+	values int                    // how many header values: 0, 1, or too many that differ
+	header string                 // where they were
+	given  bool                   // from ContextWithToken
 }
 
 type carrierKey struct{}
@@ -114,50 +147,21 @@ func carrierOf(ctx context.Context) *carrier {
 	return c
 }
 
-// token returns the token that c carries, or why it cannot be used. A nil
-// carrier is a context without a request.
-func (c *carrier) token(ctx context.Context) (Token, error) {
+// token returns the token that c carries, also an expired one, or why there is
+// none. A nil carrier is a context without a request.
+func (c *carrier) token() (Token, error) {
 	switch {
 	case c == nil:
 		return Token{}, &sourceError{"request", fmt.Errorf("%w: the context carries no request; pass oidc.RequestContext(r) to the SDK call, or wrap the handler in oidc.Middleware", ErrNoToken)}
-	case c.explicit:
-		return tokenFrom(ctx, Token{source: "ContextWithToken", explicit: true}, *c.raw.Load())
+	case c.given:
+		return parseFrom("ContextWithToken", *c.raw.Load())
 	case c.values == 0:
 		return Token{}, &sourceError{"request", fmt.Errorf("%w: the request has no %s header; enable OIDC in the Vercel project's settings (Security, Secure backend access with OIDC federation) and deploy again", ErrNoToken, Header)}
 	case c.values > 1:
-		name := Header
-		if c.internal {
-			name = internalHeader
-		}
-		return Token{}, &sourceError{"request", fmt.Errorf("%w: the request has %d %s headers that differ; Vercel sends exactly one, so a proxy or the client added another", ErrMalformed, c.values, name)}
+		return Token{}, &sourceError{"request", fmt.Errorf("%w: the request has %d %s headers that differ; Vercel sends exactly one, so a proxy or the client added another", ErrMalformed, c.values, c.header)}
 	default:
-		return tokenFrom(ctx, Token{source: "request"}, *c.raw.Load())
+		return parseFrom("request", *c.raw.Load())
 	}
-}
-
-// WithoutToken returns a context under which sources pass t over, because STS
-// refused it and the caller asks what else there is. A provider calls it; most
-// programs have no need to. It can be used more than once.
-func WithoutToken(ctx context.Context, t Token) context.Context {
-	h := candidate.Of(ctx)
-	raw, before := t.Raw(), h.Tried
-	h.Tried = func(r string) bool { return r == raw || before != nil && before(r) }
-	h.Turn++
-	return candidate.With(ctx, h)
-}
-
-// WithProvenToken returns a context that tells sources which token STS
-// accepted last. A source that would borrow a token from another request
-// borrows t instead while it lives, and after that only one of the same
-// project and environment. A provider calls it; most programs have no need to.
-// A token that was given by [ContextWithToken] is not passed on.
-func WithProvenToken(ctx context.Context, t Token) context.Context {
-	if t.secret == nil || t.explicit {
-		return ctx
-	}
-	h := candidate.Of(ctx)
-	h.Proven = t.Raw()
-	return candidate.With(ctx, h)
 }
 
 // Detach returns a context that has nothing of ctx but the token that
@@ -171,7 +175,7 @@ func Detach(ctx context.Context) context.Context {
 	if c == nil {
 		return context.Background()
 	}
-	d := &carrier{Context: context.Background(), values: c.values, internal: c.internal, explicit: c.explicit}
+	d := &carrier{Context: context.Background(), values: c.values, header: c.header, given: c.given}
 	d.raw.Store(c.raw.Load())
 	return d
 }

@@ -1,17 +1,22 @@
 package oidc
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/vercelaws/vercelaws/internal/candidate"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/vercelaws/vercelaws/internal/leaf"
+	"github.com/vercelaws/vercelaws/internal/pace"
+	"github.com/vercelaws/vercelaws/internal/refusals"
 	"github.com/vercelaws/vercelaws/internal/scrub"
 )
 
@@ -19,8 +24,11 @@ import (
 const ExchangeURL = "https://oidc.vercel.com/~token"
 
 const (
-	exchangeLimit = 10 * time.Second // for one exchange in all
-	maxAudience   = 2048             // characters
+	exchangeLimit  = 10 * time.Second // for one exchange in all
+	exchangeMargin = 30 * time.Second // before its expiry, a kept token is replaced
+	maxExchanged   = 256              // exchanged tokens kept by one source
+	maxExchanges   = 1024             // under way at a time
+	maxAudience    = 2048             // characters
 )
 
 // ExchangeOptions are the choices of [Exchange].
@@ -81,24 +89,26 @@ func (e *ExchangeError) Unwrap() error { return e.ended }
 // https://oidc.vercel.com/<team>, also where the project is in global issuer
 // mode: the trust policy must name that one.
 //
-// Exchanged tokens are kept while they live, and an exchange that fails leaves
-// one that lives in use. A call takes at most 10 seconds where source heeds its
-// context. A fault that may pass is tried again, twice in an exchange. Where a
-// token is refused, source is asked for another, and those that were refused in
-// the last 30 seconds come last.
+// A token that was exchanged is kept until half a minute before its end, or as
+// long as the endpoint says. Where it cannot be exchanged anew, it serves to its
+// end. A call takes at most 10 seconds where source heeds its context. A fault
+// that may pass is tried again, twice. A refusal is given again for a second
+// without asking.
 //
-// The cost is bounded for a source as a whole: four refused exchanges and two a
-// second after that; while the endpoint faults, as it does also with a token that
-// has expired, three requests and two a second after that. At most 64 exchanges
-// are under way at a time, and four requests, also where they never return.
+// Calls do not wait for each other. While an endpoint does nothing but fail, it
+// gets at most three requests and two a second after that, counted from the first
+// failure, from all sources of the process. How many refused tokens a second it
+// gets from this source is not bounded: each call is the caller's decision. A
+// provider of package vercelaws, which tries one token after the other, bounds
+// that itself.
 func Exchange(source TokenSource, audience string, optFns ...func(*ExchangeOptions)) TokenSource {
 	var o ExchangeOptions
 	for _, fn := range optFns {
 		fn(&o)
 	}
-	e := &exchange{source: source, audience: audience, exchanger: newExchanger(audience, o)}
-	invalid := ""
+	e := &exchange{source: source, exchanger: newExchanger(audience, o)}
 	_, notURL := url.Parse(e.exchanger.endpoint)
+	invalid := ""
 	switch {
 	case audience == "":
 		invalid = "the audience is empty"
@@ -119,148 +129,127 @@ func Exchange(source TokenSource, audience string, optFns ...func(*ExchangeOptio
 // tokens are told apart by the source token alone.
 type exchange struct {
 	source    TokenSource
-	audience  string
 	invalid   error
 	exchanger *exchanger
-	memory    exchangeMemory
+	refused   refusals.Memory // tokens that the endpoint refused
+	calls     singleflight.Group
+	underWay  atomic.Int32 // of them
+
+	mu   sync.Mutex
+	kept []exchanged // newest first; guarded by mu
 }
+
+// exchanged is a token as it came and what it was exchanged for.
+type exchanged struct {
+	raw   func() string // of the token as it came; a function, as no printer looks into one
+	token Token
+	until time.Time // when it is to be exchanged anew; zero: at once
+}
+
+// Invalid says what is wrong with the source's options, or nil.
+func (e *exchange) Invalid(leaf.Seal) error { return e.invalid }
+
+// Leaves makes the source one that a provider can take apart.
+func (e *exchange) Leaves(leaf.Seal) []leaf.Leaf[Token] { return withStep(e.source, e.step) }
 
 // Token gives an exchanged token.
 func (e *exchange) Token(ctx context.Context) (Token, error) {
 	if e.invalid != nil {
 		return Token{}, e.invalid
 	}
-	h := candidate.Of(ctx)
-	proven, _ := tokenFrom(ctx, Token{source: sourceProven + exchangedSuffix}, h.Proven)
 	ctx, cancel := context.WithTimeout(ctx, exchangeLimit)
 	defer cancel()
-
-	tried := map[tokenID]bool{}
-	var first error
-	var faulted Token // by what may pass; one more of its kind is tried, lest it be the token's fault
-	for {
-		from, err := e.next(ctx, h, tried)
-		var final *explicitError
-		borrowed := err != nil && !errors.As(err, &final) || from.source == sourceRecent
-		if borrowed && proven.secret != nil {
-			return proven, nil // the last accepted comes before what others brought
-		}
-		if err != nil {
-			return Token{}, cmp.Or(first, err)
-		}
-		if faulted.secret != nil && !from.sameIdentity(faulted) {
-			return Token{}, first
-		}
-		tried[idOf(from.Raw())] = true
-
-		token, err := e.exchange(ctx, from)
-		if err == nil {
-			token.source, token.explicit = from.source+exchangedSuffix, from.explicit
-			if err = check(ctx, token); err == nil {
-				return token, nil
-			}
-			err = &sourceError{token.source, err}
-		}
-		if from.explicit {
-			return Token{}, &explicitError{err}
-		}
-		if token, ok := e.memory.alive(ctx, from); ok {
-			return token, nil
-		}
-		first = cmp.Or(first, err)
-		var failure *ExchangeError
-		if errors.As(err, &failure) && !failure.Refused {
-			if failure.Status == 0 || faulted.secret != nil {
-				return Token{}, first
-			}
-			faulted = from
-		}
-	}
-}
-
-const exchangedSuffix = ", exchanged"
-
-// next asks the source for a token that this call has not tried: one that the
-// endpoint has not refused, if there is any.
-func (e *exchange) next(ctx context.Context, outer candidate.Hints, tried map[tokenID]bool) (Token, error) {
-	inner := e.translate(outer, tried)
-	anew := inner.Refused // what the caller of this source passes over
-	inner.Refused = func(raw string) bool { return anew(raw) || e.memory.refused.Has(raw) }
-	t, err := e.ask(ctx, inner)
-	var final *explicitError
-	if err == nil || errors.As(err, &final) || ctx.Err() != nil {
-		return t, err
-	}
-	inner.Refused = anew
-	if t, again := e.ask(ctx, inner); again == nil {
-		return t, nil
-	}
-	return Token{}, err
-}
-
-// ask asks the source, which may be a user's own that knows nothing of hints.
-func (e *exchange) ask(ctx context.Context, h candidate.Hints) (Token, error) {
-	ctx = candidate.With(ctx, h)
-	t, err := e.source.Token(ctx)
+	from, err := live(e.source.Token(ctx))
 	if err != nil {
 		return Token{}, err
 	}
-	if t.secret == nil {
-		return Token{}, fmt.Errorf("oidc: %w: the source of Exchange returned a zero Token and no error", ErrNoToken)
-	}
-	if err := check(ctx, t); err != nil {
-		return Token{}, &sourceError{t.source, err}
-	}
-	return t, nil
-}
-
-// translate returns hints, which speak of exchanged tokens, speaking of the
-// tokens that those came from.
-func (e *exchange) translate(h candidate.Hints, tried map[tokenID]bool) candidate.Hints {
-	became := func(raw string, report func(string) bool) bool {
-		if report == nil {
-			return false
+	for attempt := 1; ; attempt++ {
+		token, err := e.step(ctx, from)
+		failure, _ := err.(*ExchangeError)
+		if err == nil {
+			return live(token, nil)
 		}
-		token := e.memory.becameOf(idOf(raw))
-		return token != "" && report(token)
-	}
-	return candidate.Hints{
-		Proven:       e.memory.originOf(h.Proven),
-		Tried:        func(raw string) bool { return tried[idOf(raw)] || became(raw, h.Tried) },
-		Refused:      func(raw string) bool { return !h.AllowRefused && became(raw, h.Refused) },
-		AllowExpired: h.AllowExpired,
-		Turn:         h.Turn + len(tried),
+		// What the endpoint did not answer has been tried again already.
+		if failure == nil || failure.Refused || failure.Status == 0 || attempt == exchangeAttempts || !pace.Pause(ctx, attempt) {
+			return Token{}, err
+		}
 	}
 }
 
-// exchange returns the token for which from is exchanged: one that is kept, or
-// a new one. The caller's context ends its wait, not the exchange.
-func (e *exchange) exchange(ctx context.Context, from Token) (Token, error) {
-	call, token, err := e.memory.lookUp(from, func(call *exchangeCall) { go e.run(from, call) })
-	switch {
-	case err == errBusy:
-		return Token{}, e.exchanger.fault(from, 0, err.Error())
-	case call == nil:
-		return token, err
+// step exchanges one token, with the one answer that the endpoint gives: what it
+// says may be about this token, so whoever has another tries that before this
+// one again. Its error is an *ExchangeError.
+func (e *exchange) step(ctx context.Context, from Token) (Token, error) {
+	if e.invalid != nil {
+		return Token{}, e.invalid
 	}
+	kept, until := e.find(from)
+	if time.Now().Before(until) {
+		return kept, nil
+	}
+	token, err := e.exchange(ctx, from)
+	if err != nil && checkNow(kept) == nil {
+		return kept, nil
+	}
+	return token, err
+}
+
+// exchange makes the exchange, or joins the one that is under way for this
+// token. The caller's context ends its wait, not the exchange.
+func (e *exchange) exchange(ctx context.Context, from Token) (Token, error) {
+	if err := e.refused.Answer(from.Raw()); err != nil {
+		return Token{}, err
+	}
+	id := sha256.Sum256([]byte(from.Raw())) // a printer may look into calls
+	answers := e.calls.DoChan(string(id[:]), func() (any, error) {
+		defer e.underWay.Add(-1)
+		if e.underWay.Add(1) > maxExchanges {
+			return nil, e.exchanger.fault(from, 0, "too many other exchanges are under way")
+		}
+		// A little less than a caller has, so that a caller hears what went wrong.
+		ctx, cancel := context.WithTimeout(context.Background(), exchangeLimit-2*clientGrace)
+		defer cancel()
+		token, until, failure := e.exchanger.exchange(ctx, from)
+		switch {
+		case failure == nil:
+			e.keep(exchanged{from.Raw, token, until})
+		case failure.Refused:
+			e.refused.Add(from.Raw(), failure)
+			return nil, failure
+		default:
+			return nil, failure
+		}
+		e.refused.Forget(from.Raw())
+		return token, nil
+	})
 	select {
-	case <-call.done:
-		return call.token, call.err
+	case a := <-answers:
+		if a.Err != nil {
+			return Token{}, a.Err
+		}
+		return a.Val.(Token), nil
 	case <-ctx.Done():
 		return Token{}, e.exchanger.ended(from, "no answer in time", context.Cause(ctx))
 	}
 }
 
-// run makes one exchange and stores its outcome. It is nobody's in particular:
-// it ends with none of its callers, and sees nothing of their contexts.
-func (e *exchange) run(from Token, call *exchangeCall) {
-	ctx, cancel := context.WithTimeout(context.Background(), exchangeLimit)
-	defer cancel()
-	token, until, err := e.exchanger.exchange(ctx, from)
-	e.memory.store(from, call, token, until, err)
+// find returns what from was exchanged for last, and until when that need not be
+// done anew.
+func (e *exchange) find(from Token) (Token, time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, k := range e.kept {
+		if k.raw() == from.Raw() {
+			return k.token, k.until
+		}
+	}
+	return Token{}, time.Time{}
 }
 
-// tokenID tells tokens apart without being one.
-type tokenID [sha256.Size]byte
-
-func idOf(raw string) tokenID { return sha256.Sum256([]byte(raw)) }
+func (e *exchange) keep(k exchanged) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.kept = slices.DeleteFunc(e.kept, func(other exchanged) bool { return other.raw() == k.raw() })
+	e.kept = slices.Insert(e.kept, 0, k)
+	e.kept = e.kept[:min(len(e.kept), maxExchanged)]
+}

@@ -133,13 +133,16 @@ func TestExchangeOverItsLife(t *testing.T) {
 		}
 		assert.LessOrEqual(t, issuer.Exchanges(), 4)
 
-		// An exchange that fails leaves the one that lives in use.
-		issuer.SetExchange(answer(503, ""))
-		other := issuer.Mint(func(c *oidctest.Claims) { c.JTI = "new"; c.Expiry = time.Now().Add(100 * time.Hour) })
-		_, err := source.Token(requestWith(other))
+		// An exchange that fails leaves the one that lives in use, for that token.
+		kept, err := source.Token(requestWith(long))
 		require.NoError(t, err)
-		_, err = source.Token(requestWith(issuer.Mint(func(c *oidctest.Claims) { c.Project = "another" })))
-		require.ErrorContains(t, err, "503", "but not for another identity")
+		issuer.SetExchange(answer(503, ""))
+		time.Sleep(time.Until(kept.Expiry) - time.Second)
+		same, err := source.Token(requestWith(long))
+		require.NoError(t, err)
+		assert.Equal(t, kept.Raw(), same.Raw())
+		_, err = source.Token(requestWith(issuer.Mint()))
+		require.ErrorContains(t, err, "503", "but not for another")
 	})
 }
 
@@ -157,14 +160,14 @@ func TestExchangeFaults(t *testing.T) {
 		{"redirect", func(*oidctest.Server, string) http.Handler {
 			return http.RedirectHandler("http://elsewhere.test/", http.StatusTemporaryRedirect)
 		}, "redirect, which is not followed", 1},
-		{"500", func(*oidctest.Server, string) http.Handler { return answer(500, "oops") }, `status 500: "oops" (after 3 attempts)`, 3},
+		{"500", func(*oidctest.Server, string) http.Handler { return answer(500, "oops") }, `status 500: "oops"`, 3},
 		{"429", func(*oidctest.Server, string) http.Handler { return answer(429, "") }, "status 429", 3},
 		{"garbage", func(*oidctest.Server, string) http.Handler { return answer(200, "<html>") }, "it is not JSON", 3},
 		{"no token", func(*oidctest.Server, string) http.Handler { return answer(200, "{}") }, "malformed token", 3},
 		{"huge", func(*oidctest.Server, string) http.Handler { return answer(200, `{"token":"`+huge+`"}`) }, "longer than 65536 bytes", 3},
 		{"hang", func(*oidctest.Server, string) http.Handler {
 			return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body); <-r.Context().Done() })
-		}, "exchange", 3},
+		}, "exchange", 2},
 		{"wrong audience", func(i *oidctest.Server, _ string) http.Handler {
 			return answer(200, fmt.Sprintf(`{"token":%q,"expiry":4000000000}`, i.Mint()))
 		}, "another audience than was asked for", 3},
@@ -174,7 +177,7 @@ func TestExchangeFaults(t *testing.T) {
 		{"expired", func(i *oidctest.Server, _ string) http.Handler {
 			return answer(200, fmt.Sprintf(`{"token":%q,"expiry":1}`, i.Mint(func(c *oidctest.Claims) { c.Audience, c.Expiry = aws, time.Now().Add(-time.Hour) })))
 		}, "expired", 3},
-		{"echo", func(_ *oidctest.Server, raw string) http.Handler { return answer(400, `{"error":"bad token `+raw+`"}`) }, "bad token [token]", 1},
+		{"echo", func(_ *oidctest.Server, raw string) http.Handler { return answer(400, `{"error":"bad token `+raw+`"}`) }, `bad token [\u2026].[\u2026].[\u2026]`, 1},
 		{"echo of a part", func(_ *oidctest.Server, raw string) http.Handler { return answer(500, raw[strings.Index(raw, ".")+1:]) }, "status 500", 3},
 		{"log lines", func(*oidctest.Server, string) http.Handler { return answer(400, "a\nlevel=INFO forged\x1b[0m") }, "a level=INFO", 1},
 	}
@@ -208,51 +211,6 @@ func TestExchangeFaults(t *testing.T) {
 	}
 }
 
-func TestExchangeRefusingOneRequestsTokenServesItFromAnother(t *testing.T) {
-	exchanging(t, func(t *testing.T, issuer *oidctest.Server, source oidc.TokenSource) {
-		good := issuer.Mint()
-		requestWith(good) // another request was here
-		token, err := source.Token(requestWith(issuer.MintForged()))
-		require.NoError(t, err)
-		assert.Equal(t, "recent request, exchanged", token.Source())
-		assert.Equal(t, 2, issuer.Exchanges())
-	})
-}
-
-func TestExchangeTranslatesHints(t *testing.T) {
-	exchanging(t, func(t *testing.T, issuer *oidctest.Server, source oidc.TokenSource) {
-		one := issuer.Mint(func(c *oidctest.Claims) { c.JTI = "1" })
-		two := issuer.Mint(func(c *oidctest.Claims) { c.JTI = "2" })
-		first, err := source.Token(requestWith(one))
-		require.NoError(t, err)
-		second, err := source.Token(requestWith(two))
-		require.NoError(t, err)
-
-		bare, err := source.Token(oidc.WithProvenToken(t.Context(), first))
-		require.NoError(t, err)
-		assert.Equal(t, first.Raw(), bare.Raw(), "the proven one, though another is newer")
-
-		other, err := source.Token(oidc.WithoutToken(requestWith(one), first))
-		require.NoError(t, err)
-		assert.Equal(t, second.Raw(), other.Raw(), "what STS refused excludes the token that it came from")
-
-		own, err := source.Token(oidc.WithProvenToken(requestWith(two), first))
-		require.NoError(t, err)
-		assert.Equal(t, second.Raw(), own.Raw(), "the request's own comes first")
-	})
-}
-
-func TestExchangeOfAnExplicitToken(t *testing.T) {
-	exchanging(t, func(t *testing.T, issuer *oidctest.Server, source oidc.TokenSource) {
-		proven, err := source.Token(requestWith(issuer.Mint()))
-		require.NoError(t, err)
-		for _, bad := range []string{"garbage", issuer.MintForged()} {
-			_, err = source.Token(oidc.WithProvenToken(oidc.ContextWithToken(t.Context(), bad), proven))
-			require.Error(t, err, "nothing stands in for it")
-		}
-	})
-}
-
 func TestExchangeAudience(t *testing.T) {
 	for _, audience := range []string{"", "a b", "a\n", strings.Repeat("x", 3000)} {
 		_, err := oidc.Exchange(oidc.TokenSourceFunc(func(context.Context) (oidc.Token, error) {
@@ -267,12 +225,12 @@ func TestExchangeForgetsOldTokens(t *testing.T) {
 		first := requestWith(issuer.Mint(func(c *oidctest.Claims) { c.JTI = "first" }))
 		_, err := source.Token(first)
 		require.NoError(t, err)
-		for i := range 64 {
+		for i := range 256 {
 			_, err := source.Token(requestWith(issuer.Mint(func(c *oidctest.Claims) { c.JTI = fmt.Sprint(i) })))
 			require.NoError(t, err)
 		}
 		_, err = source.Token(first)
 		require.NoError(t, err)
-		assert.Equal(t, 66, issuer.Exchanges())
+		assert.Equal(t, 258, issuer.Exchanges())
 	})
 }

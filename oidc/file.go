@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/vercelaws/vercelaws/internal/deployment"
 	"github.com/vercelaws/vercelaws/internal/scrub"
 )
 
@@ -16,20 +17,6 @@ const (
 	fileVariable = "VERCEL_OIDC_TOKEN_FILE"
 	envVariable  = "VERCEL_OIDC_TOKEN"
 )
-
-// deployed says by which environment variable this process is known to run in a
-// deployment or a build, "" if it is on a developer's machine. VERCEL does not
-// tell: `vercel dev` sets it, and `vercel env pull` writes it to .env.local.
-// See https://vercel.com/docs/environment-variables/system-environment-variables.
-func deployed() string {
-	if os.Getenv("AWS_LAMBDA_FUNCTION_NAME") != "" {
-		return "AWS_LAMBDA_FUNCTION_NAME"
-	}
-	if env := os.Getenv("VERCEL_ENV"); env != "" && env != "development" {
-		return "VERCEL_ENV"
-	}
-	return ""
-}
 
 // bare takes off what editors and shells put around a token: white space, and
 // the byte order mark that PowerShell writes.
@@ -40,20 +27,20 @@ func bare(s string) string { return strings.TrimSpace(strings.TrimPrefix(s, "\uf
 // keeps the file fresh needs no restart of the program. White space around the
 // token is ignored, and so is a byte order mark before it.
 func FromFile() TokenSource {
-	return TokenSourceFunc(func(ctx context.Context) (Token, error) {
+	return single{fileVariable, func(context.Context) (string, error) {
 		path := os.Getenv(fileVariable)
 		if path == "" {
-			return Token{}, &sourceError{fileVariable, fmt.Errorf("%w: the variable is not set", ErrNoToken)}
+			return "", fmt.Errorf("%w: the variable is not set", ErrNoToken)
 		}
 		if strings.HasPrefix(bare(path), "eyJ") {
-			return Token{}, &sourceError{fileVariable, fmt.Errorf("%w: the variable holds a token and not the name of a file; put it into %s", ErrNoToken, envVariable)}
+			return "", fmt.Errorf("%w: the variable holds a token and not the name of a file; put it into %s", ErrNoToken, envVariable)
 		}
 		raw, err := readTokenFile(path)
 		if err != nil {
-			return Token{}, &sourceError{fileVariable, fmt.Errorf("%w: %s: %w", ErrNoToken, scrub.Quote(path, 200), err)}
+			return "", fmt.Errorf("%w: %s: %w", ErrNoToken, scrub.Quote(path, 200), err)
 		}
-		return tokenFrom(ctx, Token{source: fileVariable}, raw)
-	})
+		return raw, nil
+	}, func() string { return "" }}
 }
 
 // readTokenFile reads no more than a token's length and a little white space.
@@ -104,22 +91,20 @@ func withoutPath(err error) error {
 // hours. In a deployed function it may be there too and is not kept fresh: the
 // request's header is.
 func FromEnv() TokenSource {
-	return TokenSourceFunc(func(ctx context.Context) (Token, error) {
+	return single{envVariable, func(context.Context) (string, error) {
 		raw := bare(os.Getenv(envVariable))
-		if raw == "" {
-			err := fmt.Errorf("%w: the variable is not set", ErrNoToken)
-			if deployed() == "" {
-				err = fmt.Errorf("%w; for local development run `vercel env pull` and load .env.local", err)
-			}
-			return Token{}, &sourceError{envVariable, err}
+		if raw != "" {
+			return raw, nil
 		}
-		t, err := tokenFrom(ctx, Token{source: envVariable}, raw)
-		if errors.Is(err, ErrExpired) {
-			if deployed() != "" {
-				return Token{}, fmt.Errorf("%w; in a deployment only the tokens of requests are fresh", err)
-			}
-			return Token{}, fmt.Errorf("%w; run `vercel env pull` for a new one", err)
+		err := fmt.Errorf("%w: the variable is not set", ErrNoToken)
+		if deployment.Variable() == "" {
+			err = fmt.Errorf("%w; for local development run `vercel env pull` and load .env.local", err)
 		}
-		return t, err
-	})
+		return "", err
+	}, func() string {
+		if deployment.Variable() != "" {
+			return "in a deployment only the tokens of requests are fresh"
+		}
+		return "run `vercel env pull` for a new one"
+	}}
 }

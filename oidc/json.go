@@ -1,29 +1,82 @@
 package oidc
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/vercelaws/vercelaws/internal/jwtjson"
 )
 
-var errNotBase64 = errors.New("it is not base64url")
-
-// decodePart reads one part of a JWT into v.
-func decodePart(part string, v any) error {
-	b, err := base64.RawURLEncoding.DecodeString(part)
-	if err != nil {
-		return errNotBase64
+// readPart reads one part of a JWT.
+func readPart(part string) (text string, members map[string]jwtjson.Value, err error) {
+	if text, err = jwtjson.Part(part); err == nil {
+		members, err = jwtjson.Object(text)
 	}
-	if err := json.Unmarshal(b, v); err != nil {
-		return describeJSON(err)
+	return text, members, err
+}
+
+// label returns a claim of Vercel's: text, or a number as it is written. STS does
+// not read these claims, so what they hold does not make a token unusable.
+func label(v jwtjson.Value) string {
+	if _, ok := v.Number(); ok {
+		return string(v)
+	}
+	s, _ := v.Text()
+	return s
+}
+
+// setText reads a claim that must be there.
+func setText(to *string, name string, claims map[string]jwtjson.Value) (err error) {
+	v, ok := claims[name], false
+	switch *to, ok = v.Text(); {
+	case *to != "":
+		return nil
+	case ok, v == "", v == "null":
+		return fmt.Errorf("it has no %s claim", name)
+	}
+	return fmt.Errorf("the claim %s has the wrong type", name)
+}
+
+// setAudience reads the claim aud: one string or a list of them (RFC 7519, section
+// 4.1.3).
+func setAudience(to *[]string, v jwtjson.Value) error {
+	items, ok := v.List()
+	if !ok && v != "" {
+		items = []jwtjson.Value{v}
+	}
+	for _, item := range items {
+		s, ok := item.Text()
+		if !ok {
+			return errors.New("the claim aud is neither a string nor a list of strings")
+		}
+		*to = append(*to, s)
 	}
 	return nil
 }
 
-// describeJSON keeps the claim's name and drops its value: encoding/json
-// quotes input in some of its errors, and the input is part of a token.
+// latestTime bounds a NumericDate so that arithmetic on it cannot overflow.
+const latestTime = 1 << 38 // the year 10680
+
+// setTime reads a time claim, if it is there: seconds since 1970, perhaps with a
+// fraction (RFC 7519, section 2).
+func setTime(to *time.Time, v jwtjson.Value) error {
+	seconds, ok := v.Number()
+	switch {
+	case v == "":
+		return nil
+	case !ok:
+		return errors.New("a time claim (exp, iat or nbf) is not a number")
+	case seconds < 0 || seconds >= latestTime:
+		return errors.New("a time claim (exp, iat or nbf) is out of range")
+	}
+	*to = time.Unix(int64(seconds), 0)
+	return nil
+}
+
+// describeJSON keeps the member's name and drops its value: encoding/json
+// quotes input in some of its errors, and the input may hold a token.
 func describeJSON(err error) error {
 	var typeErr *json.UnmarshalTypeError
 	if errors.As(err, &typeErr) {
@@ -32,51 +85,5 @@ func describeJSON(err error) error {
 		}
 		return fmt.Errorf("the claim %s has the wrong type", typeErr.Field)
 	}
-	var claimErr *claimError
-	if errors.As(err, &claimErr) {
-		return claimErr
-	}
 	return errors.New("it is not JSON")
-}
-
-// claimError is a claim that has the right JSON type and no meaning.
-type claimError struct{ msg string }
-
-// Error names the claim and not its value.
-func (e *claimError) Error() string { return e.msg }
-
-// audience is one string or a list of them (RFC 7519, section 4.1.3).
-type audience []string
-
-// UnmarshalJSON takes both forms.
-func (a *audience) UnmarshalJSON(b []byte) error {
-	if len(b) > 0 && b[0] == '[' {
-		return json.Unmarshal(b, (*[]string)(a))
-	}
-	var one string
-	if err := json.Unmarshal(b, &one); err != nil {
-		return &claimError{"the claim aud is neither a string nor a list of strings"}
-	}
-	*a = audience{one}
-	return nil
-}
-
-// unixTime is a NumericDate: seconds since 1970, perhaps with a fraction (RFC
-// 7519, section 2).
-type unixTime struct{ time.Time }
-
-// latestTime bounds a NumericDate so that arithmetic on it cannot overflow.
-const latestTime = 1 << 38 // the year 10680
-
-// UnmarshalJSON takes a number of seconds.
-func (t *unixTime) UnmarshalJSON(b []byte) error {
-	var seconds float64
-	if err := json.Unmarshal(b, &seconds); err != nil {
-		return &claimError{"a time claim (exp, iat or nbf) is not a number"}
-	}
-	if seconds <= 0 || seconds >= latestTime {
-		return &claimError{"a time claim (exp, iat or nbf) is out of range"}
-	}
-	t.Time = time.Unix(int64(seconds), 0)
-	return nil
 }

@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/vercelaws/vercelaws/internal/recent"
 )
 
 // mint makes a token with the shape of Vercel's. Its signature is not a real
@@ -61,11 +59,11 @@ func expiredBy(d time.Duration) func(map[string]any) {
 // that other tests' requests left behind.
 func isolate(t *testing.T) {
 	t.Helper()
-	for _, v := range []string{envVariable, fileVariable, "VERCEL_PROJECT_ID", "VERCEL", "VERCEL_ENV", "AWS_LAMBDA_FUNCTION_NAME"} {
+	for _, v := range []string{envVariable, fileVariable, "VERCEL_PROJECT_ID", "VERCEL", "VERCEL_ENV", "VERCEL_TARGET_ENV", "AWS_LAMBDA_FUNCTION_NAME"} {
 		t.Setenv(v, "")
 	}
 	t.Chdir(t.TempDir()) // not linked: no Vercel CLI
-	forget := func() { recent.Forget(func(string) bool { return true }) }
+	forget := func() { recentTokens.Forget(func(string) bool { return true }) }
 	forget()
 	t.Cleanup(forget)
 }

@@ -41,9 +41,6 @@ func TestMessagesAreFitForALog(t *testing.T) {
 		require.NoError(t, err)
 		fit(t, tok.String())
 		assert.Less(t, len(tok.String()), 600)
-		_, err = FromRequest().Token(WithoutToken(ContextWithToken(t.Context(), raw), tok))
-		require.Error(t, err)
-		fit(t, err.Error())
 	}
 	for _, value := range []string{hostile, strings.Repeat(hostile, 1000), mint(t, claim("aud", 7)), mint(t, expiredBy(time.Hour))} {
 		t.Setenv(envVariable, strings.ReplaceAll(value, "\x00", ""))

@@ -1,25 +1,28 @@
 package oidc
 
 import (
-	"cmp"
 	"context"
-	"errors"
+
 	"fmt"
-	"strings"
 	"time"
 
-	"github.com/vercelaws/vercelaws/internal/candidate"
-	"github.com/vercelaws/vercelaws/internal/scrub"
+	"github.com/vercelaws/vercelaws/internal/leaf"
 )
 
 // TokenSource gives a token. Implementations must be safe for concurrent use,
 // read what they read at each call, and return errors that match [ErrNoToken],
 // [ErrExpired] or [ErrMalformed] where those apply.
+//
+// A provider of package vercelaws asks a source of your own once for each fetch
+// of credentials. It takes the sources of this package apart (see [FirstOf],
+// [Exchange] and [Map]); a type of your own that wraps one of them has one token
+// and borrows none. Use [Map] to log or to filter.
 type TokenSource interface {
 	Token(ctx context.Context) (Token, error)
 }
 
-// TokenSourceFunc is a function as a [TokenSource].
+// TokenSourceFunc is a function as a [TokenSource]. It has one token, also where
+// the function calls a source of this package; see [TokenSource].
 type TokenSourceFunc func(ctx context.Context) (Token, error)
 
 // Token calls f.
@@ -30,7 +33,8 @@ func (f TokenSourceFunc) Token(ctx context.Context) (Token, error) { return f(ct
 // passed over. If none is left, the error names each source's reason and
 // matches those reasons under [errors.Is].
 //
-// A token given by [ContextWithToken] ends the search, good or bad.
+// A provider of package vercelaws goes on to the next source also where STS
+// refuses a token.
 func FirstOf(sources ...TokenSource) TokenSource { return firstOf(sources) }
 
 type firstOf []TokenSource
@@ -38,50 +42,156 @@ type firstOf []TokenSource
 // Token asks each source in turn.
 func (s firstOf) Token(ctx context.Context) (Token, error) {
 	if len(s) == 0 {
-		return Token{}, fmt.Errorf("oidc: %w: FirstOf was given no sources", ErrNoToken)
+		return Token{}, errNoSources
 	}
-	var failed sourcesError
+	var failed leaf.Reasons
 	for _, source := range s {
-		t, err := source.Token(ctx)
+		t, err := live(source.Token(ctx))
 		if err == nil {
-			if err = check(ctx, t); err == nil {
-				return t, nil
-			}
-			err = &sourceError{cmp.Or(t.source, "custom source"), err}
+			return t, nil
 		}
-		if ctxErr := context.Cause(ctx); ctxErr != nil {
-			return Token{}, ctxErr
-		}
-		var final *explicitError
-		if errors.As(err, &final) {
-			return Token{}, err
+		if ctx.Err() != nil {
+			return Token{}, context.Cause(ctx)
 		}
 		failed = append(failed, err)
 	}
 	return Token{}, failed
 }
 
-// check says why t cannot be used now, if it cannot. It is where the hints of
-// a fetch of credentials take effect: see package candidate.
-func check(ctx context.Context, t Token) error {
-	h := candidate.Of(ctx)
-	if t.explicit {
-		h.Refused = nil // the caller's choice is asked about in every fetch
+var errNoSources = fmt.Errorf("oidc: %w: FirstOf was given no sources", ErrNoToken)
+
+// Leaves makes the source one that a provider can take apart.
+func (s firstOf) Leaves(leaf.Seal) []leaf.Leaf[Token] {
+	if len(s) == 0 {
+		return []leaf.Leaf[Token]{{Read: s.Token, Check: checkNow}}
 	}
-	if h.PassOver(t.Raw()) {
-		return fmt.Errorf("%w but one that STS refused", ErrNoToken)
+	var all []leaf.Leaf[Token]
+	for _, source := range s {
+		all = append(all, leavesOf(source)...)
 	}
-	return checkExpiry(h, t)
+	return all
 }
 
-// checkExpiry is [Token.CheckExpiry] for now, unless a fetch that has tried
-// everything else asks for tokens that STS may still take.
-func checkExpiry(h candidate.Hints, t Token) error {
-	now := time.Now()
-	if h.AllowExpired && now.Before(t.Expiry.Add(candidate.Grace)) {
+// leavesOf takes source apart. One that is not of this package is a leaf.
+func leavesOf(source TokenSource) []leaf.Leaf[Token] {
+	if s, ok := source.(interface {
+		Leaves(leaf.Seal) []leaf.Leaf[Token]
+	}); ok {
+		return s.Leaves(leaf.Seal{})
+	}
+	return []leaf.Leaf[Token]{{Read: source.Token, Check: checkNow}}
+}
+
+// withStep is the leaves of source, each with one more step.
+func withStep(source TokenSource, step func(context.Context, Token) (Token, error)) []leaf.Leaf[Token] {
+	all := leavesOf(source)
+	for i := range all {
+		all[i].Steps = append(all[i].Steps[:len(all[i].Steps):len(all[i].Steps)], step)
+	}
+	return all
+}
+
+// Map returns a source whose tokens are those of source as f returns them. F may
+// log a token, refuse it with an error, or give another in its place. It must be
+// safe for concurrent use.
+//
+// A provider of package vercelaws takes source apart all the same, and calls f
+// for each token that it tries.
+func Map(source TokenSource, f func(ctx context.Context, t Token) (Token, error)) TokenSource {
+	return mapped{source, f}
+}
+
+type mapped struct {
+	source TokenSource
+	f      func(context.Context, Token) (Token, error)
+}
+
+// Token gives the source's token as f returns it.
+func (m mapped) Token(ctx context.Context) (Token, error) {
+	t, err := m.source.Token(ctx)
+	if err != nil {
+		return Token{}, err
+	}
+	return m.f(ctx, t)
+}
+
+// Leaves makes the source one that a provider can take apart.
+func (m mapped) Leaves(leaf.Seal) []leaf.Leaf[Token] { return withStep(m.source, m.f) }
+
+// single is a source of this package that has one token.
+type single struct {
+	name  string
+	read  func(context.Context) (string, error)
+	stale func() string // what to do about a token that has expired; "" for nothing
+}
+
+// Token gives the token, if it lives.
+func (s single) Token(ctx context.Context) (Token, error) {
+	t, err := s.asItCame(ctx)
+	if err == nil {
+		err = s.check(t)
+	}
+	if err != nil {
+		return Token{}, err
+	}
+	return t, nil
+}
+
+// Leaves makes the source one that a provider can take apart.
+func (s single) Leaves(leaf.Seal) []leaf.Leaf[Token] {
+	return []leaf.Leaf[Token]{{Read: s.asItCame, Check: s.check}}
+}
+
+func (s single) asItCame(ctx context.Context) (Token, error) {
+	raw, err := s.read(ctx)
+	if err != nil {
+		return Token{}, &sourceError{s.name, err}
+	}
+	return parseFrom(s.name, raw)
+}
+
+func (s single) check(t Token) error {
+	err := checkNow(t)
+	if advice := s.stale(); err != nil && advice != "" {
+		return fmt.Errorf("%w; %s", err, advice)
+	}
+	return err
+}
+
+// parseFrom reads a token that came from the source of that name.
+func parseFrom(name, raw string) (Token, error) {
+	t, err := parseToken(raw)
+	if err != nil {
+		return Token{}, &sourceError{name, err}
+	}
+	t.source = name
+	return t, nil
+}
+
+// live is what a source gave, if that lives now.
+func live(t Token, err error) (Token, error) {
+	if err == nil {
+		err = checkNow(t)
+	}
+	if err != nil {
+		return Token{}, err
+	}
+	return t, nil
+}
+
+// checkNow says why t cannot be used now, and from which source it is.
+func checkNow(t Token) error {
+	err := t.CheckExpiry(time.Now())
+	switch {
+	case t.secret == nil:
+		err = fmt.Errorf("%w: the source returned a zero Token and no error", ErrNoToken)
+	case err == nil:
 		return nil
 	}
-	return t.CheckExpiry(now)
+	if t.source == "" {
+		return &sourceError{"a source of your own", err}
+	}
+	return &sourceError{t.source, err}
 }
 
 // sourceError is why one source had no token.
@@ -95,53 +205,3 @@ func (e *sourceError) Error() string { return "oidc: " + e.source + ": " + e.err
 
 // Unwrap returns the reason.
 func (e *sourceError) Unwrap() error { return e.err }
-
-// tokenFrom finishes a source's work: it parses raw, marks it as origin is and
-// checks that it can be used.
-func tokenFrom(ctx context.Context, origin Token, raw string) (Token, error) {
-	t, err := parseToken(raw)
-	if err == nil {
-		t.source, t.explicit = origin.source, origin.explicit
-		err = check(ctx, t)
-	}
-	if err != nil {
-		return Token{}, &sourceError{origin.source, err}
-	}
-	return t, nil
-}
-
-// sourcesError is the errors of all sources that had no live token.
-type sourcesError []error
-
-// The lengths of an error's text, where other code than this package's may have
-// written it.
-const (
-	maxReason  = 1000 // bytes for a source
-	maxReasons = 4000 // bytes for all
-)
-
-// Error lists the reasons on one line.
-func (e sourcesError) Error() string {
-	var b strings.Builder
-	b.WriteString("oidc: no source has a live token")
-	separator := ": "
-	for _, err := range e {
-		b.WriteString(separator)
-		separator = "; "
-		b.WriteString(scrub.Text(strings.TrimPrefix(err.Error(), "oidc: "), "", maxReason))
-	}
-	return scrub.Text(b.String(), "", maxReasons)
-}
-
-// Unwrap returns the reasons, for errors.Is.
-func (e sourcesError) Unwrap() []error { return e }
-
-// explicitError is the failure of a token that the caller chose. It ends a
-// search.
-type explicitError struct{ error }
-
-// Unwrap returns the failure.
-func (e *explicitError) Unwrap() error { return e.error }
-
-// Final tells a fetch of credentials what it is; see candidate.Final.
-func (*explicitError) Final() {}

@@ -3,6 +3,7 @@ package oidc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -101,104 +103,133 @@ func TestRequestErrorsSayWhatToDo(t *testing.T) {
 	}
 }
 
-func TestBorrowing(t *testing.T) {
-	seen := func(t *testing.T, raws ...string) {
-		for _, raw := range raws {
-			RequestContext(request(raw))
+// What a source is asked for directly is the context's own token and nothing
+// else: whoever asks for a request's token must not get another request's.
+func TestNothingIsBorrowedByTheSourceItself(t *testing.T) {
+	isolate(t)
+	other := mint(t, claim("jti", "other"))
+	for _, source := range []TokenSource{FromRequest(), FirstOf(FromRequest()), Map(FromRequest(), same), Exchange(FromRequest(), "a")} {
+		for _, ctx := range []context.Context{t.Context(), RequestContext(request()), RequestContext(request("garbage")), RequestContext(request(mint(t, expiredBy(time.Hour))))} {
+			RequestContext(request(other))
+			tok, err := source.Token(ctx)
+			require.Error(t, err)
+			assert.Equal(t, "", tok.Raw())
 		}
 	}
-	live := mint(t, claim("jti", "live"))
-	newer := mint(t, claim("jti", "newer"))
-	otherProject := mint(t, claim("project_id", "prj_2"))
-	otherEnvironment := mint(t, claim("environment", "preview"))
+}
 
-	t.Run("a goroutine without a request", func(t *testing.T) {
-		isolate(t)
-		seen(t, live, newer)
-		tok := token(t, FromRequest(), t.Context())
-		assert.Equal(t, newer, tok.Raw(), "the newest")
-		assert.Equal(t, "recent request", tok.Source())
-	})
-	t.Run("a request with a bad token", func(t *testing.T) {
-		isolate(t)
-		seen(t, live)
-		for _, bad := range []string{"garbage", "", mint(t, expiredBy(time.Hour))} {
-			assert.Equal(t, live, token(t, FromRequest(), RequestContext(request(bad))).Raw())
+func same(_ context.Context, t Token) (Token, error) { return t, nil }
+
+// A token that a caller gave is used before the environment's, and the
+// environment's where it is no good: only a provider takes it as the only one.
+func TestContextWithToken(t *testing.T) {
+	isolate(t)
+	raw := []byte(mint(t))
+	buffer := unsafe.String(&raw[0], len(raw)) // as fasthttp gives a header
+	want := strings.Clone(buffer)
+	ctx := ContextWithToken(t.Context(), buffer)
+	for i := range raw {
+		raw[i] = 'x' // and uses its memory again
+	}
+	tok := token(t, FromRequest(), ctx)
+	assert.Equal(t, want, tok.Raw())
+	assert.Equal(t, "ContextWithToken", tok.Source())
+	assert.Empty(t, recentTokens.All(func(Token) bool { return false }), "it is not remembered for others")
+}
+
+func TestHeaderContext(t *testing.T) {
+	isolate(t)
+	header := func(name, value string) func(string) string {
+		return func(asked string) string {
+			if strings.EqualFold(asked, name) {
+				return value
+			}
+			return ""
 		}
+	}
+	raw := []byte(mint(t))
+	buffer := unsafe.String(&raw[0], len(raw))
+	want := strings.Clone(buffer)
+	ctx := HeaderContext(t.Context(), header("X-Vercel-Oidc-Token", buffer))
+	for i := range raw {
+		raw[i] = 'x'
+	}
+	tok := token(t, FromRequest(), ctx)
+	assert.Equal(t, want, tok.Raw())
+	assert.Equal(t, "request", tok.Source())
+	all := recentTokens.All(func(Token) bool { return false })
+	require.Len(t, all, 1, "it is remembered like a request's")
+	assert.Equal(t, want, all[0].Token.Raw())
+
+	internal := header("X-Vercel-Internal-Oidc-Token", want)
+	_, err := FromRequest().Token(HeaderContext(t.Context(), internal))
+	require.ErrorIs(t, err, ErrNoToken)
+	t.Setenv("VERCEL", "1")
+	assert.Equal(t, want, token(t, FromRequest(), HeaderContext(t.Context(), internal)).Raw())
+
+	garbage := []byte("garbage")
+	ctx = HeaderContext(t.Context(), header(Header, unsafe.String(&garbage[0], len(garbage))))
+	copy(garbage, "changed")
+	_, err = FromRequest().Token(ctx)
+	require.ErrorIs(t, err, ErrMalformed)
+	none := func(string) string { return "" }
+	_, err = FromRequest().Token(HeaderContext(t.Context(), none))
+	require.ErrorContains(t, err, "enable OIDC")
+	assert.Equal(t, want, token(t, FromRequest(), HeaderContext(ContextWithToken(t.Context(), want), none)).Raw())
+}
+
+func TestMap(t *testing.T) {
+	isolate(t)
+	raw, other := mint(t), mint(t, claim("jti", "other"))
+	var seen []string
+	source := Map(FromRequest(), func(_ context.Context, tok Token) (Token, error) {
+		seen = append(seen, tok.Raw())
+		return ParseUnverified(other)
 	})
-	t.Run("the proven token comes before other requests'", func(t *testing.T) {
-		isolate(t)
-		proven, err := ParseUnverified(live)
-		require.NoError(t, err)
-		seen(t, newer)
-		assert.Equal(t, live, token(t, FromRequest(), WithProvenToken(t.Context(), proven)).Raw())
-		own := mint(t, claim("jti", "own"))
-		assert.Equal(t, own, token(t, FromRequest(), WithProvenToken(RequestContext(request(own)), proven)).Raw(), "but after the request's own")
-		refused := WithoutToken(WithProvenToken(t.Context(), proven), proven)
-		seen(t, newer)
-		assert.NotEqual(t, live, token(t, FromRequest(), refused).Raw())
-	})
-	t.Run("never of another identity than the proven one", func(t *testing.T) {
-		isolate(t)
-		dead, err := ParseUnverified(mint(t, expiredBy(time.Hour)))
-		require.NoError(t, err)
-		seen(t, otherProject, otherEnvironment)
-		_, err = FromRequest().Token(WithProvenToken(t.Context(), dead))
-		require.ErrorIs(t, err, ErrNoToken)
-		seen(t, live)
-		assert.Equal(t, live, token(t, FromRequest(), WithProvenToken(t.Context(), dead)).Raw())
-	})
-	t.Run("never of another project than this deployment's", func(t *testing.T) {
-		isolate(t)
-		t.Setenv("VERCEL_PROJECT_ID", "prj_2")
-		seen(t, live)
-		_, err := FromRequest().Token(t.Context())
-		require.ErrorIs(t, err, ErrNoToken)
-		seen(t, otherProject)
-		assert.Equal(t, otherProject, token(t, FromRequest(), t.Context()).Raw())
-	})
-	t.Run("nor where the project is known only later", func(t *testing.T) {
-		isolate(t)
-		seen(t, otherProject)
-		t.Setenv("VERCEL_PROJECT_ID", "prj_1")
-		_, err := FromRequest().Token(t.Context())
-		require.ErrorIs(t, err, ErrNoToken)
-	})
-	t.Run("not what STS refused", func(t *testing.T) {
-		isolate(t)
-		seen(t, live, newer)
-		ctx := t.Context()
-		for _, want := range []string{newer, live} {
-			tok := token(t, FromRequest(), ctx)
-			require.Equal(t, want, tok.Raw())
-			ctx = WithoutToken(ctx, tok)
-		}
-		_, err := FromRequest().Token(ctx)
-		assert.ErrorIs(t, err, ErrNoToken)
-	})
-	t.Run("nothing stands in for an explicit token", func(t *testing.T) {
-		isolate(t)
-		seen(t, live)
-		t.Setenv(envVariable, live)
-		explicit := mint(t, claim("jti", "explicit"))
-		tok := token(t, DefaultSource(), ContextWithToken(t.Context(), explicit))
-		assert.Equal(t, explicit, tok.Raw())
-		for _, ctx := range []context.Context{
-			ContextWithToken(t.Context(), "garbage"),
-			WithoutToken(ContextWithToken(t.Context(), explicit), tok),
-		} {
-			_, err := DefaultSource().Token(ctx)
-			require.ErrorContains(t, err, "ContextWithToken")
-		}
-		assert.Equal(t, live, token(t, DefaultSource(), t.Context()).Raw(), "and it is not remembered for others")
-		assert.Equal(t, live, token(t, DefaultSource(), WithProvenToken(t.Context(), tok)).Raw())
-	})
-	t.Run("not from a request that carries two", func(t *testing.T) {
-		isolate(t)
-		RequestContext(request(live, newer))
-		_, err := FromRequest().Token(t.Context())
-		assert.ErrorIs(t, err, ErrNoToken)
-	})
+	assert.Equal(t, other, token(t, source, RequestContext(request(raw))).Raw())
+	assert.Equal(t, []string{raw}, seen)
+	_, err := source.Token(t.Context())
+	require.ErrorIs(t, err, ErrNoToken)
+	refused := errors.New("not this one")
+	_, err = Map(FromRequest(), func(context.Context, Token) (Token, error) { return Token{}, refused }).Token(RequestContext(request(raw)))
+	assert.ErrorIs(t, err, refused)
+}
+
+// A request that carries two different tokens leaves none behind, and neither
+// does what has not a token's form.
+func TestWhatIsNotRemembered(t *testing.T) {
+	isolate(t)
+	RequestContext(request(mint(t), mint(t, claim("jti", "2"))))
+	for _, raw := range []string{"garbage", "a.b", "a..b", ".a.b", "a.b.", "a.b.c.d", "a.b.c ", strings.Repeat("x", MaxTokenLength) + ".b.c"} {
+		assert.False(t, looksLikeJWT(raw), raw)
+		RequestContext(request(raw))
+	}
+	assert.Empty(t, recentTokens.All(func(Token) bool { return false }))
+	assert.True(t, looksLikeJWT("aA0-_.b.c"))
+}
+
+// A long header costs a look at its text, whoever sends it and as what.
+func TestALongHeaderIsNotParsed(t *testing.T) {
+	isolate(t)
+	claims := `{` + strings.Repeat(`"AUD":[],`, 1600) + `"a":1}`
+	raw := join("{}", claims, "signature")
+	require.Greater(t, len(raw), 19_000)
+	r := request(raw)
+	assert.LessOrEqual(t, testing.AllocsPerRun(100, func() { RequestContext(r) }), 1.0)
+	assert.Empty(t, recentTokens.All(func(Token) bool { return false }), "whoever looks for a token drops it")
+}
+
+func BenchmarkRequestContextOfALongHeader(b *testing.B) {
+	raws := make([]string, 2)
+	for i := range raws {
+		raws[i] = join("{}", fmt.Sprint(i)+strings.Repeat(`"AUD":[],`, 1600), "signature")
+	}
+	r := request(raws[0])
+	b.ReportAllocs()
+	for i := range b.N {
+		r.Header[canonicalHeader][0] = raws[i%2]
+		RequestContext(r)
+	}
 }
 
 func TestFromFile(t *testing.T) {
@@ -260,16 +291,13 @@ func TestFirstOf(t *testing.T) {
 
 	assert.Equal(t, live, token(t, FirstOf(none, broken, gives(dead), gives("x"), gives(live), gives(second)), t.Context()).Raw())
 
-	first := token(t, gives(live), t.Context())
-	assert.Equal(t, second, token(t, FirstOf(gives(live), gives(second)), WithoutToken(t.Context(), first)).Raw(), "also for sources that know nothing of WithoutToken")
-
 	_, err := FirstOf(none, broken, gives(dead), gives("x")).Token(t.Context())
 	require.Error(t, err)
 	for _, is := range []error{ErrNoToken, ErrExpired, ErrMalformed} {
 		assert.ErrorIs(t, err, is)
 	}
 	assert.ErrorContains(t, err, "database is down")
-	assert.ErrorContains(t, err, "custom source: token expired")
+	assert.ErrorContains(t, err, "a source of your own: token expired")
 	assert.Equal(t, 1, strings.Count(err.Error(), "oidc: "), err.Error())
 
 	_, err = FirstOf().Token(t.Context())

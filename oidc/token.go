@@ -1,15 +1,17 @@
 package oidc
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/vercelaws/vercelaws/internal/jwtjson"
 	"github.com/vercelaws/vercelaws/internal/scrub"
 )
 
@@ -63,26 +65,8 @@ type Token struct {
 	// secret returns the JWT and its payload. It is a function because no
 	// printer looks into one: fmt follows a pointer where the verb does not
 	// fit the type, and debugging printers follow all.
-	secret   func() (raw string, payload []byte)
-	source   string
-	explicit bool // given by ContextWithToken
-}
-
-// claims is the payload as JSON has it.
-type claims struct {
-	Issuer      string   `json:"iss"`
-	Subject     string   `json:"sub"`
-	Audience    audience `json:"aud"`
-	Expiry      unixTime `json:"exp"`
-	IssuedAt    unixTime `json:"iat"`
-	NotBefore   unixTime `json:"nbf"`
-	Owner       string   `json:"owner"`
-	OwnerID     string   `json:"owner_id"`
-	Project     string   `json:"project"`
-	ProjectID   string   `json:"project_id"`
-	Environment string   `json:"environment"`
-	Plan        string   `json:"plan"`
-	UserID      string   `json:"user_id"`
+	secret func() (raw, payload string)
+	source string
 }
 
 // ParseUnverified reads a JWT's structure and claims. It does not check the signature,
@@ -91,7 +75,9 @@ type claims struct {
 //
 // A token has three base64url parts (RFC 7515, section 7.1), at most
 // [MaxTokenLength] characters, and the claims iss, sub and exp, without which
-// STS would refuse it.
+// STS would refuse it. Claims have exact names, and none stands twice. A claim
+// that only Vercel defines is taken as STS takes it, whatever its type: a number
+// as its digits, and what is neither that nor text as if it were not there.
 func ParseUnverified(raw string) (Token, error) {
 	t, err := parseToken(raw)
 	if err != nil {
@@ -131,45 +117,41 @@ func decode(raw string) (Token, error) {
 	if signature == "" {
 		return Token{}, errors.New("it has no signature")
 	}
-	var head struct{}
-	if err := decodePart(header, &head); err != nil {
+	if _, _, err := readPart(header); err != nil {
 		return Token{}, fmt.Errorf("header: %w", err)
 	}
-	if _, err := base64.RawURLEncoding.DecodeString(signature); err != nil {
-		return Token{}, fmt.Errorf("signature: %w", errNotBase64)
+	if _, err := jwtjson.Part(signature); err != nil {
+		return Token{}, fmt.Errorf("signature: %w", err)
 	}
-	payload, err := base64.RawURLEncoding.DecodeString(body)
+	payload, c, err := readPart(body)
 	if err != nil {
-		return Token{}, fmt.Errorf("payload: %w", errNotBase64)
+		return Token{}, fmt.Errorf("payload: %w", err)
 	}
-	var c claims
-	if err := json.Unmarshal(payload, &c); err != nil {
-		return Token{}, fmt.Errorf("payload: %w", describeJSON(err))
+	t := Token{
+		Owner:       label(c["owner"]),
+		OwnerID:     label(c["owner_id"]),
+		Project:     label(c["project"]),
+		ProjectID:   label(c["project_id"]),
+		Environment: label(c["environment"]),
+		Plan:        label(c["plan"]),
+		UserID:      label(c["user_id"]),
+		secret:      func() (string, string) { return raw, payload },
 	}
+	err = cmp.Or(
+		setText(&t.Issuer, "iss", c),
+		setText(&t.Subject, "sub", c),
+		setAudience(&t.Audience, c["aud"]),
+		setTime(&t.Expiry, c["exp"]),
+		setTime(&t.IssuedAt, c["iat"]),
+		setTime(&t.NotBefore, c["nbf"]),
+	)
 	switch {
-	case c.Issuer == "":
-		return Token{}, errors.New("it has no iss claim")
-	case c.Subject == "":
-		return Token{}, errors.New("it has no sub claim")
-	case c.Expiry.IsZero():
-		return Token{}, errors.New("it has no exp claim")
+	case err != nil:
+		return Token{}, fmt.Errorf("payload: %w", err)
+	case t.Expiry.IsZero():
+		return Token{}, errors.New("payload: it has no exp claim")
 	}
-	return Token{
-		Issuer:      c.Issuer,
-		Subject:     c.Subject,
-		Audience:    c.Audience,
-		Expiry:      c.Expiry.Time,
-		IssuedAt:    c.IssuedAt.Time,
-		NotBefore:   c.NotBefore.Time,
-		Owner:       c.Owner,
-		OwnerID:     c.OwnerID,
-		Project:     c.Project,
-		ProjectID:   c.ProjectID,
-		Environment: c.Environment,
-		Plan:        c.Plan,
-		UserID:      c.UserID,
-		secret:      func() (string, []byte) { return raw, payload },
-	}, nil
+	return t, nil
 }
 
 // Raw returns the JWT. It is a secret until it expires: whoever has it has the
@@ -183,13 +165,27 @@ func (t Token) Raw() string {
 }
 
 // Claims stores every claim of the token into v, as [json.Unmarshal] does. Use
-// it for claims that Token has no field for.
+// it for claims that Token has no field for. Json.Unmarshal matches names without
+// regard to case, so it is an error if the token has two names that only case
+// tells apart.
 func (t Token) Claims(v any) error {
 	if t.secret == nil {
 		return fmt.Errorf("oidc: %w: a zero Token has no claims", ErrNoToken)
 	}
 	_, payload := t.secret()
-	if err := json.Unmarshal(payload, v); err != nil {
+	members, err := jwtjson.Object(payload)
+	seen := make(map[string]bool)
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		folded := strings.ToLower(strings.ToUpper(name)) // so U+017F is "s", as to encoding/json
+		if seen[folded] {
+			err = fmt.Errorf("only case tells the name %s from another", scrub.Quote(name, maxClaim))
+		}
+		seen[folded] = true
+	}
+	if err == nil {
+		err = json.Unmarshal([]byte(payload), v)
+	}
+	if err != nil {
 		return fmt.Errorf("oidc: claims of the token: %w", err)
 	}
 	return nil
@@ -228,14 +224,32 @@ func (t Token) String() string {
 // Format implements [fmt.Formatter], so that every verb prints String.
 func (t Token) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, t.String()) }
 
-// identity tells apart what tokens speak for: a project and environment, or the
-// subject where a token has none of Vercel's claims.
-func (t Token) identity() [sha256.Size]byte {
-	if t.ProjectID == "" {
-		return digest(fmt.Sprintf("subject %q", t.Subject))
+// SameIdentity reports whether t and u speak for the same: a project and
+// environment, or a subject where a token has none of Vercel's claims.
+func (t Token) SameIdentity(u Token) bool {
+	if t.ProjectID == "" || u.ProjectID == "" {
+		return t.ProjectID == u.ProjectID && t.Subject == u.Subject
 	}
-	return digest(fmt.Sprintf("project %q environment %q", t.ProjectID, t.Environment))
+	return t.ProjectID == u.ProjectID && t.Environment == u.Environment
 }
 
-// sameIdentity reports whether both tokens speak for the same.
-func (t Token) sameIdentity(u Token) bool { return t.identity() == u.identity() }
+// looksLikeJWT reports whether raw has the form of a JWT: three parts of
+// base64url characters, none of them empty, and no longer than STS takes. It
+// reads the text once and nothing more, since it runs on every request.
+func looksLikeJWT(raw string) bool {
+	if len(raw) > MaxTokenLength {
+		return false
+	}
+	parts, length := 1, 0
+	for i := range len(raw) {
+		switch c := raw[i]; {
+		case c == '.' && length > 0:
+			parts, length = parts+1, 0
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '_':
+			length++
+		default:
+			return false
+		}
+	}
+	return parts == 3 && length > 0
+}

@@ -2,6 +2,7 @@ package oidc
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -73,7 +74,23 @@ func TestParseRefuses(t *testing.T) {
 		{"exp huge", mint(t, claim("exp", 1e300)), "out of range"},
 		{"sub a number", mint(t, claim("sub", 7)), "claim sub has the wrong type"},
 		{"aud a number", mint(t, claim("aud", 7)), "aud is neither"},
-		{"aud a list of numbers", mint(t, claim("aud", []int{7})), "payload"},
+		{"aud a list of numbers", mint(t, claim("aud", []int{7})), "aud is neither"},
+		{"aud null", payload(`"aud":null`), "aud is neither"},
+		{"nbf null", payload(`"nbf":null`), "not a number"},
+		{"sub null", join("{}", `{"iss":"i","sub":null,"exp":1}`, "s"), "no sub claim"},
+		{"claim twice", payload(`"exp":2`), `the name "exp" twice`},
+		{"claim twice, once escaped", payload(`"\u0065xp":2`), `the name "exp" twice`},
+		{"claim that is not read twice", payload(`"x":1,"x":1`), `the name "x" twice`},
+		{"twice inside of a claim", payload(`"act":{"sub":"a","sub":"b"}`), `the name "sub" twice`},
+		{"header with a name twice", join(`{"alg":"RS256","alg":"none"}`, "{}", "s"), `header: it has the name "alg" twice`},
+		{"names in another case", join("{}", `{"Iss":"i","SUB":"s","Exp":1}`, "s"), "no iss claim"},
+		{"names that fold", join("{}", `{"i\u017f\u017f":"i","sub":"s","exp":1}`, "s"), "no iss claim"},
+		{"header with unused bits", "e31." + parts[1] + "." + parts[2], "header: it is not base64url"},
+		{"payload with unused bits", parts[0] + "." + unusedBits(t, parts[1]) + "." + parts[2], "payload: it is not base64url"},
+		{"signature with unused bits", parts[0] + "." + parts[1] + ".YR", "signature: it is not base64url"},
+		{"header with more behind", join("{}{}", "{}", "s"), "header: it is not JSON"},
+		{"deep", payload(`"x":` + strings.Repeat("[", 100) + strings.Repeat("]", 100)), "in one another"},
+		{"not UTF-8", payload("\"x\":\"\xff\""), "it is not JSON"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -83,6 +100,119 @@ func TestParseRefuses(t *testing.T) {
 			assert.Equal(t, Token{}, tok)
 			assert.NotContains(t, err.Error(), parts[1])
 			assert.NotContains(t, err.Error(), parts[2])
+		})
+	}
+}
+
+// payload joins a token with the claims that it must have and these.
+func payload(claims string) string {
+	return join("{}", `{"iss":"i","sub":"s","exp":1,`+claims+`}`, "s")
+}
+
+// unusedBits returns another text that decodes to the same bytes where unused bits
+// are not looked at.
+func unusedBits(t *testing.T, part string) string {
+	t.Helper()
+	if len(part)%4 == 0 {
+		t.Fatal("the part has no unused bits")
+	}
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	last := len(part) - 1
+	other := part[:last] + string(alphabet[strings.IndexByte(alphabet, part[last])+1])
+	want, err := base64.RawURLEncoding.DecodeString(part)
+	require.NoError(t, err)
+	got, err := base64.RawURLEncoding.DecodeString(other)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+	return other
+}
+
+// Claims that STS does not read, or whose value is odd and clear, do not make a
+// token unusable.
+func TestParseTakesWhatSTSTakes(t *testing.T) {
+	for name, c := range map[string]struct {
+		claims string
+		want   Token
+	}{
+		"iat and nbf 0":         {`"iat":0,"nbf":0`, Token{IssuedAt: time.Unix(0, 0), NotBefore: time.Unix(0, 0)}},
+		"numbers":               {`"project_id":7,"owner_id":12345678901234567890,"environment":-1.5`, Token{ProjectID: "7", OwnerID: "12345678901234567890", Environment: "-1.5"}},
+		"neither":               {`"project_id":true,"owner_id":{"a":[]},"owner":[],"plan":null`, Token{}},
+		"names in another case": {`"ENVIRONMENT":"production","Project":"x","Exp":9999999999,"\u017fub":"x"`, Token{}},
+		"text with escapes":     {`"owner":"a\u0062"`, Token{Owner: "ab"}},
+		"an empty list":         {`"aud":[]`, Token{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := ParseUnverified(payload(c.claims))
+			require.NoError(t, err)
+			got.secret = nil
+			c.want.Issuer, c.want.Subject, c.want.Expiry = "i", "s", time.Unix(1, 0)
+			assert.Equal(t, c.want, got)
+		})
+	}
+}
+
+// Names that encoding/json takes for one must not give Claims another value than
+// the token's fields.
+func TestClaimsByCase(t *testing.T) {
+	for _, other := range []string{"Scope", "SCOPE", "\u017fcope", "\\u0053cope"} {
+		tok, err := ParseUnverified(payload(`"scope":"a","` + other + `":"b"`))
+		require.NoError(t, err)
+		var all struct{ Scope string }
+		assert.ErrorContains(t, tok.Claims(&all), "only case tells the name ")
+		assert.Empty(t, all.Scope)
+	}
+	tok, err := ParseUnverified(payload(`"kind":"a","\u212aind":"b"`))
+	require.NoError(t, err)
+	assert.ErrorContains(t, tok.Claims(&struct{}{}), "only case tells the name ", "the sign of kelvin")
+}
+
+func TestLooksLikeJWT(t *testing.T) {
+	long := "e30.e30." + strings.Repeat("A", MaxTokenLength-8)
+	for _, raw := range []string{mint(t), "a.b.c", "-_.09.Az", long} {
+		assert.True(t, looksLikeJWT(raw))
+	}
+	for _, raw := range []string{"", ".", "..", "a.b", "a.b.", ".b.c", "a..c", "a.b.c.d", "a.b.c.", " a.b.c", "a.b.c\n", "a.b.c=", "a.b.+", "a.b./", "a.é.c", "a.b\x00.c", long + "A"} {
+		assert.False(t, looksLikeJWT(raw), raw)
+	}
+	assert.Zero(t, testing.AllocsPerRun(10, func() { looksLikeJWT(long) }))
+}
+
+// BenchmarkLooksLikeJWT is what a request pays for a header, whoever wrote it.
+func BenchmarkLooksLikeJWT(b *testing.B) {
+	for name, raw := range map[string]string{
+		"token":   mint(b),
+		"longest": "e30." + strings.Repeat("A", 19_692) + ".e30",
+		"dots":    strings.Repeat(".", 19_700),
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				looksLikeJWT(raw)
+			}
+		})
+	}
+}
+
+// BenchmarkParse is what a fetch of credentials pays to read a token, and what the
+// dearest of the longest tokens cost.
+func BenchmarkParse(b *testing.B) {
+	var members strings.Builder
+	for i := range 90 {
+		fmt.Fprintf(&members, `,"%d":{"x":{}}`, 1000+i)
+	}
+	lists := strings.TrimSuffix(strings.Repeat(`["a","b"],`, 999), ",")
+	for name, raw := range map[string]string{
+		"token":   mint(b),
+		"string":  payload(`"x":"` + strings.Repeat("x", 14_000) + `"`),
+		"members": payload(`"x":1` + members.String()),
+		"repeats": payload(`"x":1` + strings.Repeat(`,"x":1`, 2000)),
+		"lists":   payload(`"x":[` + lists + `]`),
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				_, _ = ParseUnverified(raw)
+			}
 		})
 	}
 }
@@ -115,8 +245,7 @@ func TestTokenIsNeverPrinted(t *testing.T) {
 	}
 	w := wrapper{tok, tok, &tok, tok, []Token{tok}, map[string]Token{"a": tok}}
 	ctx := ContextWithToken(t.Context(), raw)
-	values := []any{tok, &tok, w, &w, []Token{tok}, ctx, WithoutToken(ctx, tok), WithProvenToken(t.Context(), tok),
-		ContextWithToken(WithoutToken(ctx, tok), raw)}
+	values := []any{tok, &tok, w, &w, []Token{tok}, ctx, ContextWithToken(ctx, raw)}
 	check := func(how, out string) {
 		t.Helper()
 		assert.NotContains(t, out, signed, how)

@@ -5,29 +5,48 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
-	"net/http"
 	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
-	"unicode/utf8"
-
-	"github.com/go-jose/go-jose/v4/jwt"
 
 	"github.com/vercelaws/vercelaws/trustpolicy"
 )
 
-var sessionName = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
+// Regular expressions are made when first used: a program that imports this
+// package pays nothing at its start.
+var (
+	sessionName = lazy(`^[\w+=,.@-]{2,64}$`)
+	roleForm    = lazy(`^arn:(aws[a-z-]*):iam::(\d{12}):role/(?:.+/)?([^/]+)$`)
+)
+
+func lazy(pattern string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
+}
+
+// roleParts are the parts of a role's ARN. See
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html.
+func roleParts(arn string) (partition, account, name string, ok bool) {
+	parts := roleForm().FindStringSubmatch(arn)
+	if parts == nil {
+		return "", "", "", false
+	}
+	return parts[1], parts[2], parts[3], true
+}
 
 // assumeRoleWithWebIdentity is the action of that name. See
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html.
-func (s *Server) assumeRoleWithWebIdentity(ctx context.Context, form url.Values, fault Fault) (*assumeRoleAnswer, error) {
+func (s *Server) assumeRoleWithWebIdentity(ctx context.Context, form url.Values, fault Fault) (*roleAnswer, error) {
 	if err := validate(form); err != nil {
 		return nil, err
 	}
-	if token := form.Get("WebIdentityToken"); len(token) < 4 || len(token) > 20_000 {
+	switch token := form.Get("WebIdentityToken"); {
+	case len(token) < 4 || len(token) > 20_000:
 		return nil, invalid("webIdentityToken", "Member must have length between 4 and 20000")
+	case form.Has("ProviderId"): // it is for OAuth 2.0 access tokens alone
+		return nil, refuse("ValidationError", "ProviderId must not be specified for OpenID Connect ID tokens")
 	}
 	claims, err := s.verifyToken(ctx, form.Get("WebIdentityToken"))
 	if err != nil {
@@ -42,16 +61,11 @@ func (s *Server) assumeRoleWithWebIdentity(ctx context.Context, form url.Values,
 		return nil, err
 	}
 	session := s.open(role, form.Get("RoleSessionName"), life, func(made *Session) { made.Subject = claims.Subject })
-	return &assumeRoleAnswer{
-		Result: assumeRoleResult{
-			SubjectFromWebIdentityToken: claims.Subject,
-			Audience:                    strings.Join(claims.Audience, ","),
-			Provider:                    providerARN,
-			AssumedRoleUser:             assumedRoleUser{Arn: session.AssumedRoleARN, AssumedRoleID: session.userID()},
-			Credentials:                 session.xml(fault),
-		},
-		Metadata: metadata{requestID()},
-	}, nil
+	return session.answer("AssumeRoleWithWebIdentity", fault, roleResult{
+		SubjectFromWebIdentityToken: claims.Subject,
+		Audience:                    strings.Join(claims.Audience, ","),
+		Provider:                    providerARN,
+	}), nil
 }
 
 // seconds is the duration that is asked for, or zero.
@@ -79,18 +93,14 @@ func invalid(field, constraint string) error {
 // actions have in common.
 func validate(form url.Values) error {
 	role := form.Get("RoleArn")
-	policy := form.Get("Policy")
+	partition, account, _, ok := roleParts(role)
 	switch {
 	case len(role) < 20 || len(role) > 2048:
 		return invalid("roleArn", "Member must have length between 20 and 2048")
-	case !strings.HasPrefix(role, "arn:") || !strings.Contains(role, ":role/"):
+	case !ok:
 		return refuse("ValidationError", "%s is invalid", role)
-	case !sessionName.MatchString(form.Get("RoleSessionName")):
+	case !sessionName().MatchString(form.Get("RoleSessionName")):
 		return invalid("roleSessionName", `Member must satisfy regular expression pattern: [\w+=,.@-]* and have length between 2 and 64`)
-	case utf8.RuneCountInString(policy) > 2048:
-		return &Error{Code: "PackedPolicyTooLarge", Message: "the policy is larger than 2048 characters", Status: http.StatusBadRequest}
-	case policy != "" && !strings.Contains(policy, `"Statement"`):
-		return refuse("MalformedPolicyDocument", "Syntax errors in policy.")
 	}
 	if value := form.Get("DurationSeconds"); value != "" {
 		seconds, err := strconv.Atoi(value)
@@ -98,18 +108,15 @@ func validate(form url.Values) error {
 			return invalid("durationSeconds", "Member must have value between 900 and 43200")
 		}
 	}
-	return nil
+	return validatePolicies(form, partition, account)
 }
 
 // trusted returns the role if its trust policy admits the token. A role that
 // does not exist is refused in the same words, as by AWS.
-func (s *Server) trusted(arn, session string, claims *jwt.Claims) (*role, string, error) {
-	denied := &Error{Code: "AccessDenied", Message: "Not authorized to perform sts:AssumeRoleWithWebIdentity", Status: http.StatusForbidden}
-	partition := "aws"
-	if parts := strings.SplitN(arn, ":", 3); len(parts) == 3 {
-		partition = parts[1]
-	}
-	providerARN := trustpolicy.ProviderARN(partition, Account, claims.Issuer)
+func (s *Server) trusted(arn, session string, claims *claims) (*role, string, error) {
+	denied := forbidden("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity")
+	partition, account, _, _ := roleParts(arn)
+	providerARN := trustpolicy.ProviderARN(partition, account, claims.Issuer)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := s.roles[arn]
@@ -130,14 +137,11 @@ func (s *Server) trusted(arn, session string, claims *jwt.Claims) (*role, string
 // open makes credentials. What a session holds beyond those is filled in by
 // fill, before anyone sees it.
 func (s *Server) open(r *role, name string, life time.Duration, fill func(*Session)) *Session {
-	_, path, _ := strings.Cut(r.ARN, ":role/")
-	roleName := path[strings.LastIndex(path, "/")+1:]
-	prefix, _, _ := strings.Cut(r.ARN, ":iam::")
-	account := strings.SplitN(strings.TrimPrefix(r.ARN, prefix+":iam::"), ":", 2)[0]
+	partition, account, roleName, _ := roleParts(r.ARN)
 	session := newSession("ASIA"+random(16), random(40), base64.StdEncoding.EncodeToString([]byte(random(180))))
 	session.RoleARN = r.ARN
 	session.Name = name
-	session.AssumedRoleARN = prefix + ":sts::" + account + ":assumed-role/" + roleName + "/" + name
+	session.AssumedRoleARN = "arn:" + partition + ":sts::" + account + ":assumed-role/" + roleName + "/" + name
 	session.Account = account
 	session.Expires = s.options.Now().Add(life).UTC().Truncate(time.Second)
 	session.role = r

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -19,8 +18,8 @@ import (
 const longestChained = time.Hour
 
 var (
-	externalID = regexp.MustCompile(`^[\w+=,.@:/-]*$`)
-	tagText    = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
+	externalID = lazy(`^[\w+=,.@:/-]*$`)
+	tagText    = lazy(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
 )
 
 // unknown are parameters on which a trust policy can insist, in ways that this
@@ -32,15 +31,15 @@ var unknown = []string{"ProvidedContexts.member.1.ProviderArn", "SerialNumber", 
 //
 // The server knows no policies but trust policies: whatever the caller's role
 // may do, it may ask.
-func (s *Server) assumeRole(r *http.Request, form url.Values, fault Fault) (*chainAnswer, error) {
-	caller, err := s.Verify(r)
+func (s *Server) assumeRole(r *http.Request, form url.Values, fault Fault) (*roleAnswer, error) {
+	caller, err := s.verify(r, "sts")
 	if err != nil {
 		return nil, err
 	}
 	if err := validate(form); err != nil {
 		return nil, err
 	}
-	if id := form.Get("ExternalId"); form.Has("ExternalId") && (len(id) < 2 || len(id) > 1224 || !externalID.MatchString(id)) {
+	if id := form.Get("ExternalId"); form.Has("ExternalId") && (len(id) < 2 || len(id) > 1224 || !externalID().MatchString(id)) {
 		return nil, invalid("externalId", `Member must satisfy regular expression pattern: [\w+=,.@:\/-]* and have length between 2 and 1224`)
 	}
 	for _, name := range unknown {
@@ -68,13 +67,7 @@ func (s *Server) assumeRole(r *http.Request, form url.Values, fault Fault) (*cha
 		made.ExternalID = form.Get("ExternalId")
 		made.Tags, made.TransitiveTagKeys = tags.all, tags.transitive
 	})
-	return &chainAnswer{
-		Result: chainResult{
-			AssumedRoleUser: assumedRoleUser{Arn: session.AssumedRoleARN, AssumedRoleID: session.userID()},
-			Credentials:     session.xml(fault),
-		},
-		Metadata: metadata{requestID()},
-	}, nil
+	return session.answer("AssumeRole", fault, roleResult{}), nil
 }
 
 // trustedBy returns the role that is asked for if its trust policy admits the
@@ -101,7 +94,7 @@ func (s *Server) trustedBy(form url.Values, caller Session, tags sessionTags) (*
 // decides for federated ones, so the caller is made one: wherever the policy
 // names it, by a name that IAM takes for it.
 func admits(policy *trustpolicy.Document, action string, form url.Values, caller Session, tags sessionTags) bool {
-	partition, _, _ := strings.Cut(strings.TrimPrefix(caller.RoleARN, "arn:"), ":")
+	partition, _, _, _ := roleParts(caller.RoleARN)
 	names := []string{caller.RoleARN, caller.AssumedRoleARN, caller.Account, "arn:" + partition + ":iam::" + caller.Account + ":root"}
 	keys := map[string][]string{
 		"aws:PrincipalAccount":  {caller.Account},
@@ -109,13 +102,10 @@ func admits(policy *trustpolicy.Document, action string, form url.Values, caller
 		"aws:PrincipalType":     {"AssumedRole"},
 		"aws:TagKeys":           tags.passed,
 		"aws:userid":            {caller.userID()},
-		"sts:ExternalId":        nil,
-		"sts:RoleSessionName":   {form.Get("RoleSessionName")},
+		"sts:ExternalId":        form["ExternalId"],
+		"sts:RoleSessionName":   form["RoleSessionName"],
 		"sts:SourceIdentity":    nil,
-		"sts:TransitiveTagKeys": members(form, "TransitiveTagKeys", ""),
-	}
-	if id := form.Get("ExternalId"); id != "" {
-		keys["sts:ExternalId"] = []string{id}
+		"sts:TransitiveTagKeys": members(form, "TransitiveTagKeys.member.%d"),
 	}
 	const requestTag, principalTag = "aws:requesttag/", "aws:principaltag/"
 	for _, key := range tags.passed {
@@ -154,31 +144,27 @@ type sessionTags struct {
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/id_session-tags.html#id_session-tags_role-chaining.
 func readTags(form url.Values, caller Session) (sessionTags, error) {
 	tags := sessionTags{all: map[string]string{}, transitive: slices.Clone(caller.TransitiveTagKeys)}
-	inherited := map[string]bool{}
+	taken := map[string]string{} // by key in lower case, why it cannot be passed
 	for _, key := range caller.TransitiveTagKeys {
-		inherited[strings.ToLower(key)] = true
+		taken[strings.ToLower(key)] = "One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session."
 		tags.all[key] = caller.Tags[key]
 	}
-	passed := map[string]bool{}
-	values := members(form, "Tags", ".Value")
-	for i, key := range members(form, "Tags", ".Key") {
-		value := values[i]
+	for i, key := range members(form, "Tags.member.%d.Key") {
+		value := form.Get(fmt.Sprintf("Tags.member.%d.Value", i+1))
 		lower := strings.ToLower(key)
 		switch {
-		case key == "" || utf8.RuneCountInString(key) > 128 || utf8.RuneCountInString(value) > 256 || !tagText.MatchString(key) || !tagText.MatchString(value):
+		case key == "" || utf8.RuneCountInString(key) > 128 || utf8.RuneCountInString(value) > 256 || !tagText().MatchString(key) || !tagText().MatchString(value):
 			return tags, invalid(fmt.Sprintf("tags.%d.member", i+1), "Member must have a key of 1 to 128 and a value of up to 256 characters of letters, digits, white space and _.:/=+-@")
 		case i >= 50:
 			return tags, invalid("tags", "Member must have length less than or equal to 50")
-		case passed[lower]:
-			return tags, refuse("InvalidParameterValue", "Duplicate tag keys found. Please note that Tag keys are case insensitive.")
-		case inherited[lower]:
-			return tags, refuse("InvalidParameterValue", "One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session.")
+		case taken[lower] != "":
+			return tags, refuse("InvalidParameterValue", "%s", taken[lower])
 		}
-		passed[lower] = true
+		taken[lower] = "Duplicate tag keys found. Please note that Tag keys are case insensitive."
 		tags.passed = append(tags.passed, key)
 		tags.all[key] = value
 	}
-	for _, key := range members(form, "TransitiveTagKeys", "") {
+	for _, key := range members(form, "TransitiveTagKeys.member.%d") {
 		if !slices.Contains(tags.passed, key) {
 			return tags, refuse("InvalidParameterValue", "The specified transitive tag key must be included in the requested tags.")
 		}
@@ -187,15 +173,15 @@ func readTags(form url.Values, caller Session) (sessionTags, error) {
 	return tags, nil
 }
 
-// members reads a list in the AWS query protocol: name.member.1, name.member.2
-// and so on, or one field of each.
-func members(form url.Values, name, field string) []string {
+// members reads a list in the AWS query protocol. The format is that of the
+// items' names, such as "Tags.member.%d.Key".
+func members(form url.Values, format string) []string {
 	var out []string
 	for i := 1; ; i++ {
-		item := fmt.Sprintf("%s.member.%d", name, i)
-		if !form.Has(item) && !form.Has(item+".Key") {
+		name := fmt.Sprintf(format, i)
+		if !form.Has(name) {
 			return out
 		}
-		out = append(out, form.Get(item+field))
+		out = append(out, form.Get(name))
 	}
 }

@@ -121,13 +121,13 @@ func TestChainPrincipals(t *testing.T) {
 		})
 	}
 	t.Run("another kind", func(t *testing.T) {
-		policy := strings.ReplaceAll(dataPolicy("arn:aws:sts::123456789012:assumed-role/web/session", "{}"), `"AWS"`, `"Federated"`)
+		policy := strings.ReplaceAll(dataPolicy("arn:aws:sts::123456789012:assumed-role/web/session", "{}"), `"AWS"`, `"Service"`)
 		server, caller := chain(t, policy)
 		_, err := assumeNext(t, server, caller, nil)
 		assert.Equal(t, "AccessDenied", code(t, err))
 	})
 	t.Run("a denial", func(t *testing.T) {
-		server, caller := chain(t, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"sts:AssumeRole"},`+
+		server, caller := chain(t, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"},`+
 			`{"Effect":"Deny","Principal":{"AWS":"123456789012"},"Action":"sts:*","Condition":{"StringNotEquals":{"sts:ExternalId":"acme-7"}}}]}`)
 		_, err := assumeNext(t, server, caller, nil)
 		assert.Equal(t, "AccessDenied", code(t, err))

@@ -34,7 +34,7 @@ func Example() {
 
 	// The code under test.
 	provider := vercelaws.NewProvider(role, func(o *vercelaws.Options) { o.Client = server.STS() })
-	ctx := oidc.ContextWithToken(context.Background(), issuer.Mint())
+	ctx := oidc.ContextWithToken(context.Background(), issuer.Mint(func(c *oidctest.Claims) { c.Environment = "production" }))
 	who, err := server.STS(func(o *sts.Options) { o.Credentials = provider }).GetCallerIdentity(ctx, nil)
 	if err != nil {
 		fmt.Println(err)

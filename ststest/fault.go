@@ -1,8 +1,10 @@
 package ststest
 
 import (
+	"math"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -48,13 +50,26 @@ func (s *Server) SetFault(f func(Call) Fault) {
 
 // Always returns a chooser for SetFault that chooses f for
 // AssumeRoleWithWebIdentity, and nothing for other actions.
-func Always(f Fault) func(Call) Fault {
+func Always(f Fault) func(Call) Fault { return First(math.MaxInt, f) }
+
+// First returns a chooser for SetFault that chooses f for the next n calls of
+// AssumeRoleWithWebIdentity, and nothing for later ones and other actions.
+func First(n int, f Fault) func(Call) Fault {
+	var played atomic.Int64
 	return func(c Call) Fault {
-		if c.Action != "AssumeRoleWithWebIdentity" {
+		if c.Action != "AssumeRoleWithWebIdentity" || played.Add(1) > int64(n) {
 			return Fault{}
 		}
 		return f
 	}
+}
+
+// noKey is what STS answers when it could not fetch the issuer's keys, which
+// may pass: see https://github.com/aws/aws-cli/issues/7194.
+var noKey = Fault{
+	Status:  http.StatusBadRequest,
+	Code:    "InvalidIdentityToken",
+	Message: "Couldn't retrieve verification key from your identity provider,  please reference AssumeRoleWithWebIdentity documentation for requirements",
 }
 
 // Down holds, by name, the ways in which STS can fail without a fault of the
@@ -65,7 +80,8 @@ func Down() map[string]Fault {
 		"500 with a code":       {Status: 500, Code: "InternalFailure", Message: "We encountered an internal error."},
 		"503":                   {Status: 503, Code: "ServiceUnavailable", Message: "The request has failed due to a temporary failure of the server."},
 		"throttling":            {Status: 400, Code: "Throttling", Message: "Rate exceeded"},
-		"IDPCommunicationError": {Status: 400, Code: "IDPCommunicationError", Message: "Couldn't retrieve verification key from your identity provider"},
+		"IDPCommunicationError": {Status: 400, Code: "IDPCommunicationError", Message: "The identity provider could not be reached"},
+		"verification key":      noKey,
 		"hang":                  {Hang: true},
 		"drip":                  {Drip: true},
 		"endless":               {Endless: true},
@@ -101,10 +117,7 @@ func (s *Server) play(w http.ResponseWriter, r *http.Request, f Fault, c Call) b
 		}
 	case f.Endless:
 		chunk := []byte(strings.Repeat("<a>", 10_000))
-		for {
-			if _, err := w.Write(chunk); err != nil || s.ended(r) {
-				break
-			}
+		for _, err := w.Write(chunk); err == nil; _, err = w.Write(chunk) { // until the client or Close closes the connection
 		}
 	case f.Reset:
 		panic(http.ErrAbortHandler)
@@ -143,14 +156,5 @@ func (s *Server) wait(r *http.Request, d time.Duration) bool {
 		return false
 	case <-s.closing:
 		return false
-	}
-}
-
-func (s *Server) ended(r *http.Request) bool {
-	select {
-	case <-s.closing:
-		return true
-	default:
-		return r.Context().Err() != nil
 	}
 }

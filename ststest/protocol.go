@@ -6,9 +6,12 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
 // Error is an error as STS answers it.
@@ -21,15 +24,38 @@ type Error struct {
 // Error returns the code and the message.
 func (e *Error) Error() string { return e.Code + ": " + e.Message }
 
-// readForm reads the parameters of a call. The body is put back as it was
-// signed.
+func refuse(code, format string, args ...any) *Error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...), Status: http.StatusBadRequest}
+}
+
+func forbidden(code, format string, args ...any) *Error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...), Status: http.StatusForbidden}
+}
+
+// readForm reads the parameters of a call from the query and, with POST, the
+// body, which is put back as it was signed.
 func readForm(r *http.Request) (url.Values, error) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+	form, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil || r.Method != http.MethodPost {
+		return form, err
+	}
+	body, err := readBody(r)
 	if err != nil {
 		return nil, err
 	}
+	posted, err := url.ParseQuery(body)
+	maps.Copy(form, posted)
+	return form, err
+}
+
+// readBody reads a request's body, and puts it back.
+func readBody(r *http.Request) (string, error) {
+	if r.Body == nil {
+		return "", nil
+	}
+	body, err := io.ReadAll(r.Body)
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	return url.ParseQuery(string(body))
+	return string(body), err
 }
 
 func writeError(w http.ResponseWriter, now time.Time, echo string, e *Error) {
@@ -43,10 +69,6 @@ func writeError(w http.ResponseWriter, now time.Time, echo string, e *Error) {
 		Error     detail
 		RequestID string `xml:"RequestId"`
 	}{Error: detail{sender, e.Code, e.Message + echo}, RequestID: requestID()}, false)
-}
-
-func writeAnswer(w http.ResponseWriter, now time.Time, answer any, truncated bool) {
-	write(w, now, http.StatusOK, answer, truncated)
 }
 
 func write(w http.ResponseWriter, now time.Time, status int, v any, truncated bool) {
@@ -77,29 +99,32 @@ type metadata struct {
 	RequestID string `xml:"RequestId"`
 }
 
-type assumeRoleAnswer struct {
-	XMLName  xml.Name         `xml:"https://sts.amazonaws.com/doc/2011-06-15/ AssumeRoleWithWebIdentityResponse"`
-	Result   assumeRoleResult `xml:"AssumeRoleWithWebIdentityResult"`
-	Metadata metadata         `xml:"ResponseMetadata"`
+// roleAnswer answers AssumeRoleWithWebIdentity and AssumeRole, which has none of
+// the token's fields.
+type roleAnswer struct {
+	XMLName  xml.Name
+	Result   roleResult
+	Metadata metadata `xml:"ResponseMetadata"`
 }
 
-type assumeRoleResult struct {
-	SubjectFromWebIdentityToken string
-	Audience                    string
-	Provider                    string
+type roleResult struct {
+	XMLName                     xml.Name
+	SubjectFromWebIdentityToken string `xml:",omitempty"`
+	Audience                    string `xml:",omitempty"`
+	Provider                    string `xml:",omitempty"`
 	AssumedRoleUser             assumedRoleUser
 	Credentials                 *xmlCredentials
 }
 
-type chainAnswer struct {
-	XMLName  xml.Name    `xml:"https://sts.amazonaws.com/doc/2011-06-15/ AssumeRoleResponse"`
-	Result   chainResult `xml:"AssumeRoleResult"`
-	Metadata metadata    `xml:"ResponseMetadata"`
-}
-
-type chainResult struct {
-	AssumedRoleUser assumedRoleUser
-	Credentials     *xmlCredentials
+func (s Session) answer(action string, fault Fault, result roleResult) *roleAnswer {
+	result.XMLName.Local = action + "Result"
+	result.AssumedRoleUser = assumedRoleUser{Arn: s.AssumedRoleARN, AssumedRoleID: s.userID()}
+	c := s.Credentials()
+	if fault.EmptyCredentials {
+		c = aws.Credentials{}
+	}
+	result.Credentials = &xmlCredentials{c.AccessKeyID, c.SecretAccessKey, c.SessionToken, s.Expires.Format(time.RFC3339)}
+	return &roleAnswer{xml.Name{Space: "https://sts.amazonaws.com/doc/2011-06-15/", Local: action + "Response"}, result, metadata{requestID()}}
 }
 
 type assumedRoleUser struct {

@@ -14,12 +14,19 @@
 //		func(o *vercelaws.Options) { o.Client = server.STS() })
 //
 // Its actions are AssumeRoleWithWebIdentity, AssumeRole and GetCallerIdentity.
-// It knows no policy but a role's trust policy: every caller of AssumeRole has
-// the permission to ask. External ID and session tags are looked at; MFA, a
-// source identity and provided contexts are refused.
+// It refuses calls by the rules that AWS publishes, with AWS's codes; beside each
+// rule the code names the page. What it does not know:
+//
+//   - Permissions. The only policies are trust policies, so every caller of
+//     AssumeRole may ask. Whether a managed policy exists is not looked at.
+//   - The region. A call that is signed for any region of AWS passes; see
+//     [Session.Region]. STS is active in each.
+//   - MFA, source identities and provided contexts. A call with one is refused.
+//   - Session tags in a token. They are ignored.
 package ststest
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -28,12 +35,13 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/go-jose/go-jose/v4"
 
 	"github.com/vercelaws/vercelaws/internal/memnet"
 	"github.com/vercelaws/vercelaws/trustpolicy"
 )
 
-// Account is the AWS account of the server's OIDC providers.
+// Account is an AWS account for roles, where one will do.
 const Account = "123456789012"
 
 // Options are the choices of [NewServer].
@@ -45,6 +53,11 @@ type Options struct {
 	// HTTPClient fetches the discovery documents and keys of issuers. If nil,
 	// a client with a limit of 5 seconds.
 	HTTPClient *http.Client
+
+	// Regions are regions for which requests may be signed, beside those of AWS
+	// that this package knows: one that AWS has opened since, or that of an
+	// S3-compatible store, such as "auto".
+	Regions []string
 
 	// Now is the server's clock, which also dates its answers. If nil,
 	// time.Now.
@@ -72,12 +85,12 @@ type Server struct {
 	client  *http.Client
 	closing chan struct{}
 	close   sync.Once
-	keys    keys
 
 	mu        sync.Mutex // guards what follows
 	fault     func(Call) Fault
 	calls     map[string]int
 	providers map[string][]string // issuer to audiences
+	keys      map[string]jose.JSONWebKeySet
 	roles     map[string]*role
 	sessions  map[string]*Session
 	refusal   *trustpolicy.Result
@@ -101,24 +114,15 @@ func NewServer(optFns ...func(*Options)) *Server {
 		closing:   make(chan struct{}),
 		calls:     map[string]int{},
 		providers: map[string][]string{},
+		keys:      map[string]jose.JSONWebKeySet{},
 		roles:     map[string]*role{},
 		sessions:  map[string]*Session{},
 	}
 	for _, fn := range optFns {
 		fn(&s.options)
 	}
-	s.http = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
-	if s.options.InMemory {
-		s.http.Listener.Close()
-		l := memnet.Listen("sts.test:80")
-		s.http.Listener = l
-		s.client, s.URL = l.Client(), "http://sts.test"
-		s.http.Start()
-	} else {
-		s.URL = "http://" + s.http.Listener.Addr().String() // before the first request can come
-		s.http.Start()
-		s.client = s.http.Client()
-	}
+	s.http, s.client, s.URL = memnet.NewServer(http.HandlerFunc(s.serve), "sts.test", s.options.InMemory)
+	s.http.Start()
 	return s
 }
 
@@ -147,9 +151,11 @@ func (s *Server) STS(optFns ...func(*sts.Options)) *sts.Client {
 	}, optFns...)
 }
 
-// AddProvider makes an IAM OIDC provider: tokens of issuer for one of the
-// audiences are trusted, as far as a role's trust policy says. It replaces one
-// for the same issuer.
+// AddProvider makes an IAM OIDC provider in every account: tokens of issuer for
+// one of the audiences are trusted, as far as a role's trust policy says. That
+// names the provider of the role's own account and partition; AWS knows no other
+// there (https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_create_for-idp_oidc.html).
+// It replaces one for the same issuer.
 func (s *Server) AddProvider(issuer string, audiences ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -214,18 +220,27 @@ func (s *Server) Calls(action string) int {
 	return s.calls[action]
 }
 
+// version is the only one of STS's API. See
+// https://docs.aws.amazon.com/STS/latest/APIReference/CommonParameters.html.
+const version = "2011-06-15"
+
 // serve answers one HTTP request.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodPost {
-		w.WriteHeader(http.StatusOK)
-		return
-	}
 	form, err := readForm(r)
-	if err != nil {
-		writeError(w, s.options.Now(), "", &Error{Code: "MalformedInput", Message: "the body is not a form", Status: http.StatusBadRequest})
+	call := Call{Action: form.Get("Action"), RoleARN: form.Get("RoleArn"), token: form.Get("WebIdentityToken")}
+	var malformed *Error
+	switch {
+	case err != nil:
+		malformed = refuse("MalformedInput", "the request is not a form: %v", err)
+	case r.Method != http.MethodGet && r.Method != http.MethodPost: // see https://docs.aws.amazon.com/IAM/latest/UserGuide/programming.html
+		malformed = refuse("InvalidAction", "STS supports GET and POST requests for all actions, not %s", r.Method)
+	case call.Action == "":
+		malformed = refuse("MissingAction", "The request is missing an action or a required parameter.")
+	}
+	if malformed != nil {
+		writeError(w, s.options.Now(), "", malformed)
 		return
 	}
-	call := Call{Action: form.Get("Action"), RoleARN: form.Get("RoleArn"), token: form.Get("WebIdentityToken")}
 	s.mu.Lock()
 	s.calls[call.Action]++
 	call.N = s.calls[call.Action]
@@ -239,15 +254,16 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var answer any
-	switch call.Action {
-	case "AssumeRoleWithWebIdentity":
+	said := form.Get("Version")
+	switch action := call.Action; {
+	case said == version && action == "AssumeRoleWithWebIdentity":
 		answer, err = s.assumeRoleWithWebIdentity(r.Context(), form, fault)
-	case "AssumeRole":
+	case said == version && action == "AssumeRole":
 		answer, err = s.assumeRole(r, form, fault)
-	case "GetCallerIdentity":
+	case said == version && action == "GetCallerIdentity":
 		answer, err = s.callerIdentity(r)
 	default:
-		err = &Error{Code: "InvalidAction", Message: "Could not find operation " + call.Action + " for version 2011-06-15", Status: http.StatusBadRequest}
+		err = refuse("InvalidAction", "Could not find operation %s for version %s", action, cmp.Or(said, "NO_VERSION_SPECIFIED"))
 	}
 	if err != nil {
 		var refused *Error
@@ -257,5 +273,5 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		writeError(w, s.options.Now(), fault.echo(call), refused)
 		return
 	}
-	writeAnswer(w, s.options.Now(), answer, fault.Truncated)
+	write(w, s.options.Now(), http.StatusOK, answer, fault.Truncated)
 }

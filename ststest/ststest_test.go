@@ -28,6 +28,7 @@ const roleARN = "arn:aws:iam::123456789012:role/apps/web"
 // setUp starts an issuer, and an STS with a role for its project web.
 func setUp(t *testing.T, optFns ...func(*ststest.Options)) (*oidctest.Server, *ststest.Server) {
 	t.Helper()
+	t.Setenv("VERCEL_TARGET_ENV", "production")
 	issuer := oidctest.NewServer()
 	t.Cleanup(issuer.Close)
 	server := ststest.NewServer(optFns...)
@@ -106,7 +107,7 @@ func TestRefusals(t *testing.T) {
 		change      func(*input)
 		want        string
 	}{
-		{"expired", issuer.Mint(func(c *oidctest.Claims) { c.Expiry = time.Now().Add(-time.Second) }), nil, "ExpiredTokenException"},
+		{"expired", issuer.Mint(func(c *oidctest.Claims) { c.Expiry = time.Now().Add(-5*time.Minute - time.Second) }), nil, "ExpiredTokenException"},
 		{"garbage", "garbage", nil, "InvalidIdentityToken"},
 		{"forged", issuer.MintForged(), nil, "InvalidIdentityToken"},
 		{"unknown key", issuer.MintUnknownKey(), nil, "InvalidIdentityToken"},
@@ -119,7 +120,7 @@ func TestRefusals(t *testing.T) {
 		{"not yet valid", issuer.Mint(func(c *oidctest.Claims) { c.NotBefore = time.Now().Add(time.Hour) }), nil, "InvalidIdentityToken"},
 		{"no expiry", issuer.Mint(func(c *oidctest.Claims) { c.Extra = map[string]any{"exp": nil} }), nil, "InvalidIdentityToken"},
 		{"no subject", issuer.Mint(func(c *oidctest.Claims) { c.Extra = map[string]any{"sub": nil} }), nil, "InvalidIdentityToken"},
-		{"issuer is down", unreachable, nil, "IDPCommunicationError"},
+		{"issuer is down", unreachable, nil, "InvalidIdentityToken"},
 		{"another environment", issuer.Mint(func(c *oidctest.Claims) { c.Environment = "preview" }), nil, "AccessDenied"},
 		{"no such role", good, func(in *input) { in.RoleArn = aws.String("arn:aws:iam::123456789012:role/other") }, "AccessDenied"},
 		{"role ARN", good, func(in *input) { in.RoleArn = aws.String("arn:aws:iam::123456789012:user/web") }, "ValidationError"},

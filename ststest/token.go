@@ -2,94 +2,98 @@ package ststest
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/json" // its names are exact, and none may come twice
 	"github.com/go-jose/go-jose/v4/jwt"
 )
 
-// clockSkew is how far in the future a token's nbf or iat may be.
+// clockSkew is how long after its exp a token passes. See
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_oidc.html.
+// That its nbf or iat may be as far in the future is this package's guess.
 const clockSkew = 5 * time.Minute
 
-func refuse(code, format string, args ...any) *Error {
-	return &Error{Code: code, Message: fmt.Sprintf(format, args...), Status: http.StatusBadRequest}
+// algorithms are those of the tokens that STS takes. See WebIdentityToken in
+// https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html,
+// which wants integers as dates, too.
+var algorithms = []jose.SignatureAlgorithm{jose.RS256, jose.RS384, jose.RS512, jose.ES256, jose.ES384, jose.ES512}
+
+// claims are those that STS looks at. A date that is not an integer does not
+// decode.
+type claims struct {
+	Issuer    string       `json:"iss"`
+	Subject   string       `json:"sub"`
+	Audience  jwt.Audience `json:"aud"`
+	Expiry    *int64       `json:"exp"`
+	NotBefore int64        `json:"nbf"`
+	IssuedAt  *int64       `json:"iat"`
 }
 
 // verifyToken checks a token as STS does before it looks at the role.
-func (s *Server) verifyToken(ctx context.Context, raw string) (*jwt.Claims, error) {
-	token, err := jwt.ParseSigned(raw, []jose.SignatureAlgorithm{jose.RS256})
+func (s *Server) verifyToken(ctx context.Context, raw string) (*claims, error) {
+	token, err := jwt.ParseSigned(raw, algorithms)
 	if err != nil {
 		return nil, refuse("InvalidIdentityToken", "The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)")
 	}
-	var claims jwt.Claims
-	if err := token.UnsafeClaimsWithoutVerification(&claims); err != nil {
+	var said claims
+	if err := token.UnsafeClaimsWithoutVerification(&said); err != nil {
 		return nil, refuse("InvalidIdentityToken", "The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)")
 	}
 	s.mu.Lock()
-	audiences, known := s.providers[claims.Issuer]
+	audiences, known := s.providers[said.Issuer]
 	s.mu.Unlock()
 	if !known {
-		return nil, refuse("InvalidIdentityToken", "No OpenIDConnect provider found in your account for %s", claims.Issuer)
+		return nil, refuse("InvalidIdentityToken", "No OpenIDConnect provider found in your account for %s", said.Issuer)
 	}
-	keyID := token.Headers[0].KeyID
-	key, err := s.keys.find(ctx, s.options.HTTPClient, claims.Issuer, keyID)
+	key, err := s.key(ctx, said.Issuer, token.Headers[0].KeyID)
 	if err != nil {
-		return nil, refuse("IDPCommunicationError", "Couldn't retrieve verification key from your identity provider, please reference AssumeRoleWithWebIdentity documentation for requirements")
+		return nil, &Error{Code: noKey.Code, Message: noKey.Message, Status: noKey.Status}
 	}
-	if key == nil || token.Claims(key, &claims) != nil {
+	if key == nil || token.Claims(key, &said) != nil {
 		return nil, refuse("InvalidIdentityToken", "Couldn't verify the token's signature with the keys of your identity provider")
 	}
-	now := s.options.Now()
+	now := s.options.Now().Unix()
+	const skew = int64(clockSkew / time.Second)
 	switch {
-	case claims.Expiry == nil:
+	case said.Expiry == nil:
 		return nil, refuse("InvalidIdentityToken", "Missing a required claim: exp")
-	case claims.Subject == "":
+	case said.IssuedAt == nil:
+		return nil, refuse("InvalidIdentityToken", "Missing a required claim: iat")
+	case said.Subject == "":
 		return nil, refuse("InvalidIdentityToken", "Missing a required claim: sub")
-	case !slices.ContainsFunc(audiences, claims.Audience.Contains):
+	case !slices.ContainsFunc(audiences, said.Audience.Contains):
 		return nil, refuse("InvalidIdentityToken", "Incorrect token audience")
-	case !now.Before(claims.Expiry.Time()):
-		return nil, refuse("ExpiredTokenException", "Token expired: current date/time %d must be before the expiration date/time %d", now.Unix(), claims.Expiry.Time().Unix())
-	case claims.NotBefore != nil && now.Add(clockSkew).Before(claims.NotBefore.Time()):
-		return nil, refuse("InvalidIdentityToken", "The token is not valid before %d", claims.NotBefore.Time().Unix())
+	case now-skew >= *said.Expiry:
+		return nil, refuse("ExpiredTokenException", "Token expired: current date/time %d must be before the expiration date/time %d", now, *said.Expiry)
+	case now+skew < max(said.NotBefore, *said.IssuedAt):
+		return nil, refuse("InvalidIdentityToken", "The token is not valid before %d", max(said.NotBefore, *said.IssuedAt))
 	}
-	return &claims, nil
+	return &said, nil
 }
 
-// keys caches the keys of issuers. Its zero value is ready to use.
-type keys struct {
-	mu   sync.Mutex
-	sets map[string]jose.JSONWebKeySet
-}
-
-// find returns the key with the ID, or nil if the issuer has none. It fetches
-// the issuer's keys if it does not know the ID.
-func (k *keys) find(ctx context.Context, client *http.Client, issuer, keyID string) (*jose.JSONWebKey, error) {
-	k.mu.Lock()
-	set := k.sets[issuer]
-	known := set.Key(keyID)
-	k.mu.Unlock()
-	if len(known) > 0 {
-		return &known[0], nil
+// key returns the issuer's key with the ID, or nil if it has none. It fetches the
+// issuer's keys if it does not know the ID.
+func (s *Server) key(ctx context.Context, issuer, id string) (*jose.JSONWebKey, error) {
+	s.mu.Lock()
+	set := s.keys[issuer]
+	s.mu.Unlock()
+	if len(set.Key(id)) == 0 {
+		var err error
+		if set, err = fetchKeys(ctx, s.options.HTTPClient, issuer); err != nil {
+			return nil, err
+		}
+		s.mu.Lock()
+		s.keys[issuer] = set
+		s.mu.Unlock()
 	}
-	set, err := fetchKeys(ctx, client, issuer)
-	if err != nil {
-		return nil, err
-	}
-	k.mu.Lock()
-	if k.sets == nil {
-		k.sets = map[string]jose.JSONWebKeySet{}
-	}
-	k.sets[issuer] = set
-	k.mu.Unlock()
-	if found := set.Key(keyID); len(found) > 0 {
+	if found := set.Key(id); len(found) > 0 {
 		return &found[0], nil
 	}
 	return nil, nil

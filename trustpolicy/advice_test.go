@@ -202,10 +202,10 @@ var mistakes = []mistake{
 			"accounts.google.com")}
 	}},
 	{"other principal", func(s map[string]any, pick func(...string) string) {
-		s["Principal"] = map[string]any{pick("AWS", "Service"): "ec2.amazonaws.com"}
+		s["Principal"] = map[string]any{"Service": pick("ec2.amazonaws.com", "lambda.amazonaws.com")}
 	}},
 	{"action", func(s map[string]any, pick func(...string) string) {
-		s["Action"] = pick("sts:AssumeRole", "sts:TagSession", "sts:AssumeRoleWithSAML", "sts:AssumeRoleWithWebIdentit")
+		s["Action"] = pick("sts:AssumeRole", "sts:TagSession", "sts:AssumeRoleWithSAML", "sts:AssumeRoleWithS*")
 	}},
 	{"actions", func(s map[string]any, _ func(...string) string) {
 		s["Action"] = []any{"sts:AssumeRole", "sts:TagSession"}
@@ -336,7 +336,7 @@ func mistaken(t *testing.T, made []mistake, pick func(...string) string) string 
 		document["Statement"] = []any{
 			map[string]any{"Effect": "Allow", "Principal": map[string]any{"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"},
 			s,
-			map[string]any{"Effect": "Deny", "Principal": "*", "Action": "*", "Condition": map[string]any{"StringLike": map[string]any{"oidc.vercel.com/evil:sub": "*"}}},
+			map[string]any{"Effect": "Deny", "Principal": map[string]any{"AWS": "*"}, "Action": "*", "Condition": map[string]any{"StringLike": map[string]any{"oidc.vercel.com/evil:sub": "*"}}},
 		}
 	}
 	out, err := json.Marshal(document)
@@ -362,9 +362,9 @@ func TestAdviceSays(t *testing.T) {
 		{"StringNotEquals", allowIf(`"StringNotEquals":{` + sub + `:"` + webProd + `"}`), false, []string{`statement 1: StringNotEquals of "oidc.vercel.com/acme:sub" wants "` + webProd + `"`, "stands in the way"}},
 		{"StringNotLike", allowIf(`"StringNotLike":{` + sub + `:"owner:acme:*"}`), false, []string{"statement 1: StringNotLike of", "stands in the way"}},
 		{"Null", allowIf(`"Null":{` + sub + `:"true"}`), false, []string{"statement 1: Null of", "stands in the way"}},
-		{"NotAction", policy(`{"Effect":"Allow","Principal":"*","NotAction":"sts:*"}`), false, []string{"statement 1: its NotAction leaves out"}},
+		{"NotAction", policy(`{"Effect":"Allow","Principal":{"AWS":"*"},"NotAction":"sts:*"}`), false, []string{"statement 1: its NotAction leaves out"}},
 		{"Deny", policy(statement("Allow", ""), statement("Deny", `"StringNotLike":{`+sub+`:"owner:evil:*"}`)), false, []string{"statement 2 is a Deny that applies", `StringNotLike of "oidc.vercel.com/acme:sub" wants "owner:evil:*"`}},
-		{"a Deny that may apply", policy(statement("Allow", `"StringEquals":{`+sub+`:`+other+`}`), statement("Deny", `"Mystery":{`+sub+`:"x"}`)), false, []string{`add "` + webProd + `"`, "statement 2 is a Deny that may apply"}},
+		{"a Deny that may apply", policy(statement("Allow", `"StringEquals":{`+sub+`:`+other+`}`), statement("Deny", `"stringlike":{`+sub+`:"x"}`)), false, []string{`add "` + webProd + `"`, "statement 2 is a Deny that may apply"}},
 		{"a condition that cannot be told", allowIf(`"StringEquals":{` + sub + `:` + other + `},"IpAddress":{"aws:SourceIp":"203.0.113.0/24"}`), false, []string{`add "` + webProd + `"`, "it cannot be told from here whether this holds"}},
 		{"a session name", allowIf(`"StringEquals":{` + sub + `:"` + webProd + `","sts:RoleSessionName":"x"}`), false, []string{`statement 1: StringEquals of "sts:RoleSessionName" wants "x"`, "it is not about the token"}},
 		{"an address is asked of the own statement too", allowIf(`"StringLike":{` + sub + `:"owner:acme:*"},"StringEquals":{"oidc.vercel.com/acme:aud":"x"},"IpAddress":{"aws:SourceIp":"203.0.113.0/24"}`), false, []string{`IpAddress "aws:SourceIp" is "203.0.113.0/24"`, "it cannot be told from here"}},
@@ -403,7 +403,7 @@ func TestTextsAreQuoted(t *testing.T) {
 	for _, w := range append(d.Warnings(), d.ExpectEnvironments(odd)...) {
 		texts = append(texts, w.String())
 	}
-	for _, in := range []string{`{"x\u001b[2J\nto allow it: set":1}`, `{"Statement":{"Effect":"\u001b[2J\nto allow it: set"}}`, `{"Statement":{"Effect":"Allow","Principal":"*","Action":"a:b","Condition":{"x\nto allow it: set":1}}}`} {
+	for _, in := range []string{`{"x\u001b[2J\nto allow it: set":1}`, `{"Statement":{"Effect":"\u001b[2J\nto allow it: set"}}`, `{"Statement":{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"a:b","Condition":{"x\nto allow it: set":1}}}`} {
 		_, err := Parse([]byte(in))
 		require.Error(t, err)
 		texts = append(texts, err.Error())

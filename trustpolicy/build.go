@@ -3,7 +3,6 @@ package trustpolicy
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -46,10 +45,10 @@ type Spec struct {
 }
 
 var (
-	accountID = regexp.MustCompile(`^[0-9]{12}$`)
+	accountID = whenUsed(`^[0-9]{12}$`)
 	// slug keeps out what has a meaning in a subject or a condition: colons,
 	// wildcards, variables and white space.
-	slug = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+	slug = whenUsed(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 )
 
 // Issuers returns the issuers of the tokens that s speaks of: one for each
@@ -132,10 +131,10 @@ func (s Spec) subjects(teams []string) (subjects []string, operator string) {
 }
 
 func (s Spec) validate() error {
-	if s.Partition != "" && !slug.MatchString(s.Partition) {
+	if s.Partition != "" && !slug().MatchString(s.Partition) {
 		return fmt.Errorf("the partition %q is not one such as aws or aws-cn", s.Partition)
 	}
-	if !accountID.MatchString(s.AccountID) {
+	if !accountID().MatchString(s.AccountID) {
 		return fmt.Errorf("the account %q is not 12 digits", s.AccountID)
 	}
 	for _, list := range []struct {
@@ -154,7 +153,7 @@ func (s Spec) validate() error {
 			if list.any && name == "*" {
 				continue
 			}
-			if !slug.MatchString(name) {
+			if !slug().MatchString(name) {
 				return fmt.Errorf("the %s %q is not %s", list.what, name, list.example)
 			}
 		}

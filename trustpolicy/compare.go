@@ -3,8 +3,8 @@ package trustpolicy
 import (
 	"math/big"
 	"net/netip"
-	"regexp"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -50,12 +50,27 @@ var negations = map[string]string{
 }
 
 func stringEquals(e *evaluation, want, have string) truth {
+	if !strings.HasPrefix(have, fixedPrefix(want, "")) {
+		return no
+	}
 	p, ok := e.expand(want, false)
 	if !ok || !e.spend(len(have)) {
 		return unknown
 	}
 	text, _ := p.literal()
 	return truthOf(text == have)
+}
+
+// fixedPrefix is what a value without variables has before its wildcards. Most
+// values differ in it from what they are compared to, which saves the rest.
+func fixedPrefix(value, wildcards string) string {
+	if strings.Contains(value, "${") {
+		return ""
+	}
+	if i := strings.IndexAny(value, wildcards); i >= 0 {
+		return value[:i]
+	}
+	return value
 }
 
 func stringEqualsIgnoreCase(e *evaluation, want, have string) truth {
@@ -68,6 +83,9 @@ func stringEqualsIgnoreCase(e *evaluation, want, have string) truth {
 }
 
 func stringLike(e *evaluation, want, have string) truth {
+	if !strings.HasPrefix(have, fixedPrefix(want, "*?")) {
+		return no
+	}
 	p, ok := e.expand(want, true)
 	if !ok {
 		return unknown
@@ -135,10 +153,10 @@ func parseBool(s string) (value, ok bool) {
 }
 
 // number is a decimal that is cheap to compare exactly.
-var number = regexp.MustCompile(`^-?[0-9]{1,40}(\.[0-9]{1,40})?$`)
+var number = whenUsed(`^-?[0-9]{1,40}(\.[0-9]{1,40})?$`)
 
 func parseNumber(s string) (*big.Rat, bool) {
-	if !number.MatchString(s) {
+	if !number().MatchString(s) {
 		return nil, false
 	}
 	return new(big.Rat).SetString(s)
@@ -156,12 +174,12 @@ func numeric(holds func(sign int) bool) comparison {
 }
 
 // epoch is a time in seconds since 1970, with more digits than a year has.
-var epoch = regexp.MustCompile(`^[0-9]{5,11}$`)
+var epoch = whenUsed(`^[0-9]{5,11}$`)
 
 // parseDate reads ISO 8601 in the forms of https://www.w3.org/TR/NOTE-datetime,
 // or epoch time. A number of four digits could be either.
 func parseDate(s string) (time.Time, bool) {
-	if epoch.MatchString(s) {
+	if epoch().MatchString(s) {
 		seconds, err := strconv.ParseInt(s, 10, 64)
 		return time.Unix(seconds, 0), err == nil
 	}

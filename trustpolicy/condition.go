@@ -1,6 +1,7 @@
 package trustpolicy
 
 import (
+	"maps"
 	"slices"
 	"strings"
 )
@@ -37,6 +38,28 @@ func parseOperator(name string) operator {
 func (o operator) null() bool { return o.base == "Null" && o.set == "" && !o.ifExists }
 
 func (o operator) known() bool { return o.compare != nil || o.null() }
+
+// operatorExists reports whether IAM has an operator. Null goes without IfExists.
+// Whether IAM minds the case of the name is not documented, so one in another
+// case may exist; Evaluate cannot tell what it does.
+func operatorExists(name string) bool {
+	set, base, isSet := strings.Cut(lowerASCII(name), ":")
+	if !isSet {
+		base = set
+	} else if set != "foranyvalue" && set != "forallvalues" {
+		return false
+	}
+	if bare, ifExists := strings.CutSuffix(base, "ifexists"); ifExists && bare != "null" {
+		base = bare
+	}
+	return slices.ContainsFunc(operatorNames(), func(known string) bool { return lowerASCII(known) == base })
+}
+
+// operatorNames are the operators without prefix and suffix.
+func operatorNames() []string {
+	names := append(slices.Collect(maps.Keys(comparisons)), "Null")
+	return slices.Sorted(slices.Values(slices.AppendSeq(names, maps.Keys(negations))))
+}
 
 // isString reports whether o compares text.
 func (o operator) isString() bool { return strings.HasPrefix(o.base, "String") }

@@ -38,7 +38,7 @@ type Statement struct {
 
 // Principals are whom a statement speaks of.
 type Principals struct {
-	Anyone    bool     // "*"
+	Anyone    bool     // {"AWS": "*"}
 	Federated []string // ARNs of identity providers
 	Others    []string // other kinds of principals, as "AWS: arn:…"
 }
@@ -130,10 +130,10 @@ func freeOperator(written map[string]map[string]Condition, c Condition) (string,
 }
 
 func (p Principals) json() any {
-	if p.Anyone {
-		return "*" // whoever stands beside it
-	}
 	out := map[string][]string{}
+	if p.Anyone {
+		out["AWS"] = []string{"*"} // IAM refuses "*" without a kind
+	}
 	if len(p.Federated) > 0 {
 		out["Federated"] = p.Federated
 	}

@@ -73,11 +73,12 @@ func TestWorkIsBounded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := mustParse(t, allowIf(c.condition))
-			r := request(with("oidc.vercel.com/acme:sub", long), with("oidc.vercel.com/acme:aud", long))
+			r := request(with("oidc.vercel.com/acme:sub", long), with("oidc.vercel.com/acme:aud", long), func(r *Request) { r.Action = Action })
 			work := budget
-			assert.Equal(t, c.want, d.evaluate(r, &work).Decision)
+			assert.Equal(t, c.want == Allowed, d.decide(r, &work) == Allowed)
 			assert.GreaterOrEqual(t, work, 0)
 			result := d.Evaluate(r)
+			assert.Equal(t, c.want, result.Decision)
 			_ = result.String()
 			_ = d.Warnings()
 			_ = d.ExpectEnvironments("production")

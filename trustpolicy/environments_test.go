@@ -40,7 +40,7 @@ func TestExpectEnvironmentsMindsCustomOnes(t *testing.T) {
 		{"the colon stands", opsString, []string{like("*:environment:production")}, ``},
 		{"a mark for the colon", opsString, []string{like("*environment?production")}, `custom ones such as "environmentxproduction"`},
 		{"a mark for each character", opsString, []string{like(web + "??????????")}, `custom ones such as "xxxxxxxxxx"`},
-		{"a star as a character", escapes, []string{like(web + "prod${*}")}, `"prod*"`},
+		{"a star as a character, which no name has", escapes, []string{like(web + "prod${*}")}, ``},
 		{"case", opsString, []string{`"StringEqualsIgnoreCase":{` + sub + `:"` + web + `production"}`}, `custom ones such as "PRODUCTION"`},
 		{"a variable", variables, []string{like(web + "${oidc.vercel.com/acme:email, 'production'}")}, `"preview"`},
 		{"a variable of the request", variables, []string{like(web + "${aws:PrincipalTag/e}")}, `"preview"`},
@@ -128,7 +128,7 @@ func TestExpectEnvironmentsAgainstEvaluate(t *testing.T) {
 			patterns = append(patterns, value)
 		}
 		if g.chance(10) {
-			c = Condition{Operator: g.one("StringEquals", "StringLike", "StringNotLike"), Key: "oidc.vercel.com/acme:aud", Values: []string{g.one("acme", "a*", "apex", "*")}}
+			c = Condition{Operator: g.one("StringEquals", "StringLike", "StringNotLike"), Key: "oidc.vercel.com/acme:aud", Values: []string{g.one("acme", "a*", "apex", "*", "https://vercel.com/*")}}
 		}
 		return c
 	}
@@ -178,8 +178,8 @@ func TestExpectEnvironmentsAgainstEvaluate(t *testing.T) {
 			if name == "" || slices.Contains(expected, name) {
 				continue
 			}
-			for _, audience := range []string{"acme", "apex", "other"} {
-				token := Subject(g.one("acme", "apex", "else"), g.one("web", "web-prod", "else"), name)
+			for _, audience := range []string{Audience("acme"), "acme", "apex", "other"} {
+				token := Subject("acme", g.one("web", "web-prod", "else"), name)
 				if !d.Evaluate(Request{ProviderARN: ProviderARN("", account, TeamIssuer("acme")), Context: ConditionContext(TeamIssuer("acme"), token, []string{audience})}).Allowed() {
 					continue
 				}

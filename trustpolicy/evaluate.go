@@ -1,6 +1,7 @@
 package trustpolicy
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -27,6 +28,55 @@ type evaluation struct {
 	version string
 	request Request
 	work    int // what is left of its budget
+	scratch pattern
+}
+
+// decide is Evaluate without the reasons. It takes its work from a budget, and
+// stops where a statement is certain not to apply.
+func (d *Document) decide(r Request, work *int) Decision {
+	e := &evaluation{version: d.Version, request: r, work: *work}
+	defer func() { *work = e.work }()
+	allow, deny := no, no
+	for _, s := range d.Statements {
+		applies := allOf(s.Principals.include(r.ProviderARN), e.acts(s))
+		for _, c := range s.Conditions {
+			if applies == no {
+				break
+			}
+			values, known := e.lookup(c.Key)
+			applies = allOf(applies, e.test(c, values, known))
+		}
+		allow, deny = s.counts(applies, allow, deny)
+	}
+	return decision(allow, deny)
+}
+
+// counts adds a statement that applies to what is known of the others.
+func (s Statement) counts(applies, allow, deny truth) (truth, truth) {
+	if s.Effect == "Allow" {
+		return anyOf(allow, applies), deny
+	}
+	return allow, anyOf(deny, applies)
+}
+
+func decision(allow, deny truth) Decision {
+	switch {
+	case deny == yes:
+		return ExplicitDeny
+	case allow == no:
+		return ImplicitDeny
+	case allow == yes && deny == no:
+		return Allowed
+	}
+	return CannotTell
+}
+
+// acts reports whether a statement is about the request's action.
+func (e *evaluation) acts(s Statement) truth {
+	if len(s.NotActions) > 0 {
+		return e.action(s.NotActions).not()
+	}
+	return e.action(s.Actions)
 }
 
 // spend takes steps from the budget. It reports false when there is none left:
@@ -80,9 +130,14 @@ const (
 	Allowed
 )
 
+var decisions = [...]string{"not allowed", "explicitly denied", "cannot tell", "allowed"}
+
 // String returns the decision in words.
 func (d Decision) String() string {
-	return [...]string{"not allowed", "explicitly denied", "cannot tell", "allowed"}[d]
+	if d < 0 || int(d) >= len(decisions) {
+		return fmt.Sprintf("Decision(%d)", int(d))
+	}
+	return decisions[d]
 }
 
 // Result is an evaluation with its reasons.
@@ -133,47 +188,23 @@ func (t truth) outcome() Outcome { return [...]Outcome{NotHeld, Unclear, Held}[t
 // CannotTell and never Allowed. So is what would take too much work, as no
 // policy within IAM's limits does.
 func (d *Document) Evaluate(r Request) Result {
-	work := budget
-	return d.evaluate(r, &work)
-}
-
-// evaluate takes its work from a budget.
-func (d *Document) evaluate(r Request, work *int) Result {
 	if r.Action == "" {
 		r.Action = Action
 	}
-	e := &evaluation{version: d.Version, request: r, work: *work}
-	defer func() { *work = e.work }()
+	e := &evaluation{version: d.Version, request: r, work: budget}
 	result := Result{request: r, document: d}
 	allow, deny := no, no
 	for _, s := range d.Statements {
 		sr := e.statement(s)
 		result.Statements = append(result.Statements, sr)
-		if s.Effect == "Allow" {
-			allow = anyOf(allow, sr.applies)
-		} else {
-			deny = anyOf(deny, sr.applies)
-		}
+		allow, deny = s.counts(sr.applies, allow, deny)
 	}
-	switch {
-	case deny == yes:
-		result.Decision = ExplicitDeny
-	case allow == no:
-		result.Decision = ImplicitDeny
-	case allow == yes && deny == no:
-		result.Decision = Allowed
-	default:
-		result.Decision = CannotTell
-	}
+	result.Decision = decision(allow, deny)
 	return result
 }
 
 func (e *evaluation) statement(s Statement) StatementResult {
-	principal := s.Principals.include(e.request.ProviderARN)
-	action := e.action(s.Actions)
-	if len(s.NotActions) > 0 {
-		action = e.action(s.NotActions).not()
-	}
+	principal, action := s.Principals.include(e.request.ProviderARN), e.acts(s)
 	sr := StatementResult{Statement: s, Principal: principal.outcome(), Action: action.outcome()}
 	all := []truth{principal, action}
 	for _, c := range s.Conditions {
@@ -206,6 +237,9 @@ func (p Principals) everyone() bool { return p.Anyone || slices.Contains(p.Other
 func (e *evaluation) action(patterns []string) truth {
 	result := no
 	for _, text := range patterns {
+		if text == e.request.Action {
+			return yes
+		}
 		// Actions have wildcards, and no variables.
 		plain := &evaluation{work: e.work}
 		p, ok := plain.expand(lowerASCII(text), true)

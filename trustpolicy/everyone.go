@@ -2,7 +2,6 @@ package trustpolicy
 
 import (
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -34,16 +33,20 @@ var whereKeys = []string{"aws:sourceip", "aws:sourcevpc", "aws:sourcevpce", "aws
 
 // fixedWho is the beginning of a value that a wildcard may follow: the ARN of
 // something in one account, a path in one organization, the ID of one role.
-var fixedWho = regexp.MustCompile(`^(arn:[^:*?]*:[^:*?]*:[^:*?]*:[0-9]{12}:|o-[a-z0-9]+/|A[A-Z0-9]{15,}:)`)
+var fixedWho = whenUsed(`^(arn:[^:*?]*:[^:*?]*:[^:*?]*:[0-9]{12}:|o-[a-z0-9]+/|A[A-Z0-9]{15,}:)`)
 
-// warnEveryone warns of a statement for everyone, by what its conditions leave.
-// bySubject says that one fixes the owner of an OIDC token.
-func (d *Document) warnEveryone(s Statement, bySubject bool, warn warner) {
+// warnEveryone warns of a statement for everyone, by what its conditions leave,
+// and returns how severely.
+func (d *Document) warnEveryone(s Statement, warn warner) Severity {
 	var who []string
+	stranger := false // somebody who is not of an issuer that the conditions are about gets in
 	for _, way := range waysIn {
-		if s.allows(way.action) {
-			who = append(who, way.who)
+		if !s.allows(way.action) {
+			continue
 		}
+		who = append(who, way.who)
+		decision := (&Document{Version: d.Version, Statements: []Statement{s}}).Evaluate(Request{Action: way.action}).Decision
+		stranger = stranger || decision != ImplicitDeny
 	}
 	all := strings.Join(who, ", and ")
 	holds := func(keys []string) bool {
@@ -52,16 +55,17 @@ func (d *Document) warnEveryone(s Statement, bySubject bool, warn warner) {
 			return !o.negated && (!o.takesMissing() || s.guarded(c.Key)) && d.fixes(c, o, keys)
 		}) || slices.ContainsFunc(d.Statements, func(deny Statement) bool { return d.deniesOthers(deny, s, keys) })
 	}
+	severity, says := Critical, "it admits "+all
 	switch {
-	case bySubject:
-		warn(High, "the principal is a wildcard, and only a test of a token's subject stands before it: name the provider as principal")
+	case !stranger:
+		severity, says = High, "only a test of a token's claims stands before it: name the provider"
 	case holds(whoKeys):
-		warn(Medium, "the principal is a wildcard, and only a condition keeps %s from assuming the role: name the principals", all)
+		severity, says = Medium, "only a condition keeps "+all+" from assuming the role: name the principals"
 	case holds(whereKeys):
-		warn(High, "the principal is a wildcard: it admits %s from the networks of its condition, which says where a request comes from and not who asks", all)
-	default:
-		warn(Critical, "the principal is a wildcard: it admits %s", all)
+		severity, says = High, "it admits "+all+" from the networks of its condition, which says where a request comes from and not who asks"
 	}
+	warn(severity, "the principal is a wildcard: %s", says)
+	return severity
 }
 
 // fixes reports whether a test of one of some keys has values that fix it.
@@ -79,7 +83,7 @@ func (d *Document) fixes(c Condition, o operator, keys []string) bool {
 			return !ok || network.Bits() < widest(network)
 		}
 		wild := (o.base == "StringLike" || !o.isString()) && literalWildcard(d.Version, value)
-		return wild && !fixedWho.MatchString(value) || d.hasVariables() && variesWith(value)
+		return wild && !fixedWho().MatchString(value) || d.hasVariables() && variesWith(value)
 	})
 }
 

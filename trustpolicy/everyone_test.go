@@ -31,7 +31,7 @@ func TestEveryone(t *testing.T) {
 		return []string{allow(`{"AWS":"*"}`, `"sts:AssumeRole"`, condition)}
 	}
 	perimeter := func(action, condition string) []string {
-		return append(assume(``), `{"Effect":"Deny","Principal":"*",`+action+`,"Condition":{`+condition+`}}`)
+		return append(assume(``), `{"Effect":"Deny","Principal":{"AWS":"*"},`+action+`,"Condition":{`+condition+`}}`)
 	}
 	strict := statement("Allow", `"StringEquals":{"oidc.vercel.com/acme:sub":"`+webProd+`","oidc.vercel.com/acme:aud":"https://vercel.com/acme"}`)
 	cases := []struct {
@@ -41,18 +41,18 @@ func TestEveryone(t *testing.T) {
 		says       string
 	}{
 		{"AssumeRole", wildcard, []string{`{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"}`}, Critical, "it admits everyone with an account at AWS"},
-		{"beside a strict statement", wildcard, []string{strict, `{"Effect":"Allow","Principal":"*","Action":["sts:AssumeRole","sts:TagSession"]}`}, Critical, "statement 2: the principal is a wildcard"},
-		{"SAML", stsActions, []string{`{"Effect":"Allow","Principal":"*","Action":"sts:AssumeRoleWithSAML"}`}, Critical, "every SAML identity provider"},
+		{"beside a strict statement", wildcard, []string{strict, `{"Effect":"Allow","Principal":{"AWS":"*"},"Action":["sts:AssumeRole","sts:TagSession"]}`}, Critical, "statement 2: the principal is a wildcard"},
+		{"SAML", stsActions, []string{`{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRoleWithSAML"}`}, Critical, "every SAML identity provider"},
 		{"in a list", wildcard, []string{allow(`{"AWS":["arn:aws:iam::111122223333:root","*"]}`, `"sts:AssumeRole"`, ``)}, Critical, "everyone with an account"},
 		{"beside a provider", wildcard, []string{allow(`{"AWS":"*","Federated":"arn:aws:iam::123456789012:oidc-provider/oidc.vercel.com/acme"}`, `"sts:AssumeRole"`, ``)}, Critical, "everyone with an account"},
-		{"a pattern", action, []string{allow(`"*"`, `"sts:AssumeRol?"`, ``)}, Critical, "everyone with an account"},
-		{"a pattern of both others", action, []string{allow(`"*"`, `"sts:AssumeRoleWith*"`, ``)}, Critical, "every SAML identity provider, and every OIDC"},
-		{"in another case", action, []string{allow(`"*"`, `"STS:assumerole"`, ``)}, Critical, "everyone with an account"},
-		{"all actions", action, []string{allow(`"*"`, `"*"`, ``)}, Critical, "everyone with an account"},
-		{"NotAction", notAction, []string{`{"Effect":"Allow","Principal":"*","NotAction":"sts:TagSession"}`}, Critical, "everyone with an account"},
-		{"NotAction of all ways in", notAction, []string{`{"Effect":"Allow","Principal":"*","NotAction":"sts:AssumeRole*"}`}, none, ""},
-		{"tags alone", tagging, []string{strict, allow(`"*"`, `["sts:TagSession","sts:SetSourceIdentity","sts:SetContext"]`, ``)}, none, ""},
-		{"a Deny", denials, []string{strict, `{"Effect":"Deny","Principal":"*","Action":"sts:AssumeRole"}`}, none, ""},
+		{"a pattern", action, []string{allow(`{"AWS":"*"}`, `"sts:AssumeRol?"`, ``)}, Critical, "everyone with an account"},
+		{"a pattern of both others", action, []string{allow(`{"AWS":"*"}`, `"sts:AssumeRoleWith*"`, ``)}, Critical, "every SAML identity provider, and every OIDC"},
+		{"in another case", action, []string{allow(`{"AWS":"*"}`, `"STS:assumerole"`, ``)}, Critical, "everyone with an account"},
+		{"all actions", action, []string{allow(`{"AWS":"*"}`, `"*"`, ``)}, Critical, "everyone with an account"},
+		{"NotAction", notAction, []string{`{"Effect":"Allow","Principal":{"AWS":"*"},"NotAction":"sts:TagSession"}`}, Critical, "everyone with an account"},
+		{"NotAction of all ways in", notAction, []string{`{"Effect":"Allow","Principal":{"AWS":"*"},"NotAction":"sts:AssumeRole*"}`}, none, ""},
+		{"tags alone", tagging, []string{strict, allow(`{"AWS":"*"}`, `["sts:TagSession","sts:SetSourceIdentity","sts:SetContext"]`, ``)}, none, ""},
+		{"a Deny", denials, []string{strict, `{"Effect":"Deny","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"}`}, none, ""},
 		{"an account", others, []string{allow(`{"AWS":"arn:aws:iam::111122223333:root"}`, `"sts:AssumeRole"`, ``)}, none, ""},
 		{"a service", others, []string{allow(`{"Service":"ec2.amazonaws.com"}`, `"sts:AssumeRole"`, ``)}, none, ""},
 		{"a SAML provider", others, []string{allow(`{"Federated":"arn:aws:iam::123456789012:saml-provider/x"}`, `"sts:*"`, ``)}, none, ""},

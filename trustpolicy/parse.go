@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 const (
@@ -23,20 +24,47 @@ const (
 var (
 	// sid is a statement's ID. Consoles write an empty one. See
 	// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_sid.html.
-	sid = regexp.MustCompile(`^[A-Za-z0-9]*$`)
+	sid = whenUsed(`^[A-Za-z0-9]*$`)
 
 	// actionName is a service and an action. See
 	// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_action.html.
-	actionName = regexp.MustCompile(`^(\*|[A-Za-z0-9-]+:[A-Za-z0-9*?]+)$`)
+	actionName = whenUsed(`^(\*|[A-Za-z0-9-]+:[A-Za-z0-9*?]+)$`)
+
+	// identityProvider is what Federated can be: an OIDC or SAML provider of an
+	// account, or one that IAM knows by name. See
+	// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html#principal-federated-web-identity.
+	identityProvider = whenUsed(`^(arn:[a-z0-9-]+:iam::[0-9]{12}:(oidc-provider|saml-provider)/[^*?]+` +
+		`|accounts\.google\.com|cognito-identity\.amazonaws\.com|graph\.facebook\.com|www\.amazon\.com)$`)
+
+	// awsPrincipal is what AWS can be, beside "*": an account, or a user, role or
+	// session of one. The ID of a principal that was deleted stands in its place.
+	// See
+	// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html.
+	awsPrincipal = whenUsed(`^([0-9]{12}|arn:[a-z0-9-]+:(iam|sts)::[0-9]{12}:[^*?]+|A[A-Z0-9]{15,})$`)
 )
+
+// whenUsed is a regular expression that is made when it is first used, so that
+// a program which imports this package pays nothing at its start.
+func whenUsed(expression string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
+}
+
+// trustActions are the actions that a role's trust policy can have; IAM refuses
+// others ("AssumeRole policy may only specify STS AssumeRole actions"). See
+// https://github.com/hashicorp/terraform-provider-aws/issues/32872 and
+// https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssecuritytokenservice.html.
+var trustActions = []string{"sts:AssumeRole", "sts:AssumeRoleWithSAML", Action, "sts:TagSession", "sts:SetSourceIdentity", "sts:SetContext"}
 
 // Parse reads a trust policy in JSON. It takes every form that IAM takes
 // (single values or lists, one statement or many), and refuses what IAM
 // refuses, saying where: what the grammar of policies does not have, and what
-// cannot stand in a role's trust policy, such as NotPrincipal. See
+// cannot stand in a role's trust policy, such as NotPrincipal, actions that are
+// not for assuming a role, or "Principal": "*" (see
+// https://github.com/aws/aws-cdk/issues/5732). The grammar is at
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html.
-// Operators that it does not know pass: Evaluate says that it cannot tell what
-// they mean.
+//
+// It does not hold a policy to the quota for its length, which an account can
+// have raised: Warnings does.
 func Parse(data []byte) (*Document, error) {
 	d, err := parse(data)
 	if err != nil {
@@ -185,7 +213,7 @@ func parseStatement(in map[string]any) (Statement, error) {
 		switch value := in[name]; name {
 		case "Sid":
 			s.SID, err = text(value)
-			if err == nil && !sid.MatchString(s.SID) {
+			if err == nil && !sid().MatchString(s.SID) {
 				err = fmt.Errorf("%s has a character other than letters and digits", quoted(s.SID))
 			}
 		case "Effect":
@@ -229,33 +257,46 @@ func parseStatement(in map[string]any) (Statement, error) {
 func parsePrincipals(value any) (Principals, error) {
 	var p Principals
 	if value == "*" {
-		p.Anyone = true
-		return p, nil
+		return p, errors.New(`IAM refuses "*" in a trust policy; {"AWS": "*"} is everyone, and {"Federated": "arn:…"} an identity provider`)
 	}
 	object, ok := value.(map[string]any)
 	if !ok || len(object) == 0 {
-		return p, errors.New(`it is neither "*" nor an object such as {"Federated": "arn:…"}`)
+		return p, errors.New(`it is not an object such as {"Federated": "arn:…"}`)
 	}
 	for _, kind := range slices.Sorted(maps.Keys(object)) {
 		list, err := texts(object[kind])
 		if err != nil {
 			return p, at(kind, err)
 		}
-		switch kind {
-		case "Federated":
-			if slices.Contains(list, "*") {
-				return p, at(kind, errors.New(`"*" is not an identity provider; name its ARN`))
+		for _, value := range list {
+			if err := p.add(kind, value); err != nil {
+				return p, at(kind, err)
 			}
-			p.Federated = list
-		case "AWS", "Service", "CanonicalUser":
-			for _, value := range list {
-				p.Others = append(p.Others, kind+": "+value)
-			}
-		default:
-			return p, at(kind, errors.New("there is no such kind of principal"))
 		}
 	}
 	return p, nil
+}
+
+// add adds a principal of a kind. No kind takes a wildcard for a part of a name.
+func (p *Principals) add(kind, value string) error {
+	switch {
+	case kind == "AWS" && value == "*":
+		p.Anyone = true
+		return nil
+	case kind == "Federated" && !identityProvider().MatchString(value):
+		return fmt.Errorf("%s is not an identity provider; name its ARN, such as %s", quoted(value), ProviderARN("", "123456789012", TeamIssuer("acme")))
+	case kind == "Federated":
+		p.Federated = append(p.Federated, value)
+		return nil
+	case kind == "AWS" && !awsPrincipal().MatchString(value):
+		return fmt.Errorf("%s is not an account, or the ARN of a user or role without wildcards", quoted(value))
+	case kind != "AWS" && kind != "Service" && kind != "CanonicalUser":
+		return errors.New("there is no such kind of principal")
+	case strings.ContainsAny(value, "*?"):
+		return fmt.Errorf("%s has a wildcard, which only \"AWS\": \"*\" can be", quoted(value))
+	}
+	p.Others = append(p.Others, kind+": "+value)
+	return nil
 }
 
 func actions(value any) ([]string, error) {
@@ -264,11 +305,33 @@ func actions(value any) ([]string, error) {
 		return nil, err
 	}
 	for _, action := range list {
-		if !actionName.MatchString(action) {
+		if !actionName().MatchString(action) {
 			return nil, fmt.Errorf("%s is not an action such as %s, with wildcards only after the colon", quoted(action), Action)
+		}
+		if !slices.ContainsFunc(trustActions, func(known string) bool { return like(lowerASCII(action), lowerASCII(known)) }) {
+			return nil, fmt.Errorf("a trust policy cannot have the action %s%s", quoted(action), meant(action, trustActions))
 		}
 	}
 	return list, nil
+}
+
+// meant asks whether one of several names was meant by another: the one that
+// begins as it does for longest, and for more than half of it.
+func meant(name string, known []string) string {
+	best, most := "", len(name)/2
+	for _, other := range known {
+		n := 0
+		for n < min(len(name), len(other)) && equalFold(name[n:n+1], other[n:n+1]) == yes {
+			n++
+		}
+		if n > most {
+			best, most = other, n
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %s?", best)
 }
 
 func parseConditions(value any) ([]Condition, error) {
@@ -278,6 +341,9 @@ func parseConditions(value any) ([]Condition, error) {
 	}
 	var out []Condition
 	for _, operator := range slices.Sorted(maps.Keys(operators)) {
+		if !operatorExists(operator) {
+			return nil, at(operator, fmt.Errorf("IAM has no such operator%s", meant(operator, operatorNames())))
+		}
 		keys, ok := operators[operator].(map[string]any)
 		if !ok {
 			return nil, at(operator, errors.New("it is not an object of condition keys"))

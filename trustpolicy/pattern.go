@@ -1,7 +1,6 @@
 package trustpolicy
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -28,15 +27,17 @@ const (
 	anyText            // *
 )
 
-// variable is what stands between ${ and }: a key, and a default value. See
+// variable is what stands between ${ and }: a key, and a default value that is
+// not empty. What IAM makes of an empty one is not documented. See
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html#policy-vars-default-values.
-var variable = regexp.MustCompile(`^([^\s,'{}]+)(?:, '([^']*)')?$`)
+var variable = whenUsed(`^([^\s,'{}]+)(?:, '([^']+)')?$`)
 
 // expand takes a condition value apart. It reports false where it cannot tell
 // what the value means: a variable without one certain value, or one whose
 // value would bring wildcards in.
 func (e *evaluation) expand(text string, wildcards bool) (pattern, bool) {
-	out := make(pattern, 0, len(text))
+	out := e.scratch[:0]
+	defer func() { e.scratch = out }()
 	variables := e.version == "2012-10-17"
 	for i := 0; i < len(text); {
 		if variables && strings.HasPrefix(text[i:], "${") {
@@ -71,7 +72,7 @@ func (e *evaluation) variable(inner string, wildcards bool) (string, bool) {
 	if inner == "*" || inner == "?" || inner == "$" {
 		return inner, true // escapes
 	}
-	parts := variable.FindStringSubmatch(inner)
+	parts := variable().FindStringSubmatch(inner)
 	if parts == nil {
 		return "", false
 	}
@@ -198,6 +199,9 @@ func equalFold(a, b string) truth {
 }
 
 func lowerASCII(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool { return 'A' <= r && r <= 'Z' }) {
+		return s
+	}
 	b := []byte(s)
 	for i, c := range b {
 		if 'A' <= c && c <= 'Z' {
@@ -213,4 +217,13 @@ func like(text, value string) bool {
 	e := &evaluation{work: budget}
 	p, ok := e.expand(text, true)
 	return ok && e.matches(p, value) == yes
+}
+
+// variesWith reports whether a value holds a variable that is not an escape: it
+// is another for another token.
+func variesWith(value string) bool {
+	for _, escape := range []string{"${*}", "${?}", "${$}"} {
+		value = strings.ReplaceAll(value, escape, "")
+	}
+	return strings.Contains(value, "${")
 }

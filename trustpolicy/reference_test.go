@@ -380,15 +380,15 @@ func (g generator) operator() string {
 	base := g.one("StringEquals", "StringLike", "StringNotEquals", "StringNotLike", "StringEqualsIgnoreCase", "StringNotEqualsIgnoreCase",
 		"StringEquals", "StringLike", "ArnLike", "ArnEquals", "ArnNotLike", "ArnNotEquals", "Bool", "IpAddress", "NotIpAddress", "BinaryEquals",
 		"NumericEquals", "NumericNotEquals", "NumericLessThan", "NumericLessThanEquals", "NumericGreaterThan", "NumericGreaterThanEquals",
-		"DateEquals", "DateNotEquals", "DateLessThan", "DateLessThanEquals", "DateGreaterThan", "DateGreaterThanEquals", "Null", "Mystery", "stringequals", "NullIfExists")
-	if base == "NullIfExists" || base == "Null" {
+		"DateEquals", "DateNotEquals", "DateLessThan", "DateLessThanEquals", "DateGreaterThan", "DateGreaterThanEquals", "Null", "stringlike", "stringequals")
+	if base == "Null" {
 		return base
 	}
 	if g.chance(25) {
 		base += "IfExists"
 	}
 	if g.chance(25) {
-		base = g.one("ForAnyValue:", "ForAllValues:", "ForAnyValue:", "ForSome:") + base
+		base = g.one("ForAnyValue:", "ForAllValues:", "ForAnyValue:") + base
 	}
 	return base
 }
@@ -402,9 +402,9 @@ func (g generator) policy() map[string]any {
 		}
 		switch g.IntN(8) {
 		case 0:
-			s["Principal"] = "*"
+			s["Principal"] = map[string]any{"AWS": "*"}
 		case 1:
-			s["Principal"] = map[string]any{"AWS": []any{g.one("*", "arn:aws:iam::123456789012:root"), "x"}, "Federated": arn()}
+			s["Principal"] = map[string]any{"AWS": []any{g.one("*", "arn:aws:iam::123456789012:root"), "210987654321"}, "Federated": arn()}
 		case 2:
 			s["Principal"] = map[string]any{"Service": "ec2.amazonaws.com"}
 		default:

@@ -47,10 +47,15 @@ func (s *Severity) UnmarshalText(text []byte) error {
 // Warning is something in a policy that is wider than it looks, or can never
 // do what was meant.
 type Warning struct {
-	Statement int    // counted from 1
+	Statement int    // counted from 1; 0 for the policy as a whole
 	Message   string // one sentence; what it holds of the policy is quoted
 	Severity  Severity
 }
 
-// String returns the warning with the number of its statement.
-func (w Warning) String() string { return fmt.Sprintf("statement %d: %s", w.Statement, w.Message) }
+// String returns the warning with the number of its statement, if it is of one.
+func (w Warning) String() string {
+	if w.Statement == 0 {
+		return w.Message
+	}
+	return fmt.Sprintf("statement %d: %s", w.Statement, w.Message)
+}

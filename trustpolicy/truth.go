@@ -1,7 +1,5 @@
 package trustpolicy
 
-import "slices"
-
 // truth is what is known of a test.
 type truth int
 
@@ -21,7 +19,19 @@ func truthOf(b bool) truth {
 func (t truth) not() truth { return yes - t }
 
 // anyOf is yes if one is, no if all are.
-func anyOf(all ...truth) truth { return slices.Max(append(all, no)) }
+func anyOf(all ...truth) truth {
+	t := no
+	for _, one := range all {
+		t = max(t, one)
+	}
+	return t
+}
 
 // allOf is yes if all are, no if one is.
-func allOf(all ...truth) truth { return slices.Min(append(all, yes)) }
+func allOf(all ...truth) truth {
+	t := yes
+	for _, one := range all {
+		t = min(t, one)
+	}
+	return t
+}

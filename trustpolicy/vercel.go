@@ -45,3 +45,10 @@ func issuerHost(issuer string) string {
 	issuer = strings.TrimPrefix(issuer, "https://")
 	return strings.TrimPrefix(issuer, "http://") // issuers of tests
 }
+
+// notOfToken reports whether a key is of the request and not of its token. See
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html.
+func notOfToken(key string) bool {
+	key = lowerASCII(key)
+	return strings.HasPrefix(key, "aws:") || strings.HasPrefix(key, "sts:")
+}

@@ -1,35 +1,120 @@
 package trustpolicy
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/json"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // warner takes the warnings of one statement.
 type warner func(severity Severity, format string, args ...any)
 
-// Warnings returns what is too wide in the policy's Allow statements, and the
-// classic mistakes in all, the worst first. A policy without warnings can still
-// be wrong for a project: evaluate it for a token.
+// Warnings returns what is too wide in the policy, by the tokens that it lets
+// in, and the classic mistakes in it, the worst first. A policy without warnings
+// can still be wrong for a project, or admit no token at all: evaluate it for a
+// token, and see Reach.
 func (d *Document) Warnings() []Warning {
 	var out []Warning
+	work := budget
+	production, other, branch := false, 0, ""
 	for i, s := range d.Statements {
 		warn := func(severity Severity, format string, args ...any) {
 			out = append(out, Warning{i + 1, fmt.Sprintf(format, args...), severity})
 		}
 		s.mistakes(d.Version, warn)
-		if s.allows(Action) || s.Principals.everyone() && s.letsIn() {
-			d.tooWide(s, warn)
+		if everyone := s.Principals.everyone() && s.letsIn(); everyone && d.warnEveryone(s, warn) == Critical || !s.allows(Action) {
+			continue
+		}
+		r := d.opening(i, &work).reach()
+		d.tooWide(s, r, warn)
+		production = production || slices.Contains(r.environments, "production")
+		for _, name := range []string{"preview", "development"} {
+			if other == 0 && slices.Contains(r.environments, name) {
+				other, branch = i+1, name
+			}
 		}
 	}
-	if !slices.ContainsFunc(out, func(w Warning) bool { return w.Severity >= High }) {
-		out = append(out, d.mixesEnvironments()...)
+	if production && other > 0 && !slices.ContainsFunc(out, func(w Warning) bool { return w.Severity >= High }) {
+		out = append(out, Warning{other, fmt.Sprintf("production and %s share this role: a branch that nobody has approved can do what production can", branch), Low})
 	}
+	out = append(out, d.tooLong()...)
 	loudestFirst(out)
 	return out
+}
+
+// tooWide warns of what an Allow statement lets in.
+func (d *Document) tooWide(s Statement, r reach, warn warner) {
+	global := slices.ContainsFunc(d.providers(s), func(arn string) bool { return teamOf(providerHost(arn)) == "*" })
+	such := func(subject string) string { return fmt.Sprintf("can assume the role, such as %s", quoted(subject)) }
+	switch {
+	case r.unclear && global:
+		warn(Critical, "there are too many patterns to tell whom it admits")
+	case r.unclear:
+		warn(High, "there are too many patterns to tell what it admits")
+	case r.foreign != "" && r.everyone:
+		warn(Critical, "%s: every customer of Vercel %s", d.why(s, r.foreign), such(r.foreign))
+	case r.foreign != "":
+		warn(Critical, "%s: other customers of Vercel %s", d.why(s, r.foreign), such(r.foreign))
+	case r.every != "":
+		warn(High, "%s: every project and environment of the team %s", d.why(s, r.every), such(r.every))
+	case r.project != "":
+		warn(Medium, "%s admits projects that it does not name, such as %s", d.why(s, r.project), quoted(r.project))
+	case r.environment != "":
+		warn(Medium, "%s admits environments that it does not name, such as %s", d.why(s, r.environment), quoted(r.environment))
+	}
+	switch {
+	case r.audience && global:
+		warn(High, "no condition on aud: IAM refuses to create or change such a trust policy, since many share the provider %s", issuerHost(GlobalIssuer))
+	case r.audience:
+		warn(Medium, "no condition on aud: a token for any audience of the provider can assume the role")
+	}
+}
+
+// why says by which test of sub a subject gets in.
+func (d *Document) why(s Statement, subject string) string {
+	work := budget
+	e := &evaluation{version: d.Version, work: work, request: Request{Context: map[string][]string{}}}
+	for _, c := range s.Conditions {
+		o := parseOperator(c.Operator)
+		if claimOf(c.Key) != "sub" || !o.isString() || o.negated {
+			continue
+		}
+		for _, value := range c.Values {
+			if d.hasVariables() && variesWith(value) {
+				return fmt.Sprintf("%s is compared with the variable in %s, which the token brings with it", quoted(c.Key), quoted(value))
+			}
+			if o.compare(e, value, subject) == yes {
+				return "the pattern " + quoted(value)
+			}
+		}
+	}
+	return "no condition on sub"
+}
+
+// The most characters of a role's trust policy, white space not counted: as long
+// as nobody has asked for more, and at most. See
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html#reference_iam-quotas-entities.
+const (
+	quota     = 2048
+	mostQuota = 4096
+)
+
+// tooLong warns of a policy that does not fit the quota.
+func (d *Document) tooLong() []Warning {
+	text, err := json.Marshal(d)
+	length := utf8.RuneCount(text) - bytes.Count(text, []byte(" "))
+	if err != nil || length <= quota {
+		return nil
+	}
+	split := fmt.Sprintf("divide its subjects among %d roles", (length+quota-1)/quota)
+	if length > mostQuota {
+		return []Warning{{0, fmt.Sprintf("the policy has %d characters without white space, and IAM takes %d at most: %s", length, mostQuota, split), High}}
+	}
+	return []Warning{{0, fmt.Sprintf("the policy has %d characters without white space, and IAM takes %d unless the account has a higher quota (up to %d): %s, or ask for a higher quota", length, quota, mostQuota, split), Low}}
 }
 
 func loudestFirst(all []Warning) {
@@ -73,193 +158,38 @@ func (s Statement) mistakes(version string, warn warner) {
 				}
 			}
 		}
-		if strings.Contains(c.Key, "://") {
-			warn(never, "the condition key %s holds a scheme; IAM writes it without https://, so this key is never there", quoted(c.Key))
-			continue
+		if claim := claimOf(c.Key); s.Effect == "Allow" && o.isString() && !o.negated && o.takesMissing() && (claim == "sub" || claim == "aud") && !s.guarded(c.Key) {
+			warn(Low, "%s passes where %s is missing; use the operator without it, or demand the key with Null", quoted(c.Operator), quoted(c.Key))
 		}
-		if len(s.Principals.Federated) != 1 || s.Principals.everyone() {
-			continue
-		}
-		host := providerHost(s.Principals.Federated[0])
-		issuer, claim, _ := cutLast(c.Key)
-		isClaim := slices.Contains(openid, lowerASCII(claim))
-		switch {
-		case host == "" || equalFold(issuer, "aws") == yes || equalFold(issuer, "sts") == yes:
-		case equalFold(host, issuer) == no:
-			warn(never, "the condition key %s is of another issuer than the provider %s, so it is never there", quoted(c.Key), quoted(host))
-		case !isClaim:
-			warn(never, "IAM has no condition key for the claim %s; sub holds owner, project and environment", quoted(claim))
+		if len(s.Principals.Federated) == 1 && !s.Principals.everyone() || strings.Contains(c.Key, "://") {
+			if why := c.wrongKey(providerHost(slices.Concat(s.Principals.Federated, []string{""})[0])); why != "" {
+				warn(never, "%s", why)
+			}
 		}
 	}
+}
+
+// wrongKey says why no token of an issuer has the key of a condition, or "".
+func (c Condition) wrongKey(host string) string {
+	issuer, claim, _ := cutLast(c.Key)
+	switch {
+	case strings.Contains(c.Key, "://"):
+		return fmt.Sprintf("the condition key %s holds a scheme; IAM writes it without https://, so this key is never there", quoted(c.Key))
+	case host == "" || notOfToken(c.Key):
+	case equalFold(host, issuer) == no:
+		return fmt.Sprintf("the condition key %s is of another issuer than the provider %s, so it is never there", quoted(c.Key), quoted(host))
+	case !slices.Contains(openid, lowerASCII(claim)):
+		return fmt.Sprintf("IAM has no condition key for the claim %s; sub holds owner, project and environment", quoted(claim))
+	}
+	return ""
 }
 
 // literalWildcard reports whether a value has a * or ? outside variables.
 func literalWildcard(version, value string) bool {
 	if version == "2012-10-17" {
-		value = anyVariable.ReplaceAllString(value, "")
+		value = anyVariable().ReplaceAllString(value, "")
 	}
 	return strings.ContainsAny(value, "*?")
 }
 
-var anyVariable = regexp.MustCompile(`\$\{[^}]*\}`)
-
-// reach is how far a test of sub lets tokens in.
-type reach int
-
-const (
-	anyOwner reach = iota // it fixes nothing
-	anyProject
-	oneProject
-)
-
-// tooWide warns of what an Allow statement lets in.
-func (d *Document) tooWide(s Statement, warn warner) {
-	everyone := s.Principals.everyone()
-	provider := everyone
-	shared := everyone // whoever has the issuer's tokens is not bound to a team by it
-	for _, arn := range s.Principals.Federated {
-		provider = provider || strings.Contains(arn, ":oidc-provider/")
-		shared = shared || equalFold(providerHost(arn), issuerHost(GlobalIssuer)) != no
-	}
-	if !provider {
-		return
-	}
-	open := High
-	who := "every project and environment of the team can assume the role"
-	if shared {
-		open, who = Critical, "every customer of Vercel can assume the role"
-	}
-	found := d.subjectReach(s, open, warn)
-	switch {
-	case everyone:
-		d.warnEveryone(s, found.best > anyOwner, warn)
-	case found.best == anyOwner && !found.said:
-		warn(open, "no condition on sub: %s", who)
-	}
-	if s.allows(Action) && !d.testsAudience(s, warn) {
-		warn(Medium, "no condition on aud: a token for any audience of the provider can assume the role")
-	}
-}
-
-// subjectTests is what the tests of sub in a statement come to.
-type subjectTests struct {
-	best reach // of the narrowest test
-	said bool  // a warning says why it is not narrow
-}
-
-// subjectReach looks at the tests of sub. All must pass, so the narrowest
-// counts; each passes with any of its values, so its widest counts.
-func (d *Document) subjectReach(s Statement, open Severity, warn warner) subjectTests {
-	var found subjectTests
-	var late []func()
-	for _, c := range s.Conditions {
-		o := parseOperator(c.Operator)
-		claim := claimOf(c.Key)
-		if !o.isString() || o.negated || claim != "sub" && claim != "owner" && claim != "owner_id" || len(c.Values) == 0 {
-			continue
-		}
-		if o.takesMissing() && !s.guarded(c.Key) {
-			found.said = true
-			late = append(late, func() {
-				warn(open, "%s passes where %s is missing; use the operator without it, or demand the key with Null", quoted(c.Operator), quoted(c.Key))
-			})
-			continue
-		}
-		widest, width := "", oneProject
-		for _, value := range c.Values {
-			if r := d.valueReach(value, claim, o); r < width {
-				widest, width = value, r
-			}
-		}
-		if width < oneProject && claim == "sub" {
-			found.said = true
-			late = append(late, func() { d.warnReach(c, widest, width, open, warn) })
-		}
-		found.best = max(found.best, width)
-	}
-	if found.best == oneProject {
-		return found // another condition holds what these let through
-	}
-	for _, say := range late {
-		say()
-	}
-	return found
-}
-
-func (d *Document) warnReach(c Condition, value string, width reach, open Severity, warn warner) {
-	switch {
-	case d.hasVariables() && variesWith(value):
-		warn(open, "%s is compared with the variable in %s, which the token brings with it: that holds for others too", quoted(c.Key), quoted(value))
-	case width == anyOwner:
-		warn(open, "the pattern %s fixes no owner: it admits projects that it does not name, and other owners where the issuer has them", quoted(value))
-	default:
-		warn(Medium, "the pattern %s admits projects that it does not name", quoted(value))
-	}
-}
-
-func (d *Document) hasVariables() bool { return d.Version == "2012-10-17" }
-
-// fixedOwner and fixedProject are what a subject begins with that names them to
-// their end. A wildcard in a name could also reach into what follows it.
-var (
-	fixedOwner   = regexp.MustCompile(`^owner:[^:]+:`)
-	fixedProject = regexp.MustCompile(`^owner:[^:]+:project:[^:]+:`)
-)
-
-// valueReach is how far one value of a test lets tokens in.
-func (d *Document) valueReach(value, claim string, o operator) reach {
-	fixed := value
-	if d.hasVariables() {
-		fixed = strings.NewReplacer("${*}", "\x00", "${?}", "\x00", "${$}", "$").Replace(fixed)
-		if before, _, has := strings.Cut(fixed, "${"); has {
-			fixed = before + "*"
-			o.base = "StringLike"
-		}
-	}
-	i := len(fixed)
-	if o.base == "StringLike" {
-		if wild := strings.IndexAny(fixed, "*?"); wild >= 0 {
-			i = wild
-		}
-	}
-	whole := i == len(fixed)
-	fixed = fixed[:i]
-	switch {
-	case claim != "sub" && whole:
-		return anyProject
-	case whole || fixedProject.MatchString(fixed):
-		return oneProject
-	case fixedOwner.MatchString(fixed):
-		return anyProject
-	case fixed != "" && !strings.HasPrefix(fixed, "owner:") && !strings.HasPrefix("owner:", fixed):
-		return oneProject // not a subject of Vercel's: nothing to judge
-	}
-	return anyOwner
-}
-
-// testsAudience reports whether a test holds the audience, and warns of one
-// that holds it only if it is there.
-func (d *Document) testsAudience(s Statement, warn warner) bool {
-	lenient := ""
-	for _, c := range s.Conditions {
-		o := parseOperator(c.Operator)
-		if claimOf(c.Key) != "aud" || !o.isString() || o.negated || len(c.Values) == 0 {
-			continue
-		}
-		if o.takesMissing() && !s.guarded(c.Key) {
-			lenient = c.Operator
-			continue
-		}
-		open := func(value string) bool {
-			return o.base == "StringLike" && strings.Trim(value, "*?") == "" || d.hasVariables() && variesWith(value)
-		}
-		if !slices.ContainsFunc(c.Values, open) {
-			return true
-		}
-	}
-	if lenient != "" {
-		warn(Medium, "%s passes where aud is missing; use the operator without it, or demand the key with Null", quoted(lenient))
-		return true
-	}
-	return false
-}
+var anyVariable = whenUsed(`\$\{[^}]*\}`)

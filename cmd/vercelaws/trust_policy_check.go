@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -20,7 +21,14 @@ var trustPolicyCheckCommand = &command{
 	setup:     setupTrustPolicyCheck,
 }
 
-// finding is a warning, as --json prints it.
+// findings are what the check found, as --json prints it.
+type findings struct {
+	OK     bool      `json:"ok"`
+	Found  []finding `json:"findings"` // what is wrong, the worst first
+	Notes  []finding `json:"notes,omitempty"`
+	Admits []string  `json:"admits,omitempty"` // some of the subjects that get in
+}
+
 type finding struct {
 	Severity string `json:"severity"`
 	Message  string `json:"message"`
@@ -45,35 +53,63 @@ func setupTrustPolicyCheck(c *command, fs *flag.FlagSet) action {
 		if err != nil {
 			return c.misuse("there is no policy in %s: %s", failure.Quote(files[0]), err)
 		}
-		findings := []finding{} // [] in JSON
-		policy, err := trustpolicy.Parse(document)
-		failed := err != nil
-		if failed {
-			findings = append(findings, finding{"refused", strings.TrimPrefix(err.Error(), "trustpolicy: ")})
-		} else {
-			warnings := policy.Warnings()
-			if len(expected) > 0 {
-				warnings = append(warnings, policy.ExpectEnvironments(expected...)...)
-				slices.SortStableFunc(warnings, func(a, b trustpolicy.Warning) int { return int(b.Severity - a.Severity) })
-			}
-			for _, w := range warnings {
-				failed = failed || w.Severity >= failOn
-				findings = append(findings, finding{w.Severity.String(), w.String()})
-			}
-		}
+		f := check(document, expected, failOn)
 		if asJSON {
-			err = writeJSON(s.out, map[string]any{"ok": !failed, "findings": findings})
+			err = writeJSON(s.out, f)
 		} else {
-			if len(findings) == 0 {
-				findings = []finding{{"ok", "nothing to warn of"}}
-			}
-			for _, f := range findings {
-				_, err = fmt.Fprintf(s.out, "%-8s  %s\n", f.Severity, f.Message)
-			}
+			err = f.writeText(s.out)
 		}
-		if err == nil && failed {
+		if err == nil && !f.OK {
 			err = errFailed
 		}
 		return err
 	}
+}
+
+func check(document []byte, expected []string, failOn trustpolicy.Severity) findings {
+	policy, err := trustpolicy.Parse(document)
+	if err != nil {
+		return findings{Found: []finding{{"refused", strings.TrimPrefix(err.Error(), "trustpolicy: ")}}}
+	}
+	reach := policy.Reach()
+	f := findings{OK: len(reach.Nobody) == 0, Found: []finding{}, Admits: reach.Subjects}
+	for _, why := range reach.Nobody {
+		f.Found = append(f.Found, finding{"nobody", "the policy admits no token of Vercel: " + why.String()})
+	}
+	warnings := policy.Warnings()
+	if len(expected) > 0 {
+		warnings = append(warnings, policy.ExpectEnvironments(expected...)...)
+		slices.SortStableFunc(warnings, func(a, b trustpolicy.Warning) int { return int(b.Severity - a.Severity) })
+	}
+	for _, w := range warnings {
+		f.OK = f.OK && w.Severity < failOn
+		f.Found = append(f.Found, finding{w.Severity.String(), w.String()})
+	}
+	for _, audience := range reach.Exchanged {
+		f.Notes = append(f.Notes, finding{"note", "it admits only tokens that are exchanged for the audience " + failure.Quote(audience) + ", as with --audience"})
+	}
+	return f
+}
+
+// writeText writes the findings for a person, a line each.
+func (f findings) writeText(w io.Writer) error {
+	lines := slices.Clone(f.Found)
+	if len(lines) == 0 {
+		lines = []finding{{"ok", "nothing to warn of"}}
+	}
+	lines = append(lines, f.Notes...)
+	const most = 8
+	for i, subject := range f.Admits {
+		if i == most {
+			lines = append(lines, finding{"admits", "others, too"})
+			break
+		}
+		lines = append(lines, finding{"admits", failure.Quote(subject)})
+	}
+	for _, line := range lines {
+		if _, err := fmt.Fprintf(w, "%-8s  %s\n", line.Severity, line.Message); err != nil {
+			return err
+		}
+	}
+	return nil
 }

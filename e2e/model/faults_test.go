@@ -128,6 +128,18 @@ func (s *server) note(list *[]time.Duration, at time.Duration) {
 	*list = append(*list, at)
 }
 
+// outlast waits until the last refusal is older than d: for so long it is given
+// again by design, whatever the token is where it was about the request.
+func (s *server) outlast(d time.Duration) {
+	s.mu.Lock()
+	refused := -d
+	if len(s.refused) > 0 {
+		refused = slices.Max(s.refused)
+	}
+	s.mu.Unlock()
+	time.Sleep(refused + d - s.w.elapsed())
+}
+
 // checkPace is what is promised of a provider's refused and faulted requests.
 func (s *server) checkPace() {
 	s.mu.Lock()

@@ -349,6 +349,7 @@ func (w *world) checkSetRight() {
 		if mode != none {
 			continue
 		}
+		s.sts.outlast(time.Second)
 		w.mu.Lock()
 		left := w.elapsed()-s.left <= limit
 		w.mu.Unlock()

@@ -46,6 +46,16 @@ func TestFoundOnce(t *testing.T) {
 		return
 	}
 	for name, h := range map[string]history{
+		"a refusal that is given again by design": {
+			Life: 15 * time.Minute, TokenLife: 2 * time.Hour, Environment: missing,
+			Steps: []step{
+				{Action: breakSTS, Who: 1, Fault: badPolicy},
+				{Action: ask, Who: 1, N: 1, Token: good},
+				{Action: breakSTS, Who: 1, Fault: healthy},
+				{Action: jump, For: time.Minute},
+				{Action: setRight},
+			},
+		},
 		"credentials live again while callers wait": {
 			Life: time.Hour, TokenLife: 40 * time.Minute, SDK: true, Environment: good,
 			Steps: []step{

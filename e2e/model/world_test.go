@@ -43,7 +43,7 @@ type world struct {
 	said      []string                   // errors, records and events
 	stuck     map[string][]time.Duration // by whose code hangs for good, since when
 	standing  int                        // goroutines that this keeps
-	handlers  int                        // handlers that run
+	handlers  int                        // goroutines of handlers that run
 	problems  []string
 }
 
@@ -397,8 +397,8 @@ func (h *fakeHandler) misbehave() {
 		defer h.s.w.mu.Unlock()
 		h.s.w.handlers += n
 	}
-	runs(1)
-	defer runs(-1)
+	runs(2) // with who waits for it
+	defer runs(-2)
 	h.mu.Lock()
 	mode := h.mode
 	if mode == uses {

@@ -3,6 +3,7 @@
 //
 //	GET /photos          the objects of the bucket BUCKET
 //	GET /visits/{page}   counts a visit in the DynamoDB table TABLE, and answers how many there were
+//	GET /healthz         how the AWS credentials are
 //	GET /metrics         for Prometheus, where METRICS_TOKEN is set
 package main
 
@@ -28,6 +29,7 @@ import (
 	"github.com/vercelaws/vercelaws"
 	"github.com/vercelaws/vercelaws/examples/server/resource"
 	"github.com/vercelaws/vercelaws/oidc"
+	"github.com/vercelaws/vercelaws/refresh"
 )
 
 const (
@@ -74,7 +76,8 @@ func run(ctx context.Context) error {
 	s := &site{
 		s3: s3.NewFromConfig(cfg), bucket: bucket,
 		dynamodb: dynamodb.NewFromConfig(cfg), table: table,
-		metrics: m, metricsToken: os.Getenv("METRICS_TOKEN"),
+		provider: provider,
+		metrics:  m, metricsToken: os.Getenv("METRICS_TOKEN"),
 	}
 	port := os.Getenv("PORT")
 	if port == "" {
@@ -105,6 +108,7 @@ type site struct {
 	bucket   string
 	dynamodb *dynamodb.Client
 	table    string
+	provider *aws.CredentialsCache
 
 	metrics      *metrics
 	metricsToken string // if empty, nobody sees the metrics
@@ -114,9 +118,7 @@ func (s *site) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /photos", s.photos)
 	mux.HandleFunc("GET /visits/{page}", s.visits)
-	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusOK, map[string]string{"status": "ok"})
-	})
+	mux.HandleFunc("GET /healthz", s.health)
 	if s.metricsToken != "" {
 		mux.Handle("GET /metrics", s.metrics.handler(s.metricsToken))
 	}
@@ -124,6 +126,26 @@ func (s *site) routes() http.Handler {
 		fail(w, r, http.StatusNotFound, "there is nothing here", nil)
 	})
 	return mux
+}
+
+// health answers 503 where requests fail for want of credentials. An instance
+// that nobody has asked has none, and that is no fault. What went wrong is in the
+// log: everyone can ask here.
+func (s *site) health(w http.ResponseWriter, _ *http.Request) {
+	credentials, _ := refresh.StatusOf(s.provider)
+	code, words := http.StatusOK, "ok"
+	switch {
+	case credentials.Err == nil:
+	case credentials.AccessKeyID == "":
+		code, words = http.StatusServiceUnavailable, "no AWS credentials"
+	default:
+		words = "AWS credentials are not refreshed; the old ones serve"
+	}
+	out := map[string]any{"status": words}
+	if !credentials.Expires.IsZero() {
+		out["expires"] = credentials.Expires.UTC()
+	}
+	answer(w, code, out)
 }
 
 func (s *site) photos(w http.ResponseWriter, r *http.Request) {

@@ -31,7 +31,7 @@ type metrics struct {
 	registry  *prometheus.Registry
 	refreshes metric.Int64Counter
 	failures  metric.Int64Counter
-	verdicts  metric.Int64Counter
+	rejected  metric.Int64Counter
 	dropped   metric.Int64Counter
 	expires   atomic.Int64 // Unix milliseconds; 0 before the first credentials
 }
@@ -57,9 +57,9 @@ func newMetrics() (*metrics, error) {
 		err = errors.Join(err, failed)
 		return c
 	}
-	m.refreshes = counter("refreshes", "Fetches of credentials that succeeded.")
-	m.failures = counter("failures", "Fetches of credentials that failed, by code.")
-	m.verdicts = counter("verdicts", "Fetches that were made because a service called the credentials dead.")
+	m.refreshes = counter("refreshes", "Fetches that brought new credentials, by reason.")
+	m.failures = counter("failures", "Fetches of credentials that failed, by reason and code.")
+	m.rejected = counter("rejected", "Fetches that were made because a service rejected the credentials.")
 	m.dropped = counter("dropped_events", "Events that found no room, which the other counts lack.")
 	_, failed := meter.Float64ObservableGauge("aws.credentials.expiry", metric.WithUnit("s"),
 		metric.WithDescription("Time until the latest credentials end; negative once they have."),
@@ -74,10 +74,10 @@ func newMetrics() (*metrics, error) {
 	}
 	// From 0 on: Prometheus sees no increase where a counter begins with 1. The
 	// codes of failures are not known before they come; alerts.yml sees to that.
-	for _, background := range []bool{true, false} {
-		m.refreshes.Add(context.Background(), 0, metric.WithAttributes(attribute.Bool("background", background)))
+	for _, why := range []refresh.Reason{refresh.ReasonMissing, refresh.ReasonExpiring, refresh.ReasonDependency, refresh.ReasonRejected} {
+		m.refreshes.Add(context.Background(), 0, metric.WithAttributes(reason(why)))
 	}
-	m.verdicts.Add(context.Background(), 0)
+	m.rejected.Add(context.Background(), 0)
 	m.dropped.Add(context.Background(), 0)
 	return m, nil
 }
@@ -85,20 +85,22 @@ func newMetrics() (*metrics, error) {
 // count is for Options.OnEvent.
 func (m *metrics) count(e refresh.Event) {
 	ctx := context.Background()
-	background := attribute.Bool("background", e.Background)
 	if e.Err == nil {
-		m.refreshes.Add(ctx, 1, metric.WithAttributes(background))
+		m.refreshes.Add(ctx, 1, metric.WithAttributes(reason(e.Reason)))
 	} else {
-		m.failures.Add(ctx, 1, metric.WithAttributes(background, attribute.String("code", code(e.Err))))
+		m.failures.Add(ctx, 1, metric.WithAttributes(reason(e.Reason), attribute.String("code", code(e.Err))))
 	}
-	if e.ReportRejected {
-		m.verdicts.Add(ctx, 1)
+	if e.Reason == refresh.ReasonRejected {
+		m.rejected.Add(ctx, 1)
 	}
 	m.dropped.Add(ctx, int64(e.Dropped))
 	if !e.Expires.IsZero() {
 		m.expires.Store(e.Expires.UnixMilli())
 	}
 }
+
+// reason is the label that says why a fetch was made.
+func reason(r refresh.Reason) attribute.KeyValue { return attribute.String("reason", string(r)) }
 
 // stsCode is what STS's error codes look like. Whatever else an answer says is
 // no label.

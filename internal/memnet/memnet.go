@@ -7,6 +7,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"sync"
 )
 
@@ -69,3 +70,16 @@ func (addr) Network() string { return "memory" }
 
 // String implements net.Addr.
 func (a addr) String() string { return string(a) }
+
+// NewServer returns a server that is not started, a client that reaches it, and
+// its URL: on a network in memory with the name, or on a free port of 127.0.0.1.
+func NewServer(h http.Handler, name string, inMemory bool) (server *httptest.Server, client *http.Client, url string) {
+	server = httptest.NewUnstartedServer(h)
+	if !inMemory {
+		return server, &http.Client{Transport: &http.Transport{}}, "http://" + server.Listener.Addr().String()
+	}
+	server.Listener.Close()
+	l := Listen(name + ":80")
+	server.Listener = l
+	return server, l.Client(), "http://" + name
+}

@@ -1,15 +1,13 @@
 // Package recent remembers the tokens of recent requests, so that work which
-// has no request of its own, or one with a bad token, can borrow one. It is one
-// small store for the process, because a process on Vercel has one identity.
+// has no request of its own, or one with a bad token, can borrow one.
 //
-// Nothing here verifies a token, so anybody can have one remembered. What
-// speaks for a token is how many requests have brought it over a time, and how
-// new it is: [Draw] goes by one and by the other in turn, and what is dropped
-// for want of room is neither, so that neither who repeats a forged token nor
-// who sends ever new ones keeps a good one out.
+// A request only leaves the token's text here, since a request must stay cheap.
+// Whoever looks for a token has each text read once; what is no token, or has
+// ended, leaves the store then.
 //
-// A token goes when STS would no longer take it. Before that it ages: its count
-// halves each minute.
+// Nothing here verifies a token, so anybody can have one remembered. What speaks
+// for a token is how many requests have brought it over a time, and how new it
+// is. What is dropped for want of room is neither.
 package recent
 
 import (
@@ -21,18 +19,20 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/vercelaws/vercelaws/internal/candidate"
 )
 
 const (
 	// Least is how many tokens are kept at least, before any is dropped for
 	// want of room.
-	Least = 256
+	Least = 512
 
 	most     = 2 * Least
 	longest  = 20_000 // characters that STS takes
-	maxBytes = Least * longest
+	maxBytes = 256 * longest
+
+	// mostDropped is how many digests of dropped tokens are kept at least: for
+	// more than a minute in which a hundred new ones a second come.
+	mostDropped = 8192
 
 	// slot is the time in which a token counts once, however many requests
 	// bring it. Who sends one a thousand times is no more credible for it than
@@ -40,279 +40,192 @@ const (
 	// all the time cannot do.
 	slot = 400 * time.Millisecond
 
-	// enough bounds how often the fast path of Add writes: a number beyond it
-	// would tell nothing more.
-	enough = 1024
+	// halfLife is when a count is worth half.
+	halfLife = time.Minute
 )
 
-// Facts is what is kept of a token beside its text, in a fixed size. Digests
-// are compared with each other and mean nothing here.
-type Facts struct {
-	Expiry   time.Time
-	Project  [32]byte
-	Identity [32]byte // of what a token speaks for
+// Store is the tokens of recent requests. Make one with [New]. Its methods are
+// safe for concurrent use. T is oidc.Token.
+type Store[T any] struct {
+	read func(raw string) (token T, ends time.Time, ok bool)
+
+	newest atomic.Pointer[entry[T]] // the one that arrived last
+
+	mu      sync.Mutex // guards what follows
+	entries map[string]*entry[T]
+	bytes   int                    // of the entries' text
+	clock   uint64                 // ticks with each arrival
+	dropped [2]map[uint64]struct{} // digests of what was dropped for want of room, the newer ones first
 }
 
-// token is one that is remembered. What is below the line is guarded by mu.
-type token struct {
+// entry is a text that is remembered. What is below the line is guarded by mu.
+type entry[T any] struct {
 	raw   string
-	hash  uint64
-	facts Facts
-	again atomic.Int64 // arrivals that are not yet counted
+	again atomic.Bool // it arrived again, which is not yet counted
 
 	arrived uint64    // order of the last arrival
-	total   int64     // arrivals since it is remembered
-	counted time.Time // when an arrival was last counted
+	count   float64   // of arrivals, as it was when the last was counted
+	counted time.Time // when that was
+	isRead  bool
+	token   T
+	ends    time.Time
 }
 
-var (
-	seed     = maphash.MakeSeed()
-	newest   atomic.Pointer[token] // the one that arrived last
-	arrivals atomic.Int64          // how often a token came that was not remembered
+// New returns an empty store. Read reads a text, and says when STS will not take
+// the token any more; ok is false where the text is no token.
+func New[T any](read func(raw string) (token T, ends time.Time, ok bool)) *Store[T] {
+	return &Store[T]{read: read, entries: map[string]*entry[T]{}}
+}
 
-	mu     sync.Mutex // guards what follows
-	tokens = map[string]*token{}
-	bytes  int // of the tokens' text
-	counts sketch
-	clock  uint64 // ticks with each arrival
-)
-
-// Add takes note that a request brought raw, and returns the store's own copy
-// of it (or a new one, where raw is not remembered). It asks inspect about a
-// token that it does not know, and remembers it if inspect says so and STS may
-// still take it.
+// Add takes note that a request brought raw, whose form is a token's, and
+// returns the store's own copy of it.
 //
 // The usual case, the same token as on the request before, takes no lock and
 // allocates nothing. Another token that is known costs one short lock.
-func Add(raw string, inspect func(raw string) (Facts, bool)) *string {
-	if t := newest.Load(); t != nil && t.raw == raw {
-		if t.again.Load() < enough {
-			t.again.Add(1)
+func (s *Store[T]) Add(raw string) *string {
+	if e := s.newest.Load(); e != nil && e.raw == raw {
+		if !e.again.Load() { // so that the cores do not all write to it
+			e.again.Store(true)
 		}
-		return &t.raw
+		return &e.raw
 	}
-	if t := known(raw); t != nil {
-		return &t.raw
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.entries[raw]
+	if e == nil {
+		e = &entry[T]{raw: strings.Clone(raw)} // a header's text may be part of a larger one, or be reused
+		if len(raw) > longest {
+			return &e.raw
+		}
+		if s.wasDropped(raw) {
+			e.count, e.counted = 1, time.Now().Add(-slot)
+		}
+		s.entries[e.raw] = e
+		s.bytes += len(raw)
 	}
-	facts, ok := inspect(raw)
-	if !ok || len(raw) > longest || gone(facts, time.Now()) {
-		other := raw
-		return &other
+	e.arrive(time.Now())
+	s.clock++
+	e.arrived = s.clock
+	s.newest.Store(e)
+	if len(s.entries) > most || s.bytes > maxBytes {
+		s.makeRoom()
 	}
-	t := &token{raw: strings.Clone(raw), facts: facts, hash: maphash.String(seed, raw)}
-	mu.Lock()
-	defer mu.Unlock()
-	if known := tokens[raw]; known != nil { // came by another request meanwhile
-		t = known
-	} else {
-		tokens[t.raw] = t
-		bytes += len(t.raw)
-		arrivals.Add(1)
-	}
-	arrive(t)
-	if len(tokens) > most || bytes > maxBytes {
-		makeRoom()
-	}
-	return &t.raw
+	return &e.raw
 }
 
-// known returns the token raw and takes note of its arrival, if it is
-// remembered.
-func known(raw string) *token {
-	if len(raw) > longest {
-		return nil
-	}
-	mu.Lock()
-	defer mu.Unlock()
-	t := tokens[raw]
-	if t != nil {
-		arrive(t)
-	}
-	return t
-}
-
-// gone reports whether STS takes the token no more.
-func gone(f Facts, now time.Time) bool { return !now.Before(f.Expiry.Add(candidate.Grace)) }
-
-// arrive needs mu.
-func arrive(t *token) {
-	count(t, 1)
-	clock++
-	t.arrived = clock
-	newest.Store(t)
-}
-
-// count needs mu. It counts arrivals of t, for evidence once in a slot.
-func count(t *token, n int64) {
-	now := time.Now()
-	counts.decay(now)
-	if now.Sub(t.counted) >= halfLife {
-		t.total = 0
-	}
-	t.total += n
-	if t.counted.IsZero() || now.Sub(t.counted).Abs() >= slot {
-		counts.add(t.hash)
-		t.counted = now
+// arrive needs mu. It counts an arrival, once in a slot. The age is absolute
+// since only a test that leaves a clock of its own sees time run backwards.
+func (e *entry[T]) arrive(now time.Time) {
+	if now.Sub(e.counted).Abs() >= slot {
+		e.count, e.counted = e.countAt(now)+1, now
 	}
 }
 
-// settle needs mu. It counts what the fast path of Add put off.
-func settle(t *token) {
-	if n := t.again.Swap(0); n > 0 {
-		count(t, n)
-	}
+// countAt needs mu.
+func (e *entry[T]) countAt(now time.Time) float64 {
+	return e.count * math.Exp2(-float64(now.Sub(e.counted).Abs())/float64(halfLife))
 }
 
 // remove needs mu.
-func remove(t *token) {
-	delete(tokens, t.raw)
-	bytes -= len(t.raw)
-	newest.CompareAndSwap(t, nil)
+func (s *Store[T]) remove(e *entry[T]) {
+	delete(s.entries, e.raw)
+	s.bytes -= len(e.raw)
+	s.newest.CompareAndSwap(e, nil)
 }
 
-// ranked is a token as it stood when it was looked at.
-type ranked struct {
-	*token
-	arrived uint64
-	count   uint16
-	total   int64
+// Seen is a token that requests brought.
+type Seen[T any] struct {
+	Token   T
+	Arrived uint64  // a larger number arrived later
+	Count   float64 // of the requests that brought it lately
 }
 
-func byNewness(a, b ranked) int { return cmp.Compare(b.arrived, a.arrived) }
-
-func byCount(a, b ranked) int {
-	return cmp.Or(cmp.Compare(b.count, a.count), cmp.Compare(b.total, a.total), byNewness(a, b))
-}
-
-// living needs mu. It removes the tokens that are gone and returns the others.
-func living(now time.Time) []ranked {
-	counts.decay(now)
-	all := make([]ranked, 0, len(tokens))
-	for _, t := range tokens {
-		if gone(t.facts, now) {
-			remove(t)
+// All returns the tokens that are remembered, but for those of which drop
+// reports true: those leave the store.
+func (s *Store[T]) All(drop func(T) bool) []Seen[T] {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	all := make([]Seen[T], 0, len(s.entries))
+	for _, e := range s.entries {
+		if e.again.Swap(false) {
+			e.arrive(now)
+		}
+		ok := true
+		if !e.isRead {
+			e.token, e.ends, ok = s.read(e.raw)
+			e.isRead = true
+		}
+		if !ok || !now.Before(e.ends) || drop(e.token) {
+			s.remove(e)
 			continue
 		}
-		settle(t)
-		all = append(all, ranked{t, t.arrived, counts.of(t.hash), t.total})
+		all = append(all, Seen[T]{e.token, e.arrived, e.countAt(now)})
 	}
 	return all
 }
 
-// makeRoom needs mu. It keeps Least tokens: half of them for being new, and the
-// others for how many requests brought them.
-func makeRoom() {
-	all := living(time.Now())
-	if len(all) <= Least {
-		return
+// makeRoom needs mu. It keeps Least entries, or half the bytes: half of them for
+// being new, and the others for how many requests brought them.
+func (s *Store[T]) makeRoom() {
+	now := time.Now()
+	all := make([]*entry[T], 0, len(s.entries))
+	counts := make(map[*entry[T]]float64, len(s.entries))
+	for _, e := range s.entries {
+		all = append(all, e)
+		counts[e] = e.countAt(now)
 	}
+	byNewness := func(a, b *entry[T]) int { return cmp.Compare(b.arrived, a.arrived) }
 	slices.SortFunc(all, byNewness)
-	rest := all[Least/2:]
-	slices.SortFunc(rest, byCount)
-	for _, r := range rest[Least-Least/2:] {
-		remove(r.token)
+	all = keep(all)
+	slices.SortFunc(all, func(a, b *entry[T]) int { return cmp.Or(cmp.Compare(counts[b], counts[a]), byNewness(a, b)) })
+	for _, e := range keep(all) {
+		s.remove(e)
+		if len(s.dropped[0]) >= mostDropped {
+			s.dropped[0], s.dropped[1] = nil, s.dropped[0]
+		}
+		if s.dropped[0] == nil {
+			s.dropped[0] = make(map[uint64]struct{})
+		}
+		s.dropped[0][maphash.String(seed, e.raw)] = struct{}{}
 	}
 }
 
-// Arrivals counts how often a token came that was not remembered and now is.
-func Arrivals() int64 { return arrivals.Load() }
+// wasDropped needs mu. It knows a token that a flood of others pushed out when
+// that comes again.
+func (s *Store[T]) wasDropped(raw string) bool {
+	id := maphash.String(seed, raw)
+	_, newer := s.dropped[0][id]
+	_, older := s.dropped[1][id]
+	return newer || older
+}
 
-// Draw returns the best remembered token for which fits reports true: at an
-// even turn the one that most requests brought, the newest among equals; at an
-// odd turn the newest.
-func Draw(turn int, fits func(raw string, f Facts) bool) (raw string, ok bool) {
-	mu.Lock()
-	all := living(time.Now())
-	mu.Unlock()
-	order := byCount
-	if turn%2 != 0 {
-		order = byNewness
-	}
-	slices.SortFunc(all, order)
-	for _, r := range all {
-		if fits(r.raw, r.facts) {
-			return r.raw, true
+var seed = maphash.MakeSeed()
+
+// keep takes those off the beginning of all for which there is room in half of
+// what makeRoom keeps, and returns the others.
+func keep[T any](all []*entry[T]) []*entry[T] {
+	bytes := 0
+	for i, e := range all {
+		bytes += len(e.raw)
+		if i == Least/2 || bytes > maxBytes/4 {
+			return all[i:]
 		}
 	}
-	return "", false
+	return nil
 }
 
 // Forget drops the tokens for which drop reports true. Test issuers call it
 // when they close, so that one test's tokens are not tried in another's.
-func Forget(drop func(raw string) bool) {
-	mu.Lock()
-	defer mu.Unlock()
-	for _, t := range tokens {
-		if drop(t.raw) {
-			remove(t)
+func (s *Store[T]) Forget(drop func(raw string) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.entries {
+		if drop(e.raw) {
+			s.remove(e)
 		}
 	}
-	if len(tokens) == 0 {
-		counts = sketch{}
-	}
-}
-
-const (
-	rows     = 4
-	columns  = 1 << 13 // with rows and 2 bytes each: 64 KiB
-	halfLife = time.Minute
-
-	// once is what an arrival counts for. A sixteenth of it is left after four
-	// half-lives, so that a token which comes each few minutes stands out among
-	// those that come but once.
-	once = 16
-)
-
-// sketch counts the arrivals of any number of tokens in a fixed size, so that a
-// token which a flood pushed out is known when it comes again. It is a
-// count-min sketch with conservative update (Estan and Varghese, "New
-// Directions in Traffic Measurement and Accounting", 2002): a count is never
-// too low, and too high by little more than the arrivals of a half-life divided
-// by the number of columns. The hash is keyed, so nobody can aim for another's
-// counters.
-type sketch struct {
-	cells   [rows][columns]uint16
-	decayed time.Time
-}
-
-func (s *sketch) cell(row int, hash uint64) *uint16 {
-	return &s.cells[row][hash>>(13*row)%columns]
-}
-
-// of returns how often the token of hash has arrived lately.
-func (s *sketch) of(hash uint64) uint16 {
-	least := uint16(math.MaxUint16)
-	for row := range rows {
-		least = min(least, *s.cell(row, hash))
-	}
-	return least
-}
-
-func (s *sketch) add(hash uint64) {
-	count := s.of(hash)
-	count = min(count, math.MaxUint16-once) + once
-	for row := range rows {
-		c := s.cell(row, hash)
-		*c = max(*c, count)
-	}
-}
-
-// decay halves all counts for each half-life that has passed. It goes by the
-// monotonic clock; only a test that leaves a fake clock sees that run backwards.
-func (s *sketch) decay(now time.Time) {
-	passed := now.Sub(s.decayed)
-	switch {
-	case s.decayed.IsZero() || passed < 0:
-		s.decayed = now
-	case passed >= 16*halfLife:
-		*s = sketch{decayed: now}
-	case passed >= halfLife:
-		n := int(passed / halfLife)
-		for row := range s.cells {
-			for column := range s.cells[row] {
-				s.cells[row][column] >>= n
-			}
-		}
-		s.decayed = s.decayed.Add(time.Duration(n) * halfLife)
+	if len(s.entries) == 0 {
+		s.dropped = [2]map[uint64]struct{}{}
 	}
 }

@@ -4,7 +4,6 @@ package recent
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -14,228 +13,191 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/vercelaws/vercelaws/internal/candidate"
 )
 
-// story runs f under fake time with an empty store.
-func story(t *testing.T, f func(t *testing.T)) {
+// story runs f under fake time with a store whose tokens are their texts, live
+// two hours, and are no tokens if they begin with "garbage".
+func story(t *testing.T, f func(t *testing.T, s *Store[string])) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		reset := func() { Forget(func(string) bool { return true }) }
-		reset()
-		defer reset()
-		f(t)
+		f(t, New(func(raw string) (string, time.Time, bool) {
+			return raw, time.Now().Add(2 * time.Hour), !strings.HasPrefix(raw, "garbage")
+		}))
 	})
 }
 
-func live(string) (Facts, bool) { return Facts{Expiry: time.Now().Add(2 * time.Hour)}, true }
+func none(string) bool { return false }
 
-func add(raws ...string) {
-	for _, raw := range raws {
-		Add(raw, live)
+func all(s *Store[string]) []Seen[string] {
+	all := s.All(none)
+	slices.SortFunc(all, func(a, b Seen[string]) int { return int(b.Arrived) - int(a.Arrived) })
+	return all
+}
+
+func texts(s *Store[string]) []string {
+	var texts []string
+	for _, seen := range all(s) {
+		texts = append(texts, seen.Token)
 	}
+	return texts
 }
 
-func anyone(string, Facts) bool { return true }
-
-// order is how tokens are drawn at turns of one kind.
-func order(turn int) []string {
-	var drawn []string
-	for {
-		raw, ok := Draw(turn, func(raw string, _ Facts) bool { return !slices.Contains(drawn, raw) })
-		if !ok {
-			return drawn
+func count(s *Store[string], raw string) float64 {
+	for _, seen := range all(s) {
+		if seen.Token == raw {
+			return seen.Count
 		}
-		drawn = append(drawn, raw)
 	}
+	return -1
 }
 
-func TestDrawGoesByCountAndByNewnessInTurn(t *testing.T) {
-	story(t, func(t *testing.T) {
-		assert.Empty(t, order(0))
-		add("often", "often", "often", "twice", "once", "twice", "late")
-		assert.Equal(t, []string{"often", "twice", "late", "once"}, order(0), "by count, the newest among equals")
-		assert.Equal(t, []string{"late", "twice", "once", "often"}, order(1), "by newness")
-		add("often")
-		assert.Equal(t, "often", order(1)[0], "it came again")
-	})
-}
-
-func TestGarbageAndTheDeadTakeNoPlace(t *testing.T) {
-	story(t, func(t *testing.T) {
-		before := Arrivals()
-		for i := range 3 {
-			raw := fmt.Sprint("garbage", i)
-			assert.Equal(t, raw, *Add(raw, func(string) (Facts, bool) { return Facts{}, false }))
+func TestNewestFirst(t *testing.T) {
+	story(t, func(t *testing.T, s *Store[string]) {
+		for _, raw := range []string{"a", "b", "c", "a"} {
+			assert.Equal(t, raw, *s.Add(raw))
 		}
-		ended := time.Now().Add(-candidate.Grace)
-		add(strings.Repeat("x", longest+1))
-		Add("dead", func(string) (Facts, bool) { return Facts{Expiry: ended}, true })
-		assert.Empty(t, order(0))
-		assert.Zero(t, Arrivals()-before)
-		Add("in grace", func(string) (Facts, bool) { return Facts{Expiry: ended.Add(time.Second)}, true })
-		assert.Equal(t, []string{"in grace"}, order(0))
-		time.Sleep(time.Second)
-		assert.Empty(t, order(0), "it is gone when STS takes it no more")
-		assert.Zero(t, bytes)
+		assert.Equal(t, []string{"a", "c", "b"}, texts(s))
 	})
 }
 
-func TestATokenIsInspectedOnlyWhenItIsNew(t *testing.T) {
-	story(t, func(t *testing.T) {
-		inspected := 0
-		look := func(raw string) (Facts, bool) { inspected++; return live(raw) }
-		before := Arrivals()
-		for range 10 {
-			Add("a", look)
-			Add("b", look)
-			Add("b", look)
+func TestATokenCountsOnceInASlot(t *testing.T) {
+	story(t, func(t *testing.T, s *Store[string]) {
+		for range 1000 {
+			s.Add("many at once")
+			s.Add("other")
 		}
-		assert.Equal(t, 2, inspected)
-		assert.EqualValues(t, 2, Arrivals()-before, "the arrivals of new ones")
-	})
-}
-
-func TestForget(t *testing.T) {
-	story(t, func(t *testing.T) {
-		add("a", "b")
-		Forget(func(raw string) bool { return raw == "b" })
-		assert.Equal(t, []string{"a"}, order(1))
-		add("b") // the fast path must not think b is still there
-		assert.Equal(t, []string{"b", "a"}, order(1))
-	})
-}
-
-func TestCountsAge(t *testing.T) {
-	story(t, func(t *testing.T) {
-		for range 100 {
-			add("once popular", "other")
+		assert.Equal(t, 1.0, count(s, "many at once"))
+		for range 3 {
+			time.Sleep(slot)
+			s.Add("stays")
+			s.Add("other")
 		}
-		time.Sleep(10 * time.Minute)
-		add("now", "other", "now")
-		assert.Equal(t, "now", order(0)[0])
-		assert.Contains(t, order(0), "once popular", "until it expires")
+		assert.InDelta(t, 3, count(s, "stays"), 0.1)
+		assert.InDelta(t, 4, count(s, "other"), 0.1)
 	})
 }
 
-// What stands out is kept and drawn: a good token that comes twice a second
-// among forged ones, each of them new, and some that are repeated.
-func TestAGoodTokenStandsOutInAFlood(t *testing.T) {
-	for perSecond, seconds := range map[int]int{20: 600, 200: 180, 1000: 90, 5000: 15} {
-		t.Run(fmt.Sprint(perSecond), func(t *testing.T) {
-			story(t, func(t *testing.T) {
-				pause := time.Second / time.Duration(perSecond)
-				for i := range seconds * perSecond {
-					add(fmt.Sprint("forged", i))
-					if i%(perSecond/2) == 0 {
-						add("good")
+func TestACountIsHalfAfterAMinute(t *testing.T) {
+	story(t, func(t *testing.T, s *Store[string]) {
+		s.Add("a")
+		time.Sleep(halfLife)
+		assert.Equal(t, 0.5, count(s, "a"))
+		s.Add("b")
+		s.Add("a")
+		assert.Equal(t, 1.5, count(s, "a"))
+	})
+}
+
+// The newest token's further arrivals are counted, though they take no lock.
+func TestTheFastPathCounts(t *testing.T) {
+	story(t, func(t *testing.T, s *Store[string]) {
+		s.Add("a")
+		time.Sleep(slot)
+		assert.Zero(t, testing.AllocsPerRun(10, func() { s.Add("a") }))
+		assert.InDelta(t, 2, count(s, "a"), 0.1)
+		assert.InDelta(t, 2, count(s, "a"), 0.1, "once")
+	})
+}
+
+// A text is read once, and by whoever looks, not by the request.
+func TestATextIsReadOnce(t *testing.T) {
+	read := map[string]int{}
+	s := New(func(raw string) (string, time.Time, bool) {
+		read[raw]++
+		return raw, time.Now().Add(time.Hour), true
+	})
+	for range 10 {
+		s.Add("a")
+		s.Add("b")
+	}
+	assert.Empty(t, read)
+	for range 10 {
+		s.All(none)
+		s.Add("b")
+		s.Add("a")
+	}
+	assert.Equal(t, map[string]int{"a": 1, "b": 1}, read)
+}
+
+func TestWhatLeavesTheStore(t *testing.T) {
+	story(t, func(t *testing.T, s *Store[string]) {
+		for _, raw := range []string{"a", "garbage", "foreign"} {
+			s.Add(raw)
+		}
+		assert.Len(t, s.All(func(raw string) bool { return raw == "foreign" }), 1)
+		assert.Equal(t, []string{"a"}, texts(s))
+		time.Sleep(2*time.Hour - time.Nanosecond)
+		assert.Equal(t, []string{"a"}, texts(s))
+		time.Sleep(time.Nanosecond)
+		assert.Empty(t, texts(s), "it has ended")
+		assert.Zero(t, s.bytes)
+		s.Add("a")
+		s.Add("b")
+		s.Forget(func(raw string) bool { return raw == "a" })
+		assert.Equal(t, []string{"b"}, texts(s))
+		assert.Equal(t, "b", *s.Add("b"))
+	})
+}
+
+// Neither a token that repeats nor a new one is pushed out by a flood, and the
+// store stays within its bounds.
+func TestAFloodPushesOutWhatIsNeitherNewNorOften(t *testing.T) {
+	for name, size := range map[string]int{"short": 10, "long": longest} {
+		t.Run(name, func(t *testing.T) {
+			story(t, func(t *testing.T, s *Store[string]) {
+				forged := func(i int) string { return fmt.Sprintf("%0*d", size, i) }
+				s.Add("often")
+				time.Sleep(slot)
+				s.Add("other")
+				s.Add("often")
+				s.Add("once")
+				var last string
+				for i := range 8000 {
+					last = forged(i)
+					s.Add(last)
+					if i%100 == 0 {
+						require.LessOrEqual(t, len(s.entries), most+1)
+						require.LessOrEqual(t, s.bytes, maxBytes+longest)
 					}
-					if i > perSecond && i%(perSecond/4) == perSecond/8 {
-						raw, ok := Draw(0, anyone)
-						require.True(t, ok)
-						require.Equal(t, "good", raw, "after %s", time.Duration(i)*pause)
-						newest, _ := Draw(1, anyone)
-						require.Equal(t, fmt.Sprint("forged", i), newest)
-					}
-					time.Sleep(pause)
 				}
+				have := texts(s)
+				assert.Contains(t, have, "often")
+				assert.Contains(t, have, last)
+				assert.NotContains(t, have, "once")
+				s.Add("once")
+				assert.InDelta(t, 2, count(s, "once"), 0.1, "what was dropped is known when it comes again")
+				assert.LessOrEqual(t, len(s.dropped[0])+len(s.dropped[1]), 2*mostDropped+most)
 			})
 		})
 	}
 }
 
-func TestRepeatingDoesNotKeepANewTokenOut(t *testing.T) {
-	story(t, func(t *testing.T) {
-		for i := range 100 * most {
-			add(fmt.Sprint("repeated", i%(2*most)))
-		}
-		add("good")
-		assert.Equal(t, "good", order(1)[0])
-		for i := range Least/2 - 1 { // as many newer ones as newness protects from
-			add(fmt.Sprint("repeated", i))
-		}
-		assert.Contains(t, order(1), "good")
+func TestOverlongTextIsNotKept(t *testing.T) {
+	story(t, func(t *testing.T, s *Store[string]) {
+		long := strings.Repeat("x", longest+1)
+		assert.Equal(t, long, *s.Add(long))
+		assert.Empty(t, s.entries)
 	})
 }
 
-func TestBounds(t *testing.T) {
-	story(t, func(t *testing.T) {
-		long := strings.Repeat("x", 19_990)
-		for i := range 4 * most {
-			add(fmt.Sprint(long, i))
-			require.LessOrEqual(t, bytes, maxBytes)
-			require.GreaterOrEqual(t, len(tokens), min(i+1, Least))
-		}
-		for i := range 4 * most {
-			add(fmt.Sprint(i))
-			require.LessOrEqual(t, len(tokens), most)
-		}
-		sum := 0
-		for raw := range maps.Keys(tokens) {
-			sum += len(raw)
-		}
-		assert.Equal(t, sum, bytes)
-	})
-}
-
-func TestAddIsCheap(t *testing.T) {
-	a, b := strings.Repeat("a", 1200), strings.Repeat("b", 1200)
-	add(a, b)
-	assert.Zero(t, testing.AllocsPerRun(100, func() { Add(b, live) }), "the same again")
-	assert.Zero(t, testing.AllocsPerRun(100, func() { Add(a, live); Add(b, live) }), "two in turn")
-	mu.Lock() // with it, a call that took the lock would never return
-	defer mu.Unlock()
-	Add(b, live)
-}
-
-func TestConcurrent(t *testing.T) {
-	story(t, func(t *testing.T) {
-		var wg sync.WaitGroup
-		for g := range 8 {
-			wg.Go(func() {
-				for i := range 300 {
-					add(fmt.Sprint(g, "-", i), "shared")
-					Draw(i, anyone)
-					if i%100 == 0 {
-						Forget(func(raw string) bool { return raw == "shared" })
-					}
+func TestConcurrentUse(t *testing.T) {
+	s := New(func(raw string) (string, time.Time, bool) { return raw, time.Now().Add(time.Hour), true })
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for i := range 2000 {
+				raw := fmt.Sprint((g + i) % 700)
+				if *s.Add(raw) != raw {
+					t.Error("another token's text")
 				}
-			})
-		}
-		wg.Wait()
-		assert.LessOrEqual(t, len(tokens), most)
-	})
-}
-
-func BenchmarkAddSame(b *testing.B) {
-	raw := strings.Repeat("a", 1200)
-	b.ReportAllocs()
-	for b.Loop() {
-		Add(raw, live)
+				if i%500 == 0 {
+					s.All(func(raw string) bool { return raw == "13" })
+				}
+			}
+		}()
 	}
-}
-
-func BenchmarkAddInTurn(b *testing.B) {
-	raws := []string{strings.Repeat("a", 1200), strings.Repeat("b", 1200)}
-	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		Add(raws[i%2], live)
-	}
-}
-
-func BenchmarkAddNew(b *testing.B) {
-	long := strings.Repeat("a", 1200)
-	for i := 0; b.Loop(); i++ {
-		Add(fmt.Sprint(long, i), live)
-	}
-}
-
-func BenchmarkDrawOfMany(b *testing.B) {
-	for i := range 2 * most {
-		add(fmt.Sprint("many", i))
-	}
-	for i := 0; b.Loop(); i++ {
-		Draw(i, anyone)
-	}
+	wg.Wait()
+	assert.LessOrEqual(t, len(s.entries), most)
 }

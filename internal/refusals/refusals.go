@@ -1,10 +1,8 @@
-// Package refusals remembers which tokens were refused a moment ago, by STS or
-// by Vercel's exchange.
+// Package refusals remembers which tokens were refused lately.
 package refusals
 
 import (
-	"crypto/sha256"
-	"maps"
+	"hash/maphash"
 	"sync"
 	"time"
 )
@@ -14,62 +12,71 @@ const (
 	// callers of a misconfigured deployment have it at once.
 	SameAnswer = time.Second
 
-	// LastChoice is how long a refused token comes after all others. What
-	// refused it may be mended, and a flood of new tokens must not keep the good
-	// one out then.
-	LastChoice = 30 * time.Second
+	// most is how many are remembered: more than the tokens of requests that
+	// are.
+	most = 2048
 )
 
-// Memory is for the tokens of one asker, who bounds how many are refused in a
-// time: no more than those of LastChoice are remembered. Its zero value is ready
-// to use, and its methods are safe for concurrent use. Setting the wall clock
-// does not touch it.
+// Memory is for the tokens of one asker. Its zero value is ready to use, and its
+// methods are safe for concurrent use. Setting the wall clock does not touch it.
 type Memory struct {
 	mu    sync.Mutex // guards what follows
-	known map[id]refusal
+	known map[uint64]refusal
 }
-
-// id tells tokens apart without being one.
-type id [sha256.Size]byte
-
-func idOf(raw string) id { return sha256.Sum256([]byte(raw)) }
 
 // refusal is one. Its time is only used for its monotonic reading.
 type refusal struct {
-	err error
 	at  time.Time
+	err error
 }
+
+var seed = maphash.MakeSeed()
+
+// digest tells tokens apart without being one. Nobody outside knows the seed, so
+// nobody can make two tokens with one digest.
+func digest(raw string) uint64 { return maphash.String(seed, raw) }
 
 // Add takes note of a refusal.
 func (m *Memory) Add(raw string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.known == nil {
-		m.known = map[id]refusal{}
+		m.known = map[uint64]refusal{}
 	}
-	maps.DeleteFunc(m.known, func(_ id, r refusal) bool { return time.Since(r.at) >= LastChoice })
-	m.known[idOf(raw)] = refusal{err, time.Now()}
+	now, oldest := time.Now(), digest(raw)
+	m.known[oldest] = refusal{now, err}
+	for id, r := range m.known {
+		if r.err != nil && now.Sub(r.at) >= SameAnswer {
+			m.known[id] = refusal{at: r.at} // the error may be large
+		}
+		if r.at.Before(m.known[oldest].at) {
+			oldest = id
+		}
+	}
+	if len(m.known) > most {
+		delete(m.known, oldest)
+	}
 }
 
 // Forget drops what is known of a token that was accepted after all.
 func (m *Memory) Forget(raw string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.known, idOf(raw))
+	delete(m.known, digest(raw))
 }
 
-// Has reports whether a token was refused less than LastChoice ago.
-func (m *Memory) Has(raw string) bool {
+// When is when a token was refused last, or the zero time.
+func (m *Memory) When(raw string) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return time.Since(m.known[idOf(raw)].at) < LastChoice // if none, it was long ago
+	return m.known[digest(raw)].at
 }
 
 // Answer is how a token was refused less than SameAnswer ago, or nil.
 func (m *Memory) Answer(raw string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if r := m.known[idOf(raw)]; time.Since(r.at) < SameAnswer {
+	if r := m.known[digest(raw)]; time.Since(r.at) < SameAnswer {
 		return r.err
 	}
 	return nil

@@ -15,42 +15,41 @@ import (
 
 var errNo = errors.New("no")
 
-func TestHowLongARefusalCounts(t *testing.T) {
+func TestHowLongARefusalIsGivenAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var m Memory
 		require.NoError(t, m.Answer("a"))
-		require.False(t, m.Has("a"))
+		require.Zero(t, m.When("a"))
+		began := time.Now()
 		m.Add("a", errNo)
 		assert.NoError(t, m.Answer("b"))
-		assert.False(t, m.Has("b"))
+		assert.Zero(t, m.When("b"))
 		time.Sleep(SameAnswer - time.Nanosecond)
 		assert.Equal(t, errNo, m.Answer("a"))
 		time.Sleep(time.Nanosecond)
 		assert.NoError(t, m.Answer("a"))
-		time.Sleep(LastChoice - SameAnswer - time.Nanosecond)
-		assert.True(t, m.Has("a"))
-		time.Sleep(time.Nanosecond)
-		assert.False(t, m.Has("a"))
+		time.Sleep(time.Hour)
+		assert.Equal(t, began, m.When("a"), "that it was refused is remembered longer")
+		m.Add("b", errNo)
+		assert.NoError(t, m.known[digest("a")].err, "and its error is not")
 
 		m.Add("a", errNo)
 		m.Forget("a")
 		assert.NoError(t, m.Answer("a"))
-		assert.False(t, m.Has("a"))
+		assert.Zero(t, m.When("a"))
 	})
 }
 
-// Refused tokens take no memory beyond a bound: so many are not refused in half
-// a minute.
-func TestBoundedMemory(t *testing.T) {
+func TestTheOldestIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var m Memory
-		for i := range 200 {
+		for i := range most + 10 {
 			m.Add(fmt.Sprint(i), errNo)
-			require.Len(t, m.known, min(i+1, 60))
-			time.Sleep(500 * time.Millisecond)
+			require.Len(t, m.known, min(i+1, most))
+			time.Sleep(time.Millisecond)
 		}
-		for i := range 200 {
-			require.Equal(t, i > 200-60, m.Has(fmt.Sprint(i)), i)
+		for i := range most + 10 {
+			require.Equal(t, i < 10, m.When(fmt.Sprint(i)).IsZero(), i)
 		}
 	})
 }

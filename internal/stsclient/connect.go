@@ -11,8 +11,7 @@ import (
 )
 
 // Connect opens a connection for the first operation, in the first region. It
-// sends no token. Its failure is nobody's loss: the first operation connects by
-// itself.
+// sends no token. Its error is ignored: the first operation connects by itself.
 func (c *Client) Connect(ctx context.Context) {
 	if regions, err := c.Regions(); err == nil {
 		Connect(ctx, regions[0])
@@ -20,8 +19,8 @@ func (c *Client) Connect(ctx context.Context) {
 }
 
 // Connect opens a connection for the first operation of client, and leaves it
-// in the pool of the client's HTTP client. It sends no token. Its failure is
-// nobody's loss: the first operation connects by itself.
+// in the pool of the client's HTTP client. It sends no token. Its error is
+// ignored: the first operation connects by itself.
 func Connect(ctx context.Context, client *sts.Client) {
 	ctx, cancel := context.WithTimeout(ctx, attemptLimit)
 	defer cancel()

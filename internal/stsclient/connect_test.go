@@ -2,7 +2,6 @@ package stsclient
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"io"
 	"log"
@@ -17,6 +16,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/vercelaws/vercelaws/internal/http1"
 )
 
 func assumeRole(t *testing.T, c *Client) (*sts.AssumeRoleWithWebIdentityOutput, error) {
@@ -67,7 +68,7 @@ func (s *server) client(t *testing.T) *Client {
 	roots.AddCert(s.Certificate())
 	return New(Options{RoleARN: testRole, Override: func(o *sts.Options) {
 		o.BaseEndpoint = aws.String(s.URL)
-		o.HTTPClient.(*http.Client).Transport.(*http.Transport).TLSClientConfig.RootCAs = roots
+		o.HTTPClient = http1.New(roots, nil).Client()
 	}})
 }
 
@@ -114,19 +115,4 @@ func TestSilentConnectionIsNotUsedAgain(t *testing.T) {
 		}
 	}
 	assert.Equal(t, 2, onSilent, "HEAD, and the attempt that timed out")
-}
-
-func TestDefaultTransportIsLeftAlone(t *testing.T) {
-	was := http.DefaultTransport.(*http.Transport)
-	idle, h2, config := was.IdleConnTimeout, was.ForceAttemptHTTP2, was.TLSClientConfig
-	mine := newTransport(x509.NewCertPool())
-	assert.NotSame(t, was, mine)
-	assert.Same(t, was, http.DefaultTransport)
-	assert.Equal(t, idle, was.IdleConnTimeout)
-	assert.Equal(t, h2, was.ForceAttemptHTTP2)
-	assert.Equal(t, config, was.TLSClientConfig)
-
-	assert.Equal(t, idleLimit, mine.IdleConnTimeout)
-	assert.NotNil(t, mine.Proxy)
-	assert.GreaterOrEqual(t, mine.TLSClientConfig.MinVersion, uint16(tls.VersionTLS12))
 }

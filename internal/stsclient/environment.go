@@ -2,7 +2,6 @@ package stsclient
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/url"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	"github.com/aws/aws-sdk-go-v2/service/sts"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
@@ -35,8 +33,27 @@ type Settings struct {
 	CAFile      Setting[string] // PEM file of the only roots that are trusted; "": the system's
 	AppID       Setting[string] // goes into the User-Agent header
 
+	// Elsewhere is the region that is set where that is of another partition
+	// than the role, and so not asked: its STS knows no role of this one. Region
+	// is then the partition's default.
+	Elsewhere Setting[string]
+
 	FallbackRegion   string // Options.FallbackRegion
 	FallbackEndpoint string // URL; "" without a FallbackRegion
+}
+
+// SettingError says what is wrong with a setting.
+type SettingError struct {
+	Setting string // a variable of the environment, or Options.FallbackRegion
+	Problem string // a sentence that names it, and says what it must be
+}
+
+// Error says it.
+func (e *SettingError) Error() string { return e.Problem }
+
+// wrong is the error of a setting, whose name the problem begins with.
+func wrong(setting, problem string, args ...any) error {
+	return &SettingError{setting, setting + " " + fmt.Sprintf(problem, args...)}
 }
 
 // Resolve returns how a [Client] with these options reaches STS now. It sends
@@ -46,7 +63,7 @@ func Resolve(o Options) (Settings, error) {
 	if err != nil {
 		return Settings{}, err
 	}
-	regions, err := s.clients(o)
+	regions, err := s.clients(o.Override)
 	if err != nil {
 		return Settings{}, err
 	}
@@ -92,6 +109,7 @@ func read(o Options) (Settings, error) {
 		s.Region.Value = region
 	}
 	errs[5] = s.conflict()
+	s.keepToPartition(o.RoleARN)
 	if err := errors.Join(errs[:]...); err != nil {
 		return Settings{}, err
 	}
@@ -135,7 +153,7 @@ func endpointURL() (Setting[string], error) {
 	u, err := url.Parse(s.Value)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		// The value may hold a password, and is not shown.
-		return Setting[string]{}, fmt.Errorf("%s is not a URL such as https://sts.eu-central-1.amazonaws.com", s.From)
+		return Setting[string]{}, wrong(s.From, "is not a URL such as https://sts.eu-central-1.amazonaws.com")
 	}
 	return s, nil
 }
@@ -172,7 +190,7 @@ func bad(name, value, must string) error {
 	if len(value) > most {
 		value = strings.ToValidUTF8(value[:most], "") + "…"
 	}
-	return fmt.Errorf("%s is %q; %s", name, value, must)
+	return wrong(name, "is %q; %s", value, must)
 }
 
 // conflict says which of the settings do not go together, or are no good.
@@ -187,11 +205,24 @@ func (s Settings) conflict() error {
 	}
 	switch {
 	case s.FIPS.Value:
-		return fmt.Errorf("%s asks for a FIPS endpoint, which only a region gives, and %s is set; unset one of them", s.FIPS.From, s.Endpoint.From)
+		return wrong(s.FIPS.From, "asks for a FIPS endpoint, which only a region gives, and %s is set; unset one of them", s.Endpoint.From)
 	case s.DualStack.Value:
-		return fmt.Errorf("%s asks for a dual-stack endpoint, which only a region gives, and %s is set; unset one of them", s.DualStack.From, s.Endpoint.From)
+		return wrong(s.DualStack.From, "asks for a dual-stack endpoint, which only a region gives, and %s is set; unset one of them", s.Endpoint.From)
 	}
 	return nil
+}
+
+// keepToPartition has STS asked in the role's partition: that of another knows
+// no role of it. Vercel sets AWS_REGION to the function's own region, whatever
+// the role. An endpoint that is set is left alone, and so is a name that is not
+// like any region's.
+func (s *Settings) keepToPartition(roleARN string) {
+	role := rolePartition(roleARN)
+	if of := partitionOf(s.Region.Value); s.Endpoint.Value != "" || role == "" || of == "" || of == role {
+		return
+	}
+	s.Elsewhere = s.Region
+	s.Region = Setting[string]{Value: DefaultRegion(roleARN)}
 }
 
 // withoutFIPS returns the region that is meant by a name which, to the SDK, asks
@@ -202,64 +233,20 @@ func withoutFIPS(region string) string {
 
 // checkFallback says why the second region cannot stand in for the first.
 func (s Settings) checkFallback() error {
+	const fallback = "Options.FallbackRegion"
 	first, second := s.Region.Value, s.FallbackRegion
 	if s.Endpoint.Value != "" {
-		return fmt.Errorf("Options.FallbackRegion is set, and so is %s: another region has no such endpoint, so unset one of them", s.Endpoint.From)
+		return wrong(fallback, "is set, and so is %s: another region has no such endpoint, so unset one of them", s.Endpoint.From)
 	}
 	partition := partitionOf(second)
 	if partition == "" {
-		return fmt.Errorf("Options.FallbackRegion is %q, which is no region's name; it must be one such as eu-central-1", second)
+		return wrong(fallback, "is %q, which is no region's name; it must be one such as eu-central-1", second)
 	}
 	if strings.EqualFold(first, second) {
-		return fmt.Errorf("Options.FallbackRegion is %q, and so is the first region; name another, or none", second)
+		return wrong(fallback, "is %q, and so is the first region; name another, or none", second)
 	}
 	if of := partitionOf(first); of != "" && of != partition {
-		return fmt.Errorf("Options.FallbackRegion is %q, in the partition %s, and the first region is %q, in %s; credentials of one are no good in the other", second, partition, first, of)
+		return wrong(fallback, "is %q, in the partition %s, and the first region is %q, in %s; credentials of one are no good in the other", second, partition, first, of)
 	}
 	return nil
-}
-
-// clients makes the clients of the regions.
-func (s Settings) clients(o Options) ([]*sts.Client, error) {
-	var roots *x509.CertPool
-	if s.CAFile.Value != "" {
-		pem, err := os.ReadFile(s.CAFile.Value)
-		if err != nil {
-			return nil, fmt.Errorf("%s names a file that cannot be read: %w", s.CAFile.From, err)
-		}
-		roots = x509.NewCertPool()
-		if !roots.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s names %q, which has no certificate; it must name a file of certificates in PEM form", s.CAFile.From, s.CAFile.Value)
-		}
-	}
-	so := sts.Options{
-		AppID:      s.AppID.Value,
-		RetryMode:  aws.RetryMode(s.RetryMode.Value),
-		HTTPClient: newHTTPClient(roots),
-	}
-	if s.MaxAttempts.From != "" {
-		so.RetryMaxAttempts = s.MaxAttempts.Value
-	}
-	if s.Endpoint.Value != "" {
-		so.BaseEndpoint = aws.String(s.Endpoint.Value)
-	}
-	if s.FIPS.Value {
-		so.EndpointOptions.UseFIPSEndpoint = aws.FIPSEndpointStateEnabled
-	}
-	if s.DualStack.Value {
-		so.EndpointOptions.UseDualStackEndpoint = aws.DualStackEndpointStateEnabled
-	}
-	var clients []*sts.Client
-	for _, region := range []string{s.Region.Value, s.FallbackRegion} {
-		if region == "" {
-			continue
-		}
-		so.Region = region
-		if o.Override == nil {
-			clients = append(clients, sts.New(so))
-		} else {
-			clients = append(clients, sts.New(so, o.Override))
-		}
-	}
-	return clients, nil
 }

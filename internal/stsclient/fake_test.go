@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/stretchr/testify/require"
 
+	"github.com/vercelaws/vercelaws/internal/http1"
 	"github.com/vercelaws/vercelaws/internal/memnet"
 )
 
@@ -70,9 +71,7 @@ func override(regions ...*region) func(*sts.Options) {
 		for _, r := range regions {
 			if r.name == o.Region {
 				o.BaseEndpoint = aws.String("http://" + r.name)
-				transport := newTransport(nil)
-				transport.DialContext = r.listener.DialContext
-				o.HTTPClient = &http.Client{Transport: transport}
+				o.HTTPClient = http1.New(nil, r.listener.DialContext).Client()
 				return
 			}
 		}
@@ -96,6 +95,23 @@ func says(status int, code string) http.HandlerFunc {
 	return answers(status, "<ErrorResponse><Error><Code>"+code+"</Code><Message>so it is</Message></Error></ErrorResponse>")
 }
 
+// noKey is what STS says where it could not fetch the issuer's keys.
+func noKey(w http.ResponseWriter, _ *http.Request) {
+	w.WriteHeader(400)
+	fmt.Fprint(w, "<ErrorResponse><Error><Type>Sender</Type><Code>InvalidIdentityToken</Code><Message>Couldn't retrieve verification key from your identity provider,  please reference AssumeRoleWithWebIdentity documentation for requirements</Message></Error></ErrorResponse>")
+}
+
+// switches leaves the connection open and silent.
+func switches(w http.ResponseWriter, r *http.Request) {
+	c, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(err)
+	}
+	fmt.Fprint(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n")
+	_, _ = c.Read(make([]byte, 1)) // until the client leaves
+	c.Close()
+}
+
 func after(d time.Duration, then http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		select {
@@ -114,13 +130,16 @@ var faults = map[string]http.HandlerFunc{
 	"429":             says(429, "Slow"),
 	"408":             says(408, "Late"),
 	"no keys":         says(400, "IDPCommunicationError"),
+	"no key":          noKey,
 	"disabled":        says(403, "RegionDisabledException"),
+	"not opted in":    says(403, "OptInRequired"),
+	"switches":        switches,
 	"reset":           resets,
 	"empty 403":       answers(403, ""),
 	"page":            answers(403, "<html><body>gateway &nbsp;"),
 	"garbage":         answers(200, "<html><body>gateway &nbsp;"),
 	"nothing":         answers(200, ""),
-	"no key":          answers(200, strings.Replace(success, "%s", "", 1)),
+	"no access key":   answers(200, strings.Replace(success, "%s", "", 1)),
 	"truncated":       answers(200, success[:len(success)/2]),
 	"redirect": func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Location", "/elsewhere")

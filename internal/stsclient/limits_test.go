@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,8 +19,6 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/vercelaws/vercelaws/internal/allowance"
 )
 
 // userClient runs f with a client of a user's, which knows nothing of us.
@@ -29,7 +28,7 @@ func userClient(t *testing.T, answer http.HandlerFunc, f func(t *testing.T, c *s
 	synctest.Test(t, func(t *testing.T) {
 		r := newRegion(here, answer)
 		defer r.close()
-		c := sts.New(sts.Options{Region: here}, override(r))
+		c := sts.New(sts.Options{Region: here}, override(r), func(o *sts.Options) { o.HTTPClient = r.listener.Client() })
 		f(t, c, r)
 		c.Options().HTTPClient.(*http.Client).CloseIdleConnections()
 	})
@@ -47,7 +46,7 @@ func TestAttemptIsLimitedInTime(t *testing.T) {
 			userClient(t, answer, func(t *testing.T, c *sts.Client, r *region) {
 				start := time.Now()
 				_, err := assume(t.Context(), c, Limits(nil, nil), once)
-				require.ErrorIs(t, err, errAttemptTimeout)
+				require.ErrorIs(t, err, attemptTimeoutError{attemptLimit})
 				assert.Equal(t, attemptLimit, time.Since(start))
 			})
 		})
@@ -64,6 +63,53 @@ func TestAttemptThatTimedOutIsMadeAgain(t *testing.T) {
 		require.NoError(t, err)
 		assert.EqualValues(t, 2, r.requests.Load())
 	})
+}
+
+// A slow STS answers the second attempt, which has all the time that is left.
+func TestASlowSTSSucceeds(t *testing.T) {
+	for _, latency := range []time.Duration{3500 * time.Millisecond, 4500 * time.Millisecond} {
+		userClient(t, after(latency, succeeds), func(t *testing.T, c *sts.Client, r *region) {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			_, err := assume(ctx, c, Limits(nil, nil))
+			require.NoError(t, err)
+			assert.EqualValues(t, 2, r.requests.Load())
+		})
+	}
+}
+
+// A silent STS has two attempts, which take the fetch's time and no more.
+func TestASilentSTSHasTwoAttempts(t *testing.T) {
+	userClient(t, hangs, func(t *testing.T, c *sts.Client, r *region) {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		start := time.Now()
+		_, err := assume(ctx, c, Limits(nil, nil))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, 10*time.Second, time.Since(start))
+		assert.EqualValues(t, 2, r.requests.Load())
+	})
+}
+
+// STS could not fetch the issuer's keys, twice.
+func TestKeysThatSTSCouldNotFetch(t *testing.T) {
+	for name, fault := range map[string]http.HandlerFunc{"a code": says(400, "IDPCommunicationError"), "words": noKey} {
+		t.Run(name, func(t *testing.T) {
+			userClient(t, nil, func(t *testing.T, c *sts.Client, r *region) {
+				var third http.HandlerFunc = func(w http.ResponseWriter, request *http.Request) {
+					if r.requests.Load() < 3 {
+						fault(w, request)
+						return
+					}
+					succeeds(w, request)
+				}
+				r.answer.Store(&third)
+				_, err := assume(t.Context(), c, Limits(nil, nil))
+				require.NoError(t, err)
+				assert.EqualValues(t, 3, r.requests.Load())
+			})
+		})
+	}
 }
 
 func TestAnswerIsLimitedInSize(t *testing.T) {
@@ -90,7 +136,7 @@ func TestAnswerIsLimitedInSize(t *testing.T) {
 
 func TestLimitsCountOnce(t *testing.T) {
 	userClient(t, answers(500, ""), func(t *testing.T, c *sts.Client, r *region) {
-		faults := &allowance.Allowance{Burst: 2, Every: time.Hour}
+		faults := &few{left: 2}
 		_, err := assume(t.Context(), c, Limits(faults, nil), Limits(faults, nil), once)
 		require.Error(t, err)
 		_, err = assume(t.Context(), c, Limits(faults, nil), once)
@@ -118,7 +164,7 @@ func TestABrokenHTTPClientIsAFault(t *testing.T) {
 					broken()
 					return nil, nil
 				})})
-				faults := &allowance.Allowance{Burst: 1, Every: time.Hour}
+				faults := &few{left: 1}
 				for range 2 {
 					ended := make(chan struct{})
 					go func() {
@@ -165,4 +211,27 @@ func TestFaultsAndRefusals(t *testing.T) {
 	} {
 		assert.Equal(t, want, IsFault(fmt.Errorf("wrapped: %w", api)), "%+v", api)
 	}
+}
+
+// few allows some attempts that fault, and no more.
+type few struct {
+	mu   sync.Mutex
+	left int
+}
+
+func (f *few) Begin(ctx context.Context) (func(bool), error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.left == 0 {
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
+	}
+	f.left--
+	return func(fault bool) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if !fault {
+			f.left++
+		}
+	}, nil
 }

@@ -28,14 +28,25 @@ var partitions = []struct {
 // the role's partition. S3-compatible stores have role ARNs of partitions of
 // their own, and any region will do for them.
 func DefaultRegion(roleARN string) string {
-	_, rest, _ := strings.Cut(roleARN, ":")
-	name, _, _ := strings.Cut(rest, ":")
+	role := rolePartition(roleARN)
 	for _, p := range partitions {
-		if p.name == name {
+		if p.name == role {
 			return p.region
 		}
 	}
 	return partitions[0].region
+}
+
+// rolePartition returns the partition of a role, or "" if it is not one of AWS's.
+func rolePartition(arn string) string {
+	_, rest, _ := strings.Cut(arn, ":")
+	name, _, _ := strings.Cut(rest, ":")
+	for _, p := range partitions {
+		if p.name == name {
+			return name
+		}
+	}
+	return ""
 }
 
 // partitionOf returns the name of the partition that the region is in, or "" if

@@ -24,7 +24,7 @@ func ExampleServer_Mint() {
 	}))
 
 	request := httptest.NewRequest(http.MethodGet, "/", nil)
-	request.Header.Set(oidc.Header, issuer.Mint(func(c *oidctest.Claims) { c.Project = "shop" }))
+	request.Header.Set(oidc.Header, issuer.Mint(func(c *oidctest.Claims) { c.Project, c.Environment = "shop", "production" }))
 	recorder := httptest.NewRecorder()
 	handler.ServeHTTP(recorder, request)
 	fmt.Println(recorder.Body)

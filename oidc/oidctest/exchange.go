@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -57,15 +58,15 @@ func (s *Server) ServeExchange(w http.ResponseWriter, r *http.Request) {
 	claims["act"] = map[string]any{"sub": claims["sub"], "aud": claims["aud"]}
 	claims["aud"] = in.Aud
 	claims["iat"] = s.options.Now().Unix()
-	claims["iss"] = s.teamIssuer() // whatever the project's issuer mode is
+	if claims["iss"] == s.URL { // an exchanged token has the team's, whatever the project's issuer mode is
+		claims["iss"] = s.teamIssuer()
+	}
 	if in.JTI != "" {
 		claims["jti"] = in.JTI
 	}
-	s.mu.Lock()
-	k := s.signer
-	s.mu.Unlock()
+	k := s.key()
 	writeJSON(w, http.StatusOK, map[string]any{
-		"token":  sign(k.private, k.id, mustJSON(claims)),
+		"token":  sign(k.private, k.id, must(json.Marshal(claims))),
 		"expiry": claims["exp"],
 	})
 }
@@ -81,6 +82,9 @@ func (s *Server) verify(raw string) (claims map[string]any, problem string) {
 	s.mu.Unlock()
 	if err := token.Claims(&set, &claims); err != nil {
 		return nil, "the token's signature does not verify"
+	}
+	if iss, _ := claims["iss"].(string); iss != s.URL && !strings.HasPrefix(iss, s.URL+"/") {
+		return nil, "the token is another issuer's"
 	}
 	if exp, _ := claims["exp"].(float64); s.options.Now().After(time.Unix(int64(exp), 0)) {
 		return nil, "the token has expired"

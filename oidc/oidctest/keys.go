@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"fmt"
+	"math/big"
 	"sync"
 
 	"github.com/go-jose/go-jose/v4"
@@ -15,49 +16,56 @@ type key struct {
 	private *rsa.PrivateKey
 }
 
-// pool holds the RSA keys of the process. Making one takes a good part of a
-// second, so servers share them: each takes the keys in order.
+// pool makes the keys of the process, no two of them alike. Finding primes takes
+// a good part of a second on a busy machine, so each prime makes a key with every
+// earlier one: 45 keys take 5 searches. Keys that share a prime verify nothing of
+// each other's. Whoever sees both can compute the private keys, which is no loss
+// here: they are for tests.
 var pool struct {
-	mu   sync.Mutex
-	keys []*rsa.PrivateKey
+	mu            sync.Mutex
+	primes        []*big.Int
+	first, second int // the primes of the newest key
 }
 
-// nth returns the n-th key of the pool, counted from 0.
-func nth(n int) key {
+// newKey returns a key that nothing else in the process has.
+func newKey() *rsa.PrivateKey {
 	pool.mu.Lock()
 	defer pool.mu.Unlock()
-	for len(pool.keys) <= n {
-		k, err := rsa.GenerateKey(rand.Reader, 2048)
-		if err != nil {
-			panic(fmt.Sprintf("oidctest: cannot make a key: %v", err))
-		}
-		pool.keys = append(pool.keys, k)
+	if pool.first++; pool.first >= pool.second {
+		pool.first, pool.second = 0, pool.second+1
 	}
-	return key{id: fmt.Sprintf("mrk-%d", n+1), private: pool.keys[n]}
+	if pool.second >= len(pool.primes) {
+		pool.primes = append(pool.primes, must(rsa.GenerateKey(rand.Reader, 2048)).Primes...)
+	}
+	p, q, one := pool.primes[pool.first], pool.primes[pool.second], big.NewInt(1)
+	order := new(big.Int).Mul(new(big.Int).Sub(p, one), new(big.Int).Sub(q, one))
+	const exponent = 65537
+	k := &rsa.PrivateKey{Primes: []*big.Int{p, q}, D: new(big.Int).ModInverse(big.NewInt(exponent), order)}
+	k.N, k.E = new(big.Int).Mul(p, q), exponent
+	k.Precompute()
+	return k
 }
 
 // stranger is a key that no server publishes.
-var stranger = sync.OnceValue(func() *rsa.PrivateKey {
-	k, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		panic(fmt.Sprintf("oidctest: cannot make a key: %v", err))
-	}
-	return k
-})
+var stranger = sync.OnceValue(newKey)
 
 // RotateKey has tokens signed with a new key from now on. The old ones stay
 // published, so tokens that were signed with them remain good.
 func (s *Server) RotateKey() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := 0
-	if s.signer.private != nil {
-		_, _ = fmt.Sscanf(s.signer.id, "mrk-%d", &n)
-	}
-	s.signer = nth(n)
+	s.rotated++
+	s.signer = key{id: fmt.Sprintf("mrk-%d", s.rotated), private: newKey()}
 	s.published = append(s.published[:len(s.published):len(s.published)], jose.JSONWebKey{
 		Key: s.signer.private.Public(), KeyID: s.signer.id, Algorithm: string(jose.RS256), Use: "sig",
 	})
+}
+
+// key is the newest.
+func (s *Server) key() key {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.signer
 }
 
 // DropOldKeys stops publishing all keys but the newest, so that tokens which

@@ -1,11 +1,13 @@
 package oidctest
 
 import (
+	"cmp"
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"os"
 	"strings"
 	"time"
 
@@ -14,7 +16,10 @@ import (
 
 // Claims are what a token says. Mint fills them as Vercel would for a
 // production deployment of the project "web"; see
-// https://vercel.com/docs/oidc/reference.
+// https://vercel.com/docs/oidc/reference. Where the tests run in a build on
+// Vercel, it fills in that one's project ID and environment, since the library
+// refuses a request's token of another there; see
+// https://vercel.com/docs/environment-variables/system-environment-variables.
 type Claims struct {
 	Issuer      string    // iss
 	Subject     string    // sub and scope; if empty, from Owner, Project and Environment
@@ -22,8 +27,8 @@ type Claims struct {
 	Owner       string    // owner: the team's slug
 	OwnerID     string    // owner_id
 	Project     string    // project
-	ProjectID   string    // project_id; if empty, derived from Project
-	Environment string    // environment
+	ProjectID   string    // project_id; if empty, derived from Project, or for "web" VERCEL_PROJECT_ID where that is set
+	Environment string    // environment; "production", unless VERCEL_TARGET_ENV or else VERCEL_ENV is set
 	Plan        string    // plan
 	UserID      string    // user_id; left out if empty
 	ExternalSub string    // external_sub; left out if empty
@@ -39,19 +44,14 @@ type Claims struct {
 
 // Mint returns a signed token. The functions change its claims.
 func (s *Server) Mint(optFns ...func(*Claims)) string {
-	s.mu.Lock()
-	k := s.signer
-	s.mu.Unlock()
+	k := s.key()
 	return sign(k.private, k.id, s.payload(optFns))
 }
 
 // MintForged returns a token that names a key of the server and is signed with
 // another.
 func (s *Server) MintForged(optFns ...func(*Claims)) string {
-	s.mu.Lock()
-	k := s.signer
-	s.mu.Unlock()
-	return sign(stranger(), k.id, s.payload(optFns))
+	return sign(stranger(), s.key().id, s.payload(optFns))
 }
 
 // MintUnknownKey returns a token that is signed with, and names, a key that the
@@ -74,19 +74,15 @@ func Tamper(raw string, optFns ...func(claims map[string]any)) string {
 	if len(parts) != 3 {
 		panic("oidctest: Tamper was not given a token")
 	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		panic("oidctest: Tamper was not given a token")
-	}
 	var claims map[string]any
-	if err := json.Unmarshal(payload, &claims); err != nil {
+	if payload := must(base64.RawURLEncoding.DecodeString(parts[1])); json.Unmarshal(payload, &claims) != nil {
 		panic("oidctest: Tamper was not given a token")
 	}
 	claims["tampered"] = true
 	for _, fn := range optFns {
 		fn(claims)
 	}
-	parts[1] = base64.RawURLEncoding.EncodeToString(mustJSON(claims))
+	parts[1] = base64.RawURLEncoding.EncodeToString(must(json.Marshal(claims)))
 	return strings.Join(parts, ".")
 }
 
@@ -96,7 +92,7 @@ func (s *Server) payload(optFns []func(*Claims)) []byte {
 		Audience:    s.Audience(),
 		Owner:       s.options.Team,
 		Project:     "web",
-		Environment: "production",
+		Environment: cmp.Or(os.Getenv("VERCEL_TARGET_ENV"), os.Getenv("VERCEL_ENV"), "production"),
 		Plan:        "pro",
 	}
 	for _, fn := range optFns {
@@ -107,6 +103,9 @@ func (s *Server) payload(optFns []func(*Claims)) []byte {
 	}
 	if c.ProjectID == "" {
 		c.ProjectID = "prj_" + c.Project
+		if here := os.Getenv("VERCEL_PROJECT_ID"); here != "" && c.Project == "web" {
+			c.ProjectID = here
+		}
 	}
 	if c.Subject == "" {
 		c.Subject = fmt.Sprintf("owner:%s:project:%s:environment:%s", c.Owner, c.Project, c.Environment)
@@ -137,30 +136,18 @@ func (s *Server) payload(optFns []func(*Claims)) []byte {
 	}
 	maps.Copy(claims, c.Extra)
 	maps.DeleteFunc(claims, func(_ string, v any) bool { return v == nil })
-	return mustJSON(claims)
+	return must(json.Marshal(claims))
 }
 
 func sign(private *rsa.PrivateKey, keyID string, payload []byte) string {
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: private, KeyID: keyID}},
-		(&jose.SignerOptions{}).WithType("JWT"))
-	if err != nil {
-		panic(fmt.Sprintf("oidctest: cannot sign: %v", err))
-	}
-	signed, err := signer.Sign(payload)
-	if err != nil {
-		panic(fmt.Sprintf("oidctest: cannot sign: %v", err))
-	}
-	raw, err := signed.CompactSerialize()
-	if err != nil {
-		panic(fmt.Sprintf("oidctest: cannot sign: %v", err))
-	}
-	return raw
+	key := jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: private, KeyID: keyID}}
+	signer := must(jose.NewSigner(key, (&jose.SignerOptions{}).WithType("JWT")))
+	return must(must(signer.Sign(payload)).CompactSerialize())
 }
 
-func mustJSON(v any) []byte {
-	b, err := json.Marshal(v)
+func must[T any](v T, err error) T {
 	if err != nil {
-		panic(fmt.Sprintf("oidctest: claims that are not JSON: %v", err))
+		panic("oidctest: " + err.Error())
 	}
-	return b
+	return v
 }

@@ -7,22 +7,47 @@ import (
 	"testing"
 	"time"
 
-	gooidc "github.com/coreos/go-oidc/v3/oidc"
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/vercelaws/vercelaws/internal/leaf"
 	"github.com/vercelaws/vercelaws/oidc"
 	"github.com/vercelaws/vercelaws/oidc/oidctest"
 )
 
-// verify checks raw with an OIDC library that knows nothing of this server but
-// its URL.
-func verify(t *testing.T, s *oidctest.Server, issuer, raw string) (*gooidc.IDToken, error) {
+// verify checks raw with a JOSE library that knows nothing of this server but its
+// issuer.
+func verify(t *testing.T, s *oidctest.Server, issuer, raw string) (oidc.Token, error) {
 	t.Helper()
-	ctx := gooidc.ClientContext(t.Context(), s.Client())
-	p, err := gooidc.NewProvider(ctx, issuer)
-	require.NoError(t, err)
-	return p.Verifier(&gooidc.Config{SkipClientIDCheck: true}).Verify(ctx, raw)
+	read := func(address string, v any) {
+		response, err := s.Client().Get(address)
+		require.NoError(t, err)
+		defer response.Body.Close()
+		require.Equal(t, http.StatusOK, response.StatusCode)
+		require.NoError(t, json.NewDecoder(response.Body).Decode(v))
+	}
+	var discovery struct {
+		Issuer  string `json:"issuer"`
+		JWKSURI string `json:"jwks_uri"`
+	}
+	read(issuer+"/.well-known/openid-configuration", &discovery)
+	require.Equal(t, issuer, discovery.Issuer)
+	var keys jose.JSONWebKeySet
+	read(discovery.JWKSURI, &keys)
+	signed, err := jwt.ParseSigned(raw, []jose.SignatureAlgorithm{jose.RS256})
+	if err != nil {
+		return oidc.Token{}, err
+	}
+	var claims jwt.Claims
+	if err := signed.Claims(keys, &claims); err != nil {
+		return oidc.Token{}, err
+	}
+	if err := claims.ValidateWithLeeway(jwt.Expected{Issuer: issuer, Time: time.Now()}, 0); err != nil {
+		return oidc.Token{}, err
+	}
+	return oidc.ParseUnverified(raw)
 }
 
 func TestTokensVerify(t *testing.T) {
@@ -43,6 +68,8 @@ func TestTokensVerify(t *testing.T) {
 }
 
 func TestClaimsAreVercels(t *testing.T) {
+	t.Setenv("VERCEL_TARGET_ENV", "production")
+	t.Setenv("VERCEL_PROJECT_ID", "")
 	s := oidctest.NewServer()
 	defer s.Close()
 	token, err := oidc.ParseUnverified(s.Mint())
@@ -154,7 +181,67 @@ func TestCloseForgetsItsTokens(t *testing.T) {
 		oidc.RequestContext(r)
 	}
 	one.Close()
-	token, err := oidc.FromRequest().Token(t.Context())
+	remembered := oidc.FromRequest().(interface {
+		Leaves(leaf.Seal) []leaf.Leaf[oidc.Token]
+	}).Leaves(leaf.Seal{})[0].Request.Recent().All(func(oidc.Token) bool { return false })
+	require.Len(t, remembered, 1)
+	assert.Equal(t, two.Issuer(), remembered[0].Token.Issuer)
+}
+
+// Servers share neither keys nor, what is more, the exchange's trust.
+func TestEachServerHasItsOwnKeys(t *testing.T) {
+	one, two := oidctest.NewServer(), oidctest.NewServer()
+	defer one.Close()
+	defer two.Close()
+	as := func(c *oidctest.Claims) { c.Issuer, c.Audience = one.Issuer(), one.Audience() }
+	for i := range 3 {
+		_, err := verify(t, one, one.Issuer(), one.Mint(as))
+		require.NoError(t, err)
+		raw := two.Mint(as)
+		_, err = verify(t, one, one.Issuer(), raw)
+		require.Error(t, err, i)
+		assert.Equal(t, http.StatusUnauthorized, exchangeAt(t, one, raw))
+		two.RotateKey()
+	}
+	assert.Equal(t, http.StatusOK, exchangeAt(t, one, one.Mint()))
+	assert.Equal(t, http.StatusUnauthorized, exchangeAt(t, one, one.Mint(func(c *oidctest.Claims) { c.Issuer = two.Issuer() })), "the exchange gives no token of its own for one that names another issuer")
+}
+
+func exchangeAt(t *testing.T, s *oidctest.Server, raw string) int {
+	t.Helper()
+	body, err := json.Marshal(map[string]string{"token": raw, "aud": "https://sts.amazonaws.com"})
 	require.NoError(t, err)
-	assert.Equal(t, two.Issuer(), token.Issuer)
+	response, err := s.Client().Post(s.ExchangeURL(), "application/json", bytes.NewReader(body))
+	require.NoError(t, err)
+	defer response.Body.Close()
+	return response.StatusCode
+}
+
+// In a build on Vercel the library knows its project and environment.
+func TestClaimsOfTheBuild(t *testing.T) {
+	s := oidctest.NewServer()
+	defer s.Close()
+	for _, c := range []struct {
+		id, target, env string
+		change          func(*oidctest.Claims)
+		want            [3]string // project, project_id, environment
+	}{
+		{"", "", "", nil, [3]string{"web", "prj_web", "production"}},
+		{"prj_1", "", "preview", nil, [3]string{"web", "prj_1", "preview"}},
+		{"prj_1", "staging", "preview", nil, [3]string{"web", "prj_1", "staging"}},
+		{"prj_1", "staging", "preview", func(c *oidctest.Claims) { c.Environment = "production" }, [3]string{"web", "prj_1", "production"}},
+		{"prj_1", "", "", func(c *oidctest.Claims) { c.Project = "other" }, [3]string{"other", "prj_other", "production"}},
+		{"prj_1", "", "", func(c *oidctest.Claims) { c.ProjectID = "prj_2" }, [3]string{"web", "prj_2", "production"}},
+	} {
+		t.Setenv("VERCEL_PROJECT_ID", c.id)
+		t.Setenv("VERCEL_TARGET_ENV", c.target)
+		t.Setenv("VERCEL_ENV", c.env)
+		if c.change == nil {
+			c.change = func(*oidctest.Claims) {}
+		}
+		token, err := oidc.ParseUnverified(s.Mint(c.change))
+		require.NoError(t, err)
+		assert.Equal(t, c.want, [3]string{token.Project, token.ProjectID, token.Environment})
+		assert.Equal(t, "owner:acme:project:"+token.Project+":environment:"+token.Environment, token.Subject)
+	}
 }

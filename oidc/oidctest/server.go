@@ -6,7 +6,7 @@
 //	defer issuer.Close()
 //	request.Header.Set(oidc.Header, issuer.Mint())
 //
-// Its tokens verify against its keys like real ones, so an STS for tests (see
+// Each server has keys of its own. Its tokens verify against them like real ones, so an STS for tests (see
 // package ststest) or a real server such as MinIO can be pointed at it.
 package oidctest
 
@@ -20,8 +20,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"github.com/vercelaws/vercelaws/internal/leaf"
 	"github.com/vercelaws/vercelaws/internal/memnet"
-	"github.com/vercelaws/vercelaws/internal/recent"
 	"github.com/vercelaws/vercelaws/oidc"
 )
 
@@ -53,6 +53,7 @@ type Server struct {
 
 	mu        sync.Mutex // guards what follows
 	signer    key
+	rotated   int // how many keys there have been
 	published []jose.JSONWebKey
 	exchange  http.Handler // in place of the server's own, if not nil
 	exchanged int
@@ -72,25 +73,18 @@ func NewServer(optFns ...func(*Options)) *Server {
 		mux.HandleFunc("GET "+issuer+"/.well-known/jwks", s.keys)
 	}
 	mux.HandleFunc("POST /~token", s.serveExchange)
-	s.http = httptest.NewUnstartedServer(mux)
-	if s.options.InMemory {
-		s.http.Listener.Close()
-		l := memnet.Listen("oidc.vercel.test:80")
-		s.http.Listener = l
-		s.client, s.URL = l.Client(), "http://oidc.vercel.test"
-		s.http.Start()
-	} else {
-		s.URL = "http://" + s.http.Listener.Addr().String() // before the first request can come
-		s.http.Start()
-		s.client = s.http.Client()
-	}
+	s.http, s.client, s.URL = memnet.NewServer(mux, "oidc.vercel.test", s.options.InMemory)
+	s.http.Start()
 	return s
 }
 
 // Close stops the server, and has package oidc forget the tokens of its that
 // came with recent requests, so that they do not turn up in another test.
 func (s *Server) Close() {
-	recent.Forget(func(raw string) bool {
+	source := oidc.FromRequest().(interface {
+		Leaves(leaf.Seal) []leaf.Leaf[oidc.Token]
+	})
+	source.Leaves(leaf.Seal{})[0].Request.Recent().Forget(func(raw string) bool {
 		t, err := oidc.ParseUnverified(raw)
 		return err == nil && strings.HasPrefix(t.Issuer, s.URL)
 	})

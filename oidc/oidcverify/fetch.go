@@ -3,191 +3,166 @@ package oidcverify
 import (
 	"context"
 	"crypto/rsa"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
+	"math/big"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
-	gooidc "github.com/coreos/go-oidc/v3/oidc"
-	"github.com/go-jose/go-jose/v4"
-
+	"github.com/vercelaws/vercelaws/internal/guard"
+	"github.com/vercelaws/vercelaws/internal/http1"
+	"github.com/vercelaws/vercelaws/internal/jwtjson"
 	"github.com/vercelaws/vercelaws/internal/scrub"
 )
 
 const (
 	attempts     = 2               // in one fetch; the second only where the first got no answer in time
 	attemptLimit = 4 * time.Second // for the discovery document and the keys together
-	maxStanding  = 4               // attempts that a client may leave unfinished
 	maxDocument  = 256 << 10       // 256 KiB; Vercel's key set has less than two
 	minModulus   = 2048            // bits; RFC 7518, section 3.3
+	maxModulus   = 8192            // bits, as in crypto/tls: the cost of a verification grows with their square
 	maxSameID    = 4               // keys with one ID that are tried
 )
 
 func newKeySet(issuer string, given *http.Client) *keySet {
-	s := &keySet{issuer: issuer, client: &http.Client{}}
+	s := &keySet{issuer: issuer}
 	if given != nil {
-		*s.client = *given
+		s.client = *given
 	} else {
-		s.client.Transport = newTransport()
+		s.client.Transport, _ = http1.Shared(nil) // fails only where it is given certificates
 	}
 	s.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return s
 }
 
-// newTransport returns one that speaks HTTP/1.1 and keeps an idle connection
-// just long enough for the second request of a fetch: one that died silently
-// in between is not used again.
-func newTransport() *http.Transport {
-	var protocols http.Protocols
-	protocols.SetHTTP1(true)
-	return &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            (&net.Dialer{Timeout: attemptLimit}).DialContext,
-		Protocols:              &protocols,
-		IdleConnTimeout:        2 * time.Second,
-		MaxResponseHeaderBytes: 64 << 10,
-	}
-}
-
-// outcome is what a fetch brought.
-type outcome struct {
-	address string                      // the jwks_uri
-	keys    map[string][]*rsa.PublicKey // by key ID
-	err     error
-}
-
-// get fetches the keys from address, or from where the discovery document says
-// if that is not known. A fetch that fails forgets the address, so the next
-// one asks for it again.
-func (s *keySet) get(address string) outcome {
-	var out outcome
+// get fetches the keys from address, or from where the discovery document says if
+// that is empty.
+func (s *keySet) get(address string) (got keys, err error) {
 	for range attempts {
-		var hung bool
-		if out, hung = s.attempt(address); !hung {
+		ctx, cancel := context.WithTimeout(context.Background(), attemptLimit)
+		got, err = guard.Do(ctx, &s.calls, "Options.HTTPClient", 0, func(ctx context.Context) (keys, error) {
+			return s.request(ctx, address)
+		})
+		late := ctx.Err() != nil
+		cancel()
+		if err == nil || !late {
 			break
 		}
+		err = fmt.Errorf("it did not answer within %s", attemptLimit)
 	}
-	return out
-}
-
-// attempt makes one attempt. It ends in time whatever the client does: one that
-// ignores its context is left standing, and one that panics has failed.
-func (s *keySet) attempt(address string) (out outcome, hung bool) {
-	if s.standing.Load() >= maxStanding {
-		return outcome{err: fmt.Errorf("%d requests have not returned; Options.HTTPClient must honour a request's context", maxStanding)}, false
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), attemptLimit)
-	defer cancel()
-	done := make(chan outcome, 1)
-	s.standing.Add(1)
-	go func() {
-		out := outcome{err: errors.New("Options.HTTPClient panicked or ended its goroutine")}
-		defer func() {
-			_ = recover()
-			s.standing.Add(-1)
-			done <- out
-		}()
-		out = s.request(ctx, address)
-	}()
-	select {
-	case out = <-done:
-	case <-ctx.Done():
-	}
-	if out.keys == nil && ctx.Err() != nil {
-		return outcome{err: fmt.Errorf("it did not answer within %s", attemptLimit)}, true
-	}
-	return out, false
+	return got, err
 }
 
 // request makes the requests of an attempt.
-func (s *keySet) request(ctx context.Context, address string) outcome {
+func (s *keySet) request(ctx context.Context, address string) (got keys, err error) {
 	if address == "" {
-		var discovery gooidc.ProviderConfig
-		where := strings.TrimSuffix(s.issuer, "/") + "/.well-known/openid-configuration"
-		if err := s.read(ctx, where, &discovery); err != nil {
-			return outcome{err: fmt.Errorf("the discovery document: %w", err)}
-		}
-		if discovery.IssuerURL != s.issuer { // OpenID Connect Discovery 1.0, section 4.3
-			return outcome{err: fmt.Errorf("the discovery document is of the issuer %s, not %q", quote(discovery.IssuerURL), s.issuer)}
-		}
-		address = discovery.JWKSURL
-		u, err := url.Parse(address)
-		if err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && strings.HasPrefix(s.issuer, "http://")) {
-			return outcome{err: fmt.Errorf("the discovery document's jwks_uri is %s, which is not an https address", quote(address))}
+		if address, err = s.discover(ctx); err != nil {
+			return keys{}, fmt.Errorf("the discovery document: %w", err)
 		}
 	}
-	var set struct {
-		Keys []json.RawMessage `json:"keys"`
+	set, err := s.document(ctx, address)
+	if err != nil {
+		return keys{}, fmt.Errorf("the keys: %w", err)
 	}
-	if err := s.read(ctx, address, &set); err != nil {
-		return outcome{err: fmt.Errorf("the keys: %w", err)}
+	list, ok := set["keys"].List()
+	if !ok { // so it does not say that there are no keys
+		return keys{}, errors.New("the keys: the answer has no list of keys")
 	}
-	keys := make(map[string][]*rsa.PublicKey)
-	for _, raw := range set.Keys {
-		if id, key := readKey(raw); key != nil && len(keys[id]) < maxSameID {
-			keys[id] = append(keys[id], key)
+	got = keys{address: address, byID: make(map[string][]*rsa.PublicKey), offered: len(list)}
+	for _, v := range list {
+		if id, key := readKey(v); key != nil && len(got.byID[id]) < maxSameID {
+			got.byID[id] = append(got.byID[id], key)
 		}
 	}
-	if len(keys) == 0 {
-		return outcome{err: fmt.Errorf("none of its %d keys is an RSA key of %d bits or more, with an ID, for RS256 signatures", len(set.Keys), minModulus)}
-	}
-	return outcome{address: address, keys: keys}
+	return got, nil
 }
 
-// readKey returns a key that can verify tokens, or nil: RFC 7517, section 5,
-// has a reader pass over keys that it cannot use.
-func readKey(raw json.RawMessage) (id string, key *rsa.PublicKey) {
-	var kind struct {
-		Type    string          `json:"kty"`
-		Private json.RawMessage `json:"d"`
+// discover returns where the keys are.
+func (s *keySet) discover(ctx context.Context) (address string, err error) {
+	d, err := s.document(ctx, s.issuer+"/.well-known/openid-configuration")
+	if err != nil {
+		return "", err
 	}
-	if json.Unmarshal(raw, &kind) != nil || kind.Type != "RSA" || kind.Private != nil {
-		return "", nil // go-jose advises against reading private keys of others
+	issuer, _ := d["issuer"].Text()
+	address, _ = d["jwks_uri"].Text()
+	if issuer != s.issuer { // OpenID Connect Discovery 1.0, section 4.3
+		return "", fmt.Errorf("it is of the issuer %s, not %q", quote(issuer), s.issuer)
 	}
-	var k jose.JSONWebKey
-	if k.UnmarshalJSON(raw) != nil {
-		return "", nil
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && strings.HasPrefix(s.issuer, "http://")) {
+		return "", fmt.Errorf("its jwks_uri is %s, which is not an https address", quote(address))
 	}
-	key, ok := k.Key.(*rsa.PublicKey)
-	switch {
-	case !ok, k.KeyID == "", key.N.BitLen() < minModulus,
-		k.Use != "" && k.Use != "sig",
-		k.Algorithm != "" && k.Algorithm != string(jose.RS256):
-		return "", nil
-	}
-	return k.KeyID, key
+	return address, nil
 }
 
-// read makes one request and reads the JSON of its answer into v. Errors hold
+// document makes one request and reads the JSON object of its answer. Errors hold
 // no text of the server's but what the transport puts there.
-func (s *keySet) read(ctx context.Context, address string, v any) error {
+func (s *keySet) document(ctx context.Context, address string) (map[string]jwtjson.Value, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return fmt.Errorf("%s is not an address", quote(address))
+		return nil, fmt.Errorf("%s is not an address", quote(address))
 	}
 	request.Header.Set("Accept", "application/json")
 	response, err := s.client.Do(request)
 	if err != nil {
-		return errors.New(scrub.Text(err.Error(), "", maxQuoted))
+		return nil, errors.New(scrub.Text(err.Error(), "", maxQuoted))
 	}
 	defer response.Body.Close()
+	if response.StatusCode/100 == 3 {
+		return nil, fmt.Errorf("status %d; redirects are not followed", response.StatusCode)
+	}
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("status %d", response.StatusCode)
+		return nil, fmt.Errorf("status %d", response.StatusCode)
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxDocument+1))
 	switch {
 	case err != nil:
-		return fmt.Errorf("the answer broke off: %s", scrub.Text(err.Error(), "", maxQuoted))
+		return nil, fmt.Errorf("the answer broke off: %s", scrub.Text(err.Error(), "", maxQuoted))
 	case len(body) > maxDocument:
-		return fmt.Errorf("the answer is longer than %d bytes", maxDocument)
+		return nil, fmt.Errorf("the answer is longer than %d bytes", maxDocument)
 	}
-	if err := json.Unmarshal(body, v); err != nil {
-		return errors.New("the answer is not the JSON that it should be")
+	members, err := jwtjson.Object(string(body))
+	if err != nil {
+		return nil, fmt.Errorf("the answer is not the JSON that it should be: %w", err)
 	}
-	return nil
+	return members, nil
+}
+
+// readKey returns a key that can verify RS256 signatures (RFC 7517, section 4, and
+// RFC 7518, section 6.3.1), or nil. A reader passes over keys that it cannot use
+// (RFC 7517, section 5).
+func readKey(v jwtjson.Value) (id string, key *rsa.PublicKey) {
+	k, err := jwtjson.Object(string(v))
+	id, _ = k["kid"].Text()
+	n, e := integer(k["n"]), integer(k["e"])
+	operations, _ := k["key_ops"].List()
+	switch {
+	case err != nil, id == "", !is(k["kty"], "RSA"),
+		given(k["use"]) && !is(k["use"], "sig"),
+		given(k["alg"]) && !is(k["alg"], "RS256"),
+		given(k["key_ops"]) && !slices.ContainsFunc(operations, func(v jwtjson.Value) bool { return is(v, "verify") }),
+		given(k["d"]), // a private key that is given away is no one's
+		n.BitLen() < minModulus, n.BitLen() > maxModulus,
+		e.Bit(0) == 0, e.BitLen() < 2, e.BitLen() > 31: // what crypto/rsa takes
+		return "", nil
+	}
+	return id, &rsa.PublicKey{N: n, E: int(e.Int64())}
+}
+
+func given(v jwtjson.Value) bool { return v != "" && v != "null" }
+
+func is(v jwtjson.Value, text string) bool {
+	s, ok := v.Text()
+	return ok && s == text
+}
+
+// integer returns a Base64urlUInt (RFC 7518, section 2), or 0 if v is none.
+func integer(v jwtjson.Value) *big.Int {
+	s, _ := v.Text()
+	b, _ := jwtjson.Part(s)
+	return new(big.Int).SetBytes([]byte(b))
 }

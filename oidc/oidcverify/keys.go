@@ -6,38 +6,47 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	gooidc "github.com/coreos/go-oidc/v3/oidc"
-	"github.com/go-jose/go-jose/v4"
+	"github.com/vercelaws/vercelaws/internal/clock"
+	"github.com/vercelaws/vercelaws/internal/guard"
 )
 
 const (
-	keysStale = 5 * time.Minute  // keys of that age are fetched anew in the background
-	keysOld   = time.Hour        // of that age, the fetch is given keysWait before they serve
-	keysEnd   = 12 * time.Hour   // of that age, they serve no more; the longest that a token of Vercel's lives
-	keysWait  = time.Second      // see keysOld
-	coolDown  = 30 * time.Second // between fetches for unknown keys, and after a failure while keys serve
-	minPause  = time.Second      // after a failure while no keys serve; doubles to coolDown
+	keysStale  = 5 * time.Minute  // keys of that age are fetched anew in the background
+	keysOld    = time.Hour        // of that age, the fetch is given keysWait before they serve
+	keysEnd    = 12 * time.Hour   // of that age, they serve no more; the longest that a token of Vercel's lives
+	keysWait   = time.Second      // see keysOld
+	addressEnd = 50 * time.Minute // a jwks_uri of that age is read again with the keys, so within the hour
+	coolDown   = 30 * time.Second // between fetches for unknown keys, and after a failure while keys serve
+	minPause   = time.Second      // after a failure while no keys serve; doubles to coolDown
+	maxWaiting = 4096             // callers who wait for a fetch
 )
 
-// keySet is a gooidc.KeySet: it holds the issuer's keys, and fetches them when
-// that is called for. Its methods are safe for concurrent use.
+// keySet holds the issuer's keys, and fetches them when that is called for. Its
+// methods are safe for concurrent use.
 type keySet struct {
-	issuer   string
-	client   *http.Client
-	standing atomic.Int32 // attempts under way, those included that nobody waits for any more
+	issuer string
+	client http.Client
+	calls  guard.Calls // of client
 
-	mu      sync.Mutex                  // guards what follows
-	keys    map[string][]*rsa.PublicKey // by key ID
-	address string                      // the jwks_uri; empty until known
-	fetched time.Time                   // when the fetch of keys began
-	fetch   *fetch                      // under way, or nil
-	asked   time.Time                   // when a fetch for an unknown key began last
-	failed  time.Time                   // when a fetch failed last
-	pause   time.Duration               // after that, while no keys serve
-	problem error                       // of the last fetch, if it failed
+	mu      sync.Mutex // guards what follows
+	current keys
+	located time.Time     // when the fetch that read current.address began
+	fetched time.Time     // when the fetch of current.byID began
+	fetch   *fetch        // under way, or nil
+	waiting int           // callers who wait for it
+	asked   time.Time     // when a fetch for an unknown key began last
+	failed  time.Time     // when a fetch failed last
+	pause   time.Duration // after that, while no keys serve
+	problem error         // of the last fetch, if it failed
+}
+
+// keys is what a fetch brings.
+type keys struct {
+	address string                      // the jwks_uri; empty if not known
+	byID    map[string][]*rsa.PublicKey // those that can verify tokens; nearly always one an ID
+	offered int                         // how many keys the issuer has, usable or not
 }
 
 // fetch is one fetch of the keys, that any number of callers wait for.
@@ -47,36 +56,23 @@ type fetch struct {
 	err   error // to be read after done
 }
 
-// find returns the keys with an ID: nearly always one. The error matches
-// ErrRefused where the issuer has none such, else ErrUnavailable.
+// find returns the keys with an ID. The error matches ErrRefused where the issuer
+// has none such, else ErrUnavailable.
 func (s *keySet) find(ctx context.Context, id string) ([]*rsa.PublicKey, error) {
-	s.mu.Lock()
-	now := time.Now()
-	age := elapsed(s.fetched, now)
-	known := s.serving(id, age)
-	if known != nil && age < keysStale {
+	known, f, mine, err := s.look(id)
+	if f == nil {
+		return known, err
+	}
+	defer func() {
+		s.mu.Lock()
+		s.waiting--
 		s.mu.Unlock()
-		return known, nil
-	}
-	f, mine := s.fetch, false
-	if f == nil && s.due(known != nil, age, now) {
-		f, mine = s.start(now), true
-	}
-	problem, wait := s.problem, coolDown-elapsed(s.asked, now)
-	s.mu.Unlock()
-
+	}()
 	var enough <-chan time.Time // nil where there is nothing to serve meanwhile
-	switch {
-	case known != nil && (f == nil || age < keysOld):
-		return known, nil
-	case known != nil:
-		timer := time.NewTimer(keysWait - elapsed(f.began, now))
+	if known != nil {
+		timer := time.NewTimer(keysWait - clock.Elapsed(f.began, time.Now()))
 		defer timer.Stop()
 		enough = timer.C
-	case f == nil && age < keysEnd:
-		return nil, fmt.Errorf("%w: it names a key that the issuer did not have a moment ago; the keys are fetched again in %s at the earliest", ErrUnavailable, wait.Round(time.Second))
-	case f == nil:
-		return nil, fmt.Errorf("%w: cannot reach the issuer for its keys: %w", ErrUnavailable, problem)
 	}
 	select {
 	case <-f.done:
@@ -90,7 +86,7 @@ func (s *keySet) find(ctx context.Context, id string) ([]*rsa.PublicKey, error) 
 	}
 
 	s.mu.Lock()
-	found := s.serving(id, elapsed(s.fetched, time.Now()))
+	found := s.serving(id, clock.Elapsed(s.fetched, time.Now()))
 	s.mu.Unlock()
 	switch {
 	case found != nil:
@@ -104,23 +100,55 @@ func (s *keySet) find(ctx context.Context, id string) ([]*rsa.PublicKey, error) 
 	}
 }
 
+// look returns the keys with an ID, or why there are none, or a fetch to wait for,
+// whether it was begun for this caller, and the keys that serve if it takes long.
+// The caller is then counted as waiting.
+func (s *keySet) look(id string) (known []*rsa.PublicKey, f *fetch, mine bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	age := clock.Elapsed(s.fetched, now)
+	known = s.serving(id, age)
+	f = s.fetch
+	if f == nil && s.due(known != nil, age, now) {
+		f, mine = s.start(now, known == nil), true
+	}
+	switch {
+	case known != nil && (f == nil || age < keysOld || s.waiting == maxWaiting):
+		return known, nil, false, nil
+	case f != nil && s.waiting == maxWaiting:
+		return nil, nil, false, fmt.Errorf("%w: %d others wait for the issuer's keys", ErrUnavailable, maxWaiting)
+	case f != nil:
+		s.waiting++
+		return known, f, mine, nil
+	case s.problem != nil && s.none(age):
+		return nil, nil, false, fmt.Errorf("%w: cannot reach the issuer for its keys: %w", ErrUnavailable, s.problem)
+	default:
+		wait := coolDown - clock.Elapsed(s.asked, now)
+		return nil, nil, false, fmt.Errorf("%w: it names a key that the issuer did not have a moment ago; the keys are fetched again in %s at the earliest", ErrUnavailable, wait.Round(time.Second))
+	}
+}
+
+// none needs mu. It reports whether there are no keys that serve.
+func (s *keySet) none(age time.Duration) bool { return age >= keysEnd || len(s.current.byID) == 0 }
+
 // serving needs mu. It returns the keys with an ID if keys of that age serve.
 func (s *keySet) serving(id string, age time.Duration) []*rsa.PublicKey {
-	if age >= keysEnd {
+	if s.none(age) {
 		return nil
 	}
-	return s.keys[id]
+	return s.current.byID[id]
 }
 
 // due needs mu. It reports whether a fetch may begin, for a caller whose key is
 // known or not.
 func (s *keySet) due(known bool, age time.Duration, now time.Time) bool {
 	switch {
-	case age >= keysEnd:
-		return elapsed(s.failed, now) >= s.pause
+	case s.none(age):
+		return clock.Elapsed(s.failed, now) >= s.pause
 	case known:
-		return elapsed(s.failed, now) >= coolDown
-	case elapsed(s.asked, now) >= coolDown:
+		return age >= keysStale && clock.Elapsed(s.failed, now) >= coolDown
+	case clock.Elapsed(s.asked, now) >= coolDown:
 		s.asked = now
 		return true
 	default:
@@ -129,55 +157,36 @@ func (s *keySet) due(known bool, age time.Duration, now time.Time) bool {
 }
 
 // start needs mu. It begins a fetch, which is nobody's: neither a caller's
-// leaving nor what its context carries touches it.
-func (s *keySet) start(now time.Time) *fetch {
+// leaving nor what its context carries touches it. It reads the address of the
+// keys again if the one that is known is old or afresh is set.
+func (s *keySet) start(now time.Time, afresh bool) *fetch {
 	f := &fetch{began: now, done: make(chan struct{})}
 	s.fetch = f
-	address := s.address
+	address := s.current.address
+	if afresh || clock.Elapsed(s.located, now) >= addressEnd {
+		address = ""
+	}
 	go func() {
-		out := s.get(address)
+		got, err := s.get(address)
 		s.mu.Lock()
-		s.fetch, s.problem, s.address = nil, out.err, out.address
-		if out.err == nil {
-			s.keys, s.fetched, s.pause = out.keys, now, 0
+		s.fetch, s.current.address = nil, got.address // after a failure it is read again
+		if err == nil {
+			s.current, s.fetched = got, now
+			if address == "" {
+				s.located = now
+			}
+			if len(got.byID) == 0 {
+				err = fmt.Errorf("none of its %d keys is an RSA key of %d bits or more, with an ID, for RS256 signatures", got.offered, minModulus)
+			}
+		}
+		if s.problem = err; err == nil {
+			s.pause = 0
 		} else {
 			s.failed, s.pause = time.Now(), min(max(2*s.pause, minPause), coolDown)
 		}
 		s.mu.Unlock()
-		f.err = out.err
+		f.err = err
 		close(f.done)
 	}()
 	return f
-}
-
-// elapsed returns how long ago since is: by the monotonic clock, which setting
-// the wall clock does not touch, or by the wall clock if that says longer, as
-// it does where the machine slept.
-func elapsed(since, now time.Time) time.Duration {
-	return max(now.Sub(since), now.Round(0).Sub(since.Round(0)))
-}
-
-var _ gooidc.KeySet = (*keySet)(nil)
-
-// VerifySignature returns the payload of a token that one of the issuer's keys
-// has signed. The error matches ErrRefused or ErrUnavailable.
-func (s *keySet) VerifySignature(ctx context.Context, raw string) ([]byte, error) {
-	signed, err := jose.ParseSignedCompact(raw, []jose.SignatureAlgorithm{jose.RS256})
-	if err != nil {
-		return nil, refuseSignature("") // go-jose's own words can hold parts of the token
-	}
-	id := signed.Signatures[0].Protected.KeyID
-	if id == "" {
-		return nil, refuseSignature("it names no key")
-	}
-	keys, err := s.find(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	for _, key := range keys {
-		if payload, err := signed.Verify(key); err == nil {
-			return payload, nil
-		}
-	}
-	return nil, refuseSignature("")
 }

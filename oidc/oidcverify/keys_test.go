@@ -118,7 +118,7 @@ func TestRotationIsSeenWithinTheCoolDown(t *testing.T) {
 		}
 		assert.LessOrEqual(t, time.Since(began), 30*time.Second)
 		assert.Equal(t, 3, w.fetches(jwks))
-		assert.Equal(t, 1, w.fetches(discovery))
+		assert.Equal(t, 3, w.fetches(discovery), "the keys may have moved with the new one")
 	})
 }
 
@@ -167,7 +167,7 @@ func TestFlood(t *testing.T) {
 			time.Sleep(tick)
 		}
 		assert.LessOrEqual(t, w.fetches(jwks), 2)
-		assert.LessOrEqual(t, w.fetches(discovery), 1)
+		assert.LessOrEqual(t, w.fetches(discovery), 2)
 		t.Logf("%d forged refused, %d unavailable, %d good taken, %d fetches of keys", refused, unavailable, goods, w.fetches(jwks))
 	})
 }
@@ -254,22 +254,40 @@ func TestACallerLeaves(t *testing.T) {
 	})
 }
 
-// Keys serve through an outage, and are looked up in the background.
+// answer returns what an issuer answers with to every request, and to those for
+// its keys if only is set.
+func answer(w *wire, only string, status int, body string) func(*http.Request) (*http.Response, error) {
+	return func(r *http.Request) (*http.Response, error) {
+		if !strings.HasSuffix(r.URL.Path, only) {
+			return w.next.RoundTrip(r)
+		}
+		return &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
+	}
+}
+
+// Keys serve through an outage, and are looked up in the background. An answer
+// that is no set of keys is an outage too.
 func TestOutage(t *testing.T) {
-	for name, fault := range map[string]func(*http.Request) (*http.Response, error){
-		"silent":  silent,
-		"refuses": func(*http.Request) (*http.Response, error) { return nil, errors.New("connection refused") },
-		"empty": func(r *http.Request) (*http.Response, error) {
-			return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(`{"keys":[]}`)), Request: r}, nil
+	for name, fault := range map[string]func(*wire) func(*http.Request) (*http.Response, error){
+		"silent": func(*wire) func(*http.Request) (*http.Response, error) { return silent },
+		"refuses": func(*wire) func(*http.Request) (*http.Response, error) {
+			return func(*http.Request) (*http.Response, error) { return nil, errors.New("connection refused") }
 		},
+		"fails":          func(w *wire) func(*http.Request) (*http.Response, error) { return answer(w, "", 500, `{"keys":[]}`) },
+		"not JSON":       func(w *wire) func(*http.Request) (*http.Response, error) { return answer(w, jwks, 200, "<html>") },
+		"no keys member": func(w *wire) func(*http.Request) (*http.Response, error) { return answer(w, jwks, 200, "{}") },
+		"moved to none":  func(w *wire) func(*http.Request) (*http.Response, error) { return answer(w, discovery, 200, "{}") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			timed(t, func(t *testing.T, issuer *oidctest.Server, w *wire) {
 				v, raw := over(issuer, w), issuer.Mint(long)
 				_, err := v.Verify(t.Context(), raw)
 				require.NoError(t, err)
-				w.set(fault)
 				start, before := time.Now(), w.fetches(jwks)+w.fetches(discovery)
+				if name == "moved to none" { // the keys are fetched until the address is read again
+					start = start.Add(45 * time.Minute)
+				}
+				w.set(fault(w))
 				for time.Since(start) < 12*time.Hour-time.Minute {
 					began := time.Now()
 					_, err := v.Verify(t.Context(), raw)
@@ -282,7 +300,7 @@ func TestOutage(t *testing.T) {
 				}
 				fetches := w.fetches(jwks) + w.fetches(discovery) - before
 				assert.Less(t, fetches, 2*12*60*2+2, "two a minute, tried twice")
-				time.Sleep(2 * time.Minute)
+				time.Sleep(12 * time.Minute)
 				_, err = v.Verify(t.Context(), raw)
 				require.ErrorIs(t, err, oidcverify.ErrUnavailable)
 				w.set(nil)
@@ -323,6 +341,123 @@ func TestWithdrawnKeys(t *testing.T) {
 	})
 }
 
+// A set of keys that lacks the key, or has it for something else, is the issuer's
+// word. The token is not trusted any longer than until the next fetch, also if no
+// other key is left; it is not refused for good either, for a set without any
+// usable key may be a mistake.
+func TestWithdrawnWithoutAnother(t *testing.T) {
+	for name, change := range map[string]func(set string) string{
+		"empty":        func(string) string { return `{"keys":[]}` },
+		"another kind": func(string) string { return `{"keys":[{"kty":"EC","kid":"mrk-1","crv":"P-256","x":"AA","y":"AA"}]}` },
+		"for encryption": func(set string) string {
+			return strings.Replace(set, `"use":"sig"`, `"use":"enc"`, 1)
+		},
+		"to encrypt": func(set string) string {
+			return strings.Replace(set, `"use":"sig"`, `"key_ops":["encrypt"]`, 1)
+		},
+		"for RS512": func(set string) string { return strings.Replace(set, `"RS256"`, `"RS512"`, 1) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			timed(t, func(t *testing.T, issuer *oidctest.Server, w *wire) {
+				v, raw := over(issuer, w), issuer.Mint(long)
+				_, err := v.Verify(t.Context(), raw)
+				require.NoError(t, err)
+				set := string(document(issuer, jwks))
+				changed := change(set)
+				require.NotEqual(t, set, changed)
+				w.set(answer(w, jwks, 200, changed))
+				time.Sleep(6 * time.Minute)
+				_, err = v.Verify(t.Context(), raw)
+				require.NoError(t, err, "it starts the fetch and does not wait")
+				synctest.Wait()
+				for range 100 {
+					_, err = v.Verify(t.Context(), raw)
+					require.ErrorIs(t, err, oidcverify.ErrUnavailable)
+					require.ErrorContains(t, err, "is an RSA key")
+					time.Sleep(100 * time.Millisecond)
+				}
+				assert.LessOrEqual(t, w.fetches(jwks), 2+4, "after 1, 2, 4 and 8 s")
+				w.set(nil)
+				time.Sleep(30 * time.Second)
+				_, err = v.Verify(t.Context(), raw)
+				assert.NoError(t, err, "published again")
+			})
+		})
+	}
+}
+
+// However many wait for a key that may be new, their number is bounded, and no
+// caller whose key is known waits.
+func TestWaitersAreBounded(t *testing.T) {
+	timed(t, func(t *testing.T, issuer *oidctest.Server, w *wire) {
+		v, good := over(issuer, w), issuer.Mint(long)
+		_, err := v.Verify(t.Context(), good)
+		require.NoError(t, err)
+		unknown := withHeader(good, `{"alg":"RS256","kid":"x"}`)
+		w.set(silent)
+		var wg sync.WaitGroup
+		var waited, turnedAway atomic.Int32
+		for range 20_000 {
+			wg.Go(func() {
+				began := time.Now()
+				_, err := v.Verify(t.Context(), unknown)
+				assert.ErrorIs(t, err, oidcverify.ErrUnavailable)
+				if time.Since(began) == 0 {
+					turnedAway.Add(1)
+					assert.ErrorContains(t, err, "4096 others wait")
+				} else {
+					waited.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		began := time.Now()
+		_, err = v.Verify(t.Context(), good)
+		require.NoError(t, err)
+		require.Zero(t, time.Since(began))
+		wg.Wait()
+		assert.EqualValues(t, 4096, waited.Load())
+		assert.EqualValues(t, 20_000-4096, turnedAway.Load())
+
+		// Those who leave make room.
+		time.Sleep(time.Minute)
+		for range 2 {
+			ctx, cancel := context.WithCancel(t.Context())
+			for range 4096 {
+				wg.Go(func() {
+					_, err := v.Verify(ctx, unknown)
+					assert.ErrorIs(t, err, context.Canceled)
+				})
+			}
+			synctest.Wait()
+			cancel()
+			wg.Wait()
+		}
+	})
+}
+
+// The ordinary day: an instance that has no keys yet, and thousands of callers.
+func TestManyCallersAtAColdStart(t *testing.T) {
+	timed(t, func(t *testing.T, issuer *oidctest.Server, w *wire) {
+		w.set(func(r *http.Request) (*http.Response, error) {
+			time.Sleep(100 * time.Millisecond)
+			return w.next.RoundTrip(r)
+		})
+		v, raw := over(issuer, w), issuer.Mint()
+		began := time.Now()
+		var wg sync.WaitGroup
+		for range 4000 {
+			wg.Go(func() {
+				_, err := v.Verify(t.Context(), raw)
+				assert.NoError(t, err)
+			})
+		}
+		wg.Wait()
+		assert.Equal(t, 200*time.Millisecond, time.Since(began), "two requests, for all")
+		assert.Equal(t, 1, w.fetches(jwks))
+	})
+}
+
 // A client that ignores its context, forever or with a panic, takes nobody down.
 func TestAClientThatMisbehaves(t *testing.T) {
 	t.Run("never returns", func(t *testing.T) {
@@ -347,7 +482,7 @@ func TestAClientThatMisbehaves(t *testing.T) {
 				require.Less(t, time.Since(began), 10*time.Second)
 				time.Sleep(time.Second)
 			}
-			assert.ErrorContains(t, err, "must honour")
+			assert.ErrorContains(t, err, "has not returned from 4 calls")
 			assert.EqualValues(t, 4, most.Load())
 			assert.LessOrEqual(t, runtime.NumGoroutine(), before+4)
 			close(release)
@@ -421,7 +556,13 @@ func TestHostileDocuments(t *testing.T) {
 		"discovery that redirects":    {302, discovery, text(""), "status 302"},
 		"keys that redirect":          {307, jwks, text(""), "status 307"},
 		"keys that are HTML":          {200, jwks, text("<html>secret of the server"), "not the JSON"},
-		"keys that are null":          {200, jwks, text("null"), "none of its 0 keys"},
+		"keys that are null":          {200, jwks, text("null"), "not a JSON object"},
+		"keys that are not listed":    {200, jwks, text(`{"keys":null}`), "no list of keys"},
+		"no member keys":              {200, jwks, text(`{"Keys":[]}`), "no list of keys"},
+		"keys twice":                  {200, jwks, text(`{"keys":[],"keys":[]}`), `the name "keys" twice`},
+		"more keys than count":        {200, jwks, text(`{"keys":[` + strings.Repeat("1,", 1000) + `1]}`), "more than 1000 items"},
+		"issuer in another case":      {200, discovery, edit(func(m map[string]any) { m["Issuer"] = m["issuer"]; delete(m, "issuer") }), `is of the issuer ""`},
+		"issuer twice":                {200, discovery, text(`{"issuer":"http://oidc.vercel.test/acme","issuer":"https://evil.example","jwks_uri":"http://oidc.vercel.test/acme/.well-known/jwks"}`), `the name "issuer" twice`},
 		"no keys":                     {200, jwks, text(`{"keys":[]}`), "none of its 0 keys"},
 		"keys that are numbers":       {200, jwks, text(`{"keys":[1,"x",null,{},[]]}`), "none of its 5 keys"},
 		"deep nesting":                {200, jwks, text(strings.Repeat("[", 200_000)), "not the JSON"},
@@ -449,7 +590,7 @@ func TestHostileDocuments(t *testing.T) {
 		timed(t, func(t *testing.T, issuer *oidctest.Server, w *wire) {
 			const secure = "https://oidc.vercel.test/acme"
 			w.set(w.answering(200, nil, map[string]io.Reader{discovery: strings.NewReader(`{"issuer":"` + secure + `","jwks_uri":"http://oidc.vercel.test/acme/.well-known/jwks"}`)}))
-			v := oidcverify.New(secure, issuer.Audience(), open, func(o *oidcverify.Options) { o.HTTPClient = &http.Client{Transport: w} })
+			v := must(oidcverify.New(secure, issuer.Audience(), open, func(o *oidcverify.Options) { o.HTTPClient = &http.Client{Transport: w} }))
 			_, err := v.Verify(t.Context(), issuer.Mint(func(c *oidctest.Claims) { c.Issuer = secure }))
 			require.ErrorIs(t, err, oidcverify.ErrUnavailable)
 			assert.ErrorContains(t, err, "not an https address")
@@ -538,14 +679,14 @@ func TestTwoIssuers(t *testing.T) {
 	defer two.Close()
 	two.RotateKey()
 	two.DropOldKeys()
-	v := oidcverify.New(one.Issuer(), one.Audience(), open)
+	v := must(oidcverify.New(one.Issuer(), one.Audience(), open))
 	_, err := v.Verify(t.Context(), one.Mint())
 	require.NoError(t, err)
 	_, err = v.Verify(t.Context(), two.Mint())
 	require.ErrorIs(t, err, oidcverify.ErrRefused)
 	_, err = v.Verify(t.Context(), two.Mint(func(c *oidctest.Claims) { c.Issuer, c.Audience = one.Issuer(), one.Audience() }))
 	require.ErrorIs(t, err, oidcverify.ErrRefused)
-	w := oidcverify.New(two.Issuer(), two.Audience(), open)
+	w := must(oidcverify.New(two.Issuer(), two.Audience(), open))
 	_, err = w.Verify(t.Context(), two.Mint())
 	assert.NoError(t, err)
 }
@@ -608,28 +749,52 @@ func TestUnfitKeysVerifyNothing(t *testing.T) {
 	}
 }
 
-// An issuer that moves its keys is followed after one failure.
+// The keys move to another address. Whether the old one goes on answering or not,
+// the new one is found: within an hour, at once where a token names a new key, and
+// after one failure where the old address is gone.
 func TestTheKeysMove(t *testing.T) {
-	timed(t, func(t *testing.T, issuer *oidctest.Server, w *wire) {
-		v, raw := over(issuer, w), issuer.Mint(long)
-		_, err := v.Verify(t.Context(), raw)
-		require.NoError(t, err)
-		keys, moved := document(issuer, jwks), issuer.URL+"/keys"
-		w.set(func(r *http.Request) (*http.Response, error) {
-			body, status := "", 404
-			switch {
-			case strings.HasSuffix(r.URL.Path, discovery):
-				body, status = `{"issuer":"`+issuer.Issuer()+`","jwks_uri":"`+moved+`"}`, 200
-			case r.URL.Path == "/keys":
-				body, status = string(keys), 200
+	for name, c := range map[string]struct {
+		status int                                                                               // of the old address
+		cause  func(t *testing.T, v *oidcverify.Verifier, issuer *oidctest.Server, known string) // what makes a fetch
+	}{
+		"the old one answers": {200, func(t *testing.T, v *oidcverify.Verifier, _ *oidctest.Server, known string) {
+			for range 60 {
+				_, err := v.Verify(t.Context(), known)
+				require.NoError(t, err)
+				time.Sleep(time.Minute)
 			}
-			return &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
+		}},
+		"and a token names a new key": {200, func(t *testing.T, v *oidcverify.Verifier, issuer *oidctest.Server, _ string) {
+			_, err := v.Verify(t.Context(), issuer.MintUnknownKey())
+			require.ErrorIs(t, err, oidcverify.ErrRefused)
+		}},
+		"the old one is gone": {404, func(t *testing.T, v *oidcverify.Verifier, _ *oidctest.Server, known string) {
+			for range 4 {
+				time.Sleep(3 * time.Minute)
+				_, err := v.Verify(t.Context(), known)
+				require.NoError(t, err)
+			}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			timed(t, func(t *testing.T, issuer *oidctest.Server, w *wire) {
+				v, raw := over(issuer, w), issuer.Mint(long)
+				_, err := v.Verify(t.Context(), raw)
+				require.NoError(t, err)
+				keys, moved, asked := document(issuer, jwks), issuer.URL+"/keys", 0
+				w.set(func(r *http.Request) (*http.Response, error) {
+					body, status := string(keys), c.status
+					switch {
+					case strings.HasSuffix(r.URL.Path, discovery):
+						body, status = `{"issuer":"`+issuer.Issuer()+`","jwks_uri":"`+moved+`"}`, 200
+					case r.URL.Path == "/keys":
+						asked, status = asked+1, 200
+					}
+					return &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
+				})
+				c.cause(t, v, issuer, raw)
+				assert.Positive(t, asked)
+			})
 		})
-		time.Sleep(13 * time.Hour)
-		_, err = v.Verify(t.Context(), raw)
-		require.ErrorIs(t, err, oidcverify.ErrUnavailable)
-		time.Sleep(time.Second)
-		_, err = v.Verify(t.Context(), raw)
-		assert.NoError(t, err)
-	})
+	}
 }

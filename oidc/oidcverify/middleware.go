@@ -28,8 +28,8 @@ type MiddlewareOptions struct {
 //
 // Others are answered with a status and no detail: 401 where the token is
 // missing, given more than once, or refused, and 403 where it is good and not
-// allowed, both with WWW-Authenticate; 503 where it cannot be told now; 500
-// where the verifier is not configured.
+// allowed, both with WWW-Authenticate as RFC 6750, section 3, has it; 503 where it
+// cannot be told now; 500 where the verifier is nil or not configured.
 func Middleware(verifier *Verifier, optFns ...func(*MiddlewareOptions)) func(http.Handler) http.Handler {
 	var o MiddlewareOptions
 	for _, fn := range optFns {
@@ -45,22 +45,29 @@ func Middleware(verifier *Verifier, optFns ...func(*MiddlewareOptions)) func(htt
 			if o.OnError != nil {
 				o.OnError(r, err)
 			}
-			status := http.StatusInternalServerError
+			status, challenge := http.StatusInternalServerError, ""
 			switch {
+			case errors.Is(err, errNoToken): // RFC 6750: then no error code
+				status, challenge = http.StatusUnauthorized, realm
 			case errors.Is(err, ErrNotAllowed):
-				status = http.StatusForbidden
+				status, challenge = http.StatusForbidden, realm+`, error="insufficient_scope"`
 			case errors.Is(err, ErrRefused):
-				status = http.StatusUnauthorized
+				status, challenge = http.StatusUnauthorized, realm+`, error="invalid_token"`
 			case errors.Is(err, ErrUnavailable):
 				status = http.StatusServiceUnavailable
 			}
-			if status == http.StatusUnauthorized || status == http.StatusForbidden {
-				w.Header().Set("WWW-Authenticate", "Bearer")
+			if challenge != "" {
+				w.Header().Set("WWW-Authenticate", challenge)
 			}
 			http.Error(w, http.StatusText(status), status)
 		})
 	}
 }
+
+const realm = `Bearer realm="Vercel OIDC"`
+
+// errNoToken is of a request that does not try to authenticate in this way.
+var errNoToken = fmt.Errorf("%w: the request has no token", ErrRefused)
 
 type tokenKey struct{}
 
@@ -80,14 +87,17 @@ func (o *MiddlewareOptions) verify(verifier *Verifier, r *http.Request) (oidc.To
 		return oidc.Token{}, fmt.Errorf("oidcverify: %w: MiddlewareOptions.Header is %s, which on Vercel holds the deployment's own token on every request, whoever sends it", ErrNotConfigured, header)
 	}
 	values := r.Header[header]
-	if len(values) != 1 {
+	if len(values) == 0 {
+		return oidc.Token{}, fmt.Errorf("oidcverify: %w: it has 0 headers %s", errNoToken, header)
+	}
+	if len(values) > 1 {
 		return oidc.Token{}, fmt.Errorf("oidcverify: %w: the request has %d headers %s, not one", ErrRefused, len(values), header)
 	}
 	raw := strings.TrimSpace(values[0])
 	if header == "Authorization" {
 		scheme, rest, _ := strings.Cut(raw, " ")
 		if !strings.EqualFold(scheme, "Bearer") {
-			return oidc.Token{}, fmt.Errorf("oidcverify: %w: the scheme of the header Authorization is not Bearer", ErrRefused)
+			return oidc.Token{}, fmt.Errorf("oidcverify: %w: the scheme of its header Authorization is not Bearer", errNoToken)
 		}
 		raw = strings.TrimLeft(rest, " ")
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -61,7 +62,8 @@ func TestMiddleware(t *testing.T) {
 		{"issuer is down", cold, "", http.Header{auth: {"Bearer " + good}}, 503, "cannot tell now"},
 		{"issuer is down, and garbage", cold, "", http.Header{auth: {"Bearer x"}}, 401, "malformed"},
 		{"the deployment's own header", v, oidc.Header, http.Header{"X-Vercel-Oidc-Token": {good}}, 500, "whoever sends it"},
-		{"not configured", oidcverify.New(issuer.Issuer(), ""), "", http.Header{auth: {"Bearer " + good}}, 500, "no audience"},
+		{"no verifier", nil, "", http.Header{auth: {"Bearer " + good}}, 500, "was not made by New"},
+		{"not configured", must(oidcverify.New(issuer.Issuer(), issuer.Audience())), "", http.Header{auth: {"Bearer " + good}}, 500, "VERCEL_PROJECT_ID"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -87,9 +89,9 @@ func TestMiddleware(t *testing.T) {
 				return
 			}
 			assert.Equal(t, http.StatusText(c.status)+"\n", recorder.Body.String(), "no detail")
-			want := ""
-			if c.status == 401 || c.status == 403 {
-				want = "Bearer"
+			want := map[int]string{403: `Bearer realm="Vercel OIDC", error="insufficient_scope"`, 401: `Bearer realm="Vercel OIDC", error="invalid_token"`}[c.status]
+			if strings.Contains(told.Error(), "the request has no token") {
+				want = `Bearer realm="Vercel OIDC"`
 			}
 			assert.Equal(t, want, recorder.Header().Get("WWW-Authenticate"))
 			require.Error(t, told)
@@ -104,10 +106,13 @@ func TestMiddleware(t *testing.T) {
 func ExampleMiddleware() {
 	issuer := oidctest.NewServer() // https://oidc.vercel.com/acme, outside of tests
 	defer issuer.Close()
-	verifier := oidcverify.New(issuer.Issuer(), "https://vercel.com/acme", func(o *oidcverify.Options) {
+	verifier, err := oidcverify.New(issuer.Issuer(), "https://vercel.com/acme", func(o *oidcverify.Options) {
 		o.Projects = []string{"web"}
 		o.Environments = []string{"production"}
 	})
+	if err != nil {
+		panic(err)
+	}
 	handler := oidcverify.Middleware(verifier)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		token, _ := oidcverify.FromContext(r.Context())
 		fmt.Fprintf(w, "hello, %s of %s", token.Environment, token.Project)

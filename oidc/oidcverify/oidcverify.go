@@ -3,11 +3,14 @@
 // authenticate callers running on Vercel. Getting AWS credentials needs none of
 // it, since STS verifies the token.
 //
-//	verifier := oidcverify.New("https://oidc.vercel.com/acme", "https://vercel.com/acme",
+//	verifier, err := oidcverify.New("https://oidc.vercel.com/acme", "https://vercel.com/acme",
 //		func(o *oidcverify.Options) {
 //			o.Projects = []string{"web"}
 //			o.Environments = []string{"production"}
 //		})
+//	if err != nil {
+//		log.Fatal(err)
+//	}
 //	http.ListenAndServe(addr, oidcverify.Middleware(verifier)(handler))
 //
 // # Who gets in
@@ -20,27 +23,38 @@
 //
 // # The issuer's keys
 //
-// They are kept, and fetched again in the background once they are five
-// minutes old. An outage of the issuer is not felt for twelve hours after the
-// last fetch that went well. Keys more than an hour old, such as those of an
-// instance that slept, are looked up anew first, for a second at most.
+// They are kept, and fetched again in the background once they are five minutes
+// old. A key that the issuer has withdrawn is gone after the next fetch. While the
+// issuer does not answer, or answers with something that is no set of keys, those
+// of the last fetch serve for twelve hours. Keys more than an hour old, such as
+// those of an instance that slept, are fetched anew first, for a second at most.
+// Where the keys are (the discovery document's jwks_uri) is read again each hour.
 //
 // A token that names a key which is not among them causes one fetch in thirty
-// seconds, whoever sends how many; until the next, such a token gets
-// [ErrUnavailable] and not [ErrRefused], for the key may be a new one. A bad
-// signature causes none. A fetch has eight seconds, serves everyone who waits,
-// and goes on when they leave.
+// seconds, of the discovery document too, however many such tokens come. Until
+// the next, such a token gets [ErrUnavailable] and not [ErrRefused], for the key
+// may be a new one. A bad signature causes no fetch. A fetch has eight seconds,
+// serves everyone who waits, and goes on when they leave. At most 4,096 callers
+// wait at once; further ones get ErrUnavailable.
+//
+// RSA keys of 2,048 to 8,192 bits serve, if nothing in the key says that it is for
+// something else than RS256 signatures (RFC 7517, sections 4.2 to 4.4). Of keys
+// with one ID the first four serve. Keys are not searched for known weaknesses of
+// how they were made, such as ROCA: who issues the tokens is trusted with that.
 //
 // See https://vercel.com/docs/oidc/api.
 package oidcverify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/vercelaws/vercelaws/oidc"
@@ -74,31 +88,102 @@ type Options struct {
 
 	// HTTPClient fetches the issuer's discovery document and keys. If nil, one
 	// with limits of its own. Redirects are not followed in any case. A client
-	// that ignores its request's context holds up nobody, but four such
-	// requests are all that are left standing; then the keys are not fetched
-	// any more until one returns.
+	// that ignores its request's context holds up nobody, but while four such
+	// requests have not returned, the keys are not fetched.
 	HTTPClient *http.Client
 }
 
 // Verifier verifies tokens of one issuer for one audience. It is safe for
-// concurrent use, and meant to be made once, since it keeps the issuer's keys.
+// concurrent use, and meant to be made once by [New], since it keeps the issuer's
+// keys.
 type Verifier struct {
 	issuer, audience string
-	options          Options
-	keys             *keySet
+	tolerance        time.Duration
+	allowed          [len(restricted)][]string // for each of restricted; all pass where it is empty
+	// The deployment's own project and environment take the place of the list.
+	ownProject, ownEnvironment bool
+	keys                       *keySet
 }
 
+// restricted are the claims that [Options] can restrict.
+var restricted = [...]struct {
+	name  string
+	claim func(*oidc.Token) string
+}{
+	{"owner", func(t *oidc.Token) string { return t.Owner }},
+	{"owner_id", func(t *oidc.Token) string { return t.OwnerID }},
+	{"project", func(t *oidc.Token) string { return t.Project }},
+	projectID:   {"project_id", func(t *oidc.Token) string { return t.ProjectID }},
+	environment: {"environment", func(t *oidc.Token) string { return t.Environment }},
+}
+
+const projectID, environment = 3, 4 // where they are in restricted
+
 // New returns a verifier. The issuer is "https://oidc.vercel.com/<team>" for
-// projects in team issuer mode and "https://oidc.vercel.com" in global mode;
-// in global mode every Vercel customer has that issuer, so Owners or OwnerIDs
-// must not be empty. Nothing is fetched until the first token comes.
-func New(issuer, audience string, optFns ...func(*Options)) *Verifier {
-	v := &Verifier{issuer: issuer, audience: audience}
+// projects in team issuer mode and "https://oidc.vercel.com" in global mode, and
+// the audience "https://vercel.com/<team>" unless tokens are exchanged for another
+// (https://vercel.com/docs/oidc/reference). In global mode every Vercel customer
+// has that issuer, so Owners or OwnerIDs must not be empty. An http issuer is for
+// tests: on the way to it, anyone could answer with keys of their own. Nothing is
+// fetched until the first token comes.
+//
+// The error matches [ErrNotConfigured] and says what to correct: the issuer is not
+// an http or https URL as issuers have them (OpenID Connect Discovery 1.0, section
+// 2: no query, no fragment) or ends in "/", there is no audience, or Options would
+// let anyone in, or nobody. Lists in Options are copied.
+func New(issuer, audience string, optFns ...func(*Options)) (*Verifier, error) {
+	var o Options
 	for _, fn := range optFns {
-		fn(&v.options)
+		fn(&o)
 	}
-	v.keys = newKeySet(issuer, v.options.HTTPClient)
-	return v
+	if err := check(issuer, audience, &o); err != nil {
+		return nil, fmt.Errorf("oidcverify: %w: %w", ErrNotConfigured, err)
+	}
+	v := &Verifier{
+		issuer: issuer, audience: audience, tolerance: o.ClockTolerance, keys: newKeySet(issuer, o.HTTPClient),
+		ownProject:     len(o.Projects) == 0 && len(o.ProjectIDs) == 0 && !o.AnyProject,
+		ownEnvironment: len(o.Environments) == 0 && !o.AnyEnvironment,
+	}
+	for i, list := range o.lists() {
+		v.allowed[i] = slices.Clone(list)
+	}
+	return v, nil
+}
+
+// lists returns the lists of values that may pass, for each of restricted.
+func (o *Options) lists() [len(restricted)][]string {
+	return [...][]string{o.Owners, o.OwnerIDs, o.Projects, o.ProjectIDs, o.Environments}
+}
+
+const globalIssuer = "https://oidc.vercel.com"
+
+// check says what is wrong with the arguments of New.
+func check(issuer, audience string, o *Options) error {
+	const such = `give one such as "https://oidc.vercel.com/<team>"`
+	u, err := url.Parse(issuer)
+	switch {
+	case issuer == "":
+		return errors.New("New was given no issuer; " + such)
+	case err != nil, u.Scheme != "https" && u.Scheme != "http", u.Host == "",
+		u.Host != strings.ToLower(u.Host), u.String() != issuer, strings.ContainsAny(issuer, "?#@"):
+		return fmt.Errorf("the issuer %s is not the URL of an issuer; %s", quote(issuer), such)
+	case strings.HasSuffix(issuer, "/"):
+		return fmt.Errorf("the issuer %s ends in a slash, which no issuer of Vercel's does; %s", quote(issuer), such)
+	case audience == "":
+		return errors.New(`New was given no audience; any token of the issuer would pass; give one such as "https://vercel.com/<team>"`)
+	case strings.TrimSpace(audience) != audience:
+		return fmt.Errorf("the audience %s has white space around it", quote(audience))
+	case issuer == globalIssuer && len(o.Owners) == 0 && len(o.OwnerIDs) == 0:
+		return errors.New("the global issuer speaks for every Vercel team; name yours in Options.Owners or Options.OwnerIDs")
+	case o.ClockTolerance < 0:
+		return errors.New("Options.ClockTolerance is negative")
+	}
+	for i, list := range o.lists() {
+		if slices.Contains(list, "") { // a token without the claim would pass
+			return fmt.Errorf("a value that Options allow for %s is empty", restricted[i].name)
+		}
+	}
+	return nil
 }
 
 // What an error of Verify matches with [errors.Is]. Each matches one of the
@@ -113,15 +198,16 @@ var (
 	ErrNotAllowed = errors.New("token not allowed")
 	// ErrUnavailable says nothing of the token: it cannot be told now whether
 	// it is good, since the issuer does not answer, its keys were fetched
-	// moments ago and lack the one that the token names, or the caller's
-	// context ended. Trying again later makes sense. (HTTP 503)
+	// moments ago and lack the one that the token names, too many callers wait
+	// for them, or the caller's context ended. Trying again later makes sense.
+	// (HTTP 503)
 	ErrUnavailable = errors.New("cannot tell now")
 	// ErrNotConfigured says that the verifier would let in too many, or
-	// nobody, and what to set. No token gets another answer. (HTTP 500)
+	// nobody, and what to set. No token gets another answer. New returns it,
+	// and Verify where the deployment's own project or environment may pass
+	// and the environment does not say which that is. (HTTP 500)
 	ErrNotConfigured = errors.New("not configured")
 )
-
-const globalIssuer = "https://oidc.vercel.com"
 
 // Verify returns the token if its signature verifies, it is live by the local
 // clock, and its claims are as they should be. Errors never hold the token, and
@@ -138,7 +224,7 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (oidc.Token, error) {
 }
 
 func (v *Verifier) verify(ctx context.Context, raw string) (oidc.Token, error) {
-	allowed, err := v.allowed()
+	allowed, err := v.whoPasses()
 	if err != nil {
 		return oidc.Token{}, fmt.Errorf("%w: %w", ErrNotConfigured, err)
 	}
@@ -147,92 +233,56 @@ func (v *Verifier) verify(ctx context.Context, raw string) (oidc.Token, error) {
 		return oidc.Token{}, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	// What costs nothing comes first: a token that fails here needs no keys.
-	if err := v.checkClaims(token, time.Now()); err != nil {
+	if err := v.checkClaims(&token, time.Now()); err != nil {
 		return oidc.Token{}, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
-	if _, err := v.keys.VerifySignature(ctx, raw); err != nil {
+	if err := v.keys.verify(ctx, raw); err != nil {
 		return oidc.Token{}, err
 	}
-	for _, a := range allowed {
-		if has := a.claim(token); !slices.Contains(a.values, has) {
-			return oidc.Token{}, &notAllowed{fmt.Sprintf("its %s is %s, not one of %q", a.name, quote(has), a.values)}
+	for i, values := range allowed {
+		if has := restricted[i].claim(&token); len(values) > 0 && !slices.Contains(values, has) {
+			return oidc.Token{}, &notAllowed{fmt.Sprintf("its %s is %s, not one of %q", restricted[i].name, quote(has), values)}
 		}
 	}
 	return token, nil
 }
 
-// checkClaims judges what every token must have (RFC 7519, section 4.1). A
-// gooidc.IDTokenVerifier would do so after it has verified the signature, and
-// so after the issuer was asked for keys; it also allows five minutes for nbf
-// in any case, and reads the token once more.
-func (v *Verifier) checkClaims(token oidc.Token, now time.Time) error {
-	tolerance := v.options.ClockTolerance
+// checkClaims judges what every token must have (RFC 7519, section 4.1).
+func (v *Verifier) checkClaims(token *oidc.Token, now time.Time) error {
 	switch {
 	case token.Issuer != v.issuer:
 		return fmt.Errorf("its issuer is %s, not %q", quote(token.Issuer), v.issuer)
 	case !slices.Contains(token.Audience, v.audience):
 		return fmt.Errorf("its audience is %s, not %q", quoteAll(token.Audience), v.audience)
-	case !now.Before(token.Expiry.Add(tolerance)):
+	case !now.Before(token.Expiry.Add(v.tolerance)):
 		return fmt.Errorf("it expired at %s", token.Expiry.UTC())
-	case now.Before(token.NotBefore.Add(-tolerance)):
+	case now.Before(token.NotBefore.Add(-v.tolerance)):
 		return fmt.Errorf("its signature or times do not verify: it is not valid before %s", token.NotBefore.UTC())
 	}
 	return nil
 }
 
-// restriction is a claim and the values of it that may pass.
-type restriction struct {
-	name   string
-	claim  func(oidc.Token) string
-	values []string
-}
-
-// allowed returns what a token must be, or an error where that would be
+// whoPasses returns what a token must be, or an error where that would be
 // anything. The environment is read at each use, as @vercel/oidc does: a
 // program may load it after it made its verifiers.
-func (v *Verifier) allowed() ([]restriction, error) {
-	o := &v.options
-	switch {
-	case v.audience == "":
-		return nil, errors.New("New was given no audience; any token of the issuer would pass")
-	case v.issuer == globalIssuer && len(o.Owners) == 0 && len(o.OwnerIDs) == 0:
-		return nil, errors.New("the global issuer speaks for every Vercel team; name yours in Options.Owners or Options.OwnerIDs")
-	case o.ClockTolerance < 0:
-		return nil, errors.New("Options.ClockTolerance is negative")
+func (v *Verifier) whoPasses() (allowed [len(restricted)][]string, err error) {
+	if v == nil || v.keys == nil {
+		return allowed, errors.New("the Verifier was not made by New")
 	}
-	projectIDs, environments := o.ProjectIDs, o.Environments
-	if len(o.Projects) == 0 && len(projectIDs) == 0 && !o.AnyProject {
+	allowed = v.allowed
+	if v.ownProject {
 		own := os.Getenv("VERCEL_PROJECT_ID")
 		if own == "" {
-			return nil, errors.New("which projects may pass? VERCEL_PROJECT_ID is not set; name them in Options.Projects or Options.ProjectIDs, or open the verifier to all with Options.AnyProject")
+			return allowed, errors.New("which projects may pass? VERCEL_PROJECT_ID is not set; name them in Options.Projects or Options.ProjectIDs, or open the verifier to all with Options.AnyProject")
 		}
-		projectIDs = []string{own}
+		allowed[projectID] = []string{own}
 	}
-	if len(environments) == 0 && !o.AnyEnvironment {
-		own := os.Getenv("VERCEL_TARGET_ENV")
+	if v.ownEnvironment {
+		own := cmp.Or(os.Getenv("VERCEL_TARGET_ENV"), os.Getenv("VERCEL_ENV"))
 		if own == "" {
-			own = os.Getenv("VERCEL_ENV")
+			return allowed, errors.New("which environments may pass? neither VERCEL_TARGET_ENV nor VERCEL_ENV is set; name them in Options.Environments, or open the verifier to all with Options.AnyEnvironment")
 		}
-		if own == "" {
-			return nil, errors.New("which environments may pass? neither VERCEL_TARGET_ENV nor VERCEL_ENV is set; name them in Options.Environments, or open the verifier to all with Options.AnyEnvironment")
-		}
-		environments = []string{own}
+		allowed[environment] = []string{own}
 	}
-	all := []restriction{
-		{"owner", func(t oidc.Token) string { return t.Owner }, o.Owners},
-		{"owner_id", func(t oidc.Token) string { return t.OwnerID }, o.OwnerIDs},
-		{"project", func(t oidc.Token) string { return t.Project }, o.Projects},
-		{"project_id", func(t oidc.Token) string { return t.ProjectID }, projectIDs},
-		{"environment", func(t oidc.Token) string { return t.Environment }, environments},
-	}
-	given := all[:0]
-	for _, r := range all {
-		if slices.Contains(r.values, "") { // a token without the claim would pass
-			return nil, fmt.Errorf("a value that Options allow for %s is empty", r.name)
-		}
-		if len(r.values) > 0 {
-			given = append(given, r)
-		}
-	}
-	return given, nil
+	return allowed, nil
 }

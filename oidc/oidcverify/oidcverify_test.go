@@ -23,11 +23,11 @@ import (
 func TestVerify(t *testing.T) {
 	issuer := oidctest.NewServer()
 	defer issuer.Close()
-	v := oidcverify.New(issuer.Issuer(), issuer.Audience(), func(o *oidcverify.Options) {
+	v := must(oidcverify.New(issuer.Issuer(), issuer.Audience(), func(o *oidcverify.Options) {
 		o.Owners, o.Projects, o.ProjectIDs, o.Environments = []string{"acme"}, []string{"web", "shop"}, []string{"prj_web"}, []string{"production"}
 		o.OwnerIDs = []string{"team_acme"}
 		o.HTTPClient = issuer.Client()
-	})
+	}))
 	token, err := v.Verify(t.Context(), issuer.Mint())
 	require.NoError(t, err)
 	assert.Equal(t, "web", token.Project)
@@ -55,7 +55,7 @@ func TestVerify(t *testing.T) {
 		{"alg ES256", withHeader(issuer.Mint(), `{"alg":"ES256","kid":"mrk-1"}`), "do not verify"},
 		{"alg RS512", withHeader(issuer.Mint(), `{"alg":"RS512","kid":"mrk-1"}`), "do not verify"},
 		{"alg PS256", withHeader(issuer.Mint(), `{"alg":"PS256","kid":"mrk-1"}`), "do not verify"},
-		{"two algs", withHeader(issuer.Mint(), `{"alg":"RS256","alg":"none","kid":"mrk-1"}`), "do not verify"},
+		{"two algs", withHeader(issuer.Mint(), `{"alg":"RS256","alg":"none","kid":"mrk-1"}`), `the name "alg" twice`},
 		{"alg that is an outage's text", withHeader(issuer.Mint(), `{"alg":"fetching keys","kid":"mrk-1"}`), "do not verify"},
 		{"kid that is an outage's text", withHeader(issuer.Mint(), `{"alg":"oidcverify: cannot tell now","kid":"fetching keys"}`), "do not verify"},
 		{"empty signature", issuer.Mint()[:strings.LastIndex(issuer.Mint(), ".")+1], "malformed"},
@@ -98,7 +98,7 @@ func TestVerify(t *testing.T) {
 func TestRotationAndConcurrency(t *testing.T) {
 	issuer := oidctest.NewServer()
 	defer issuer.Close()
-	v := oidcverify.New(issuer.Issuer(), issuer.Audience(), open)
+	v := must(oidcverify.New(issuer.Issuer(), issuer.Audience(), open))
 	var wg sync.WaitGroup
 	for range 10 {
 		wg.Add(1)
@@ -118,7 +118,7 @@ func TestRotationAndConcurrency(t *testing.T) {
 func TestFirstContextEnds(t *testing.T) {
 	issuer := oidctest.NewServer()
 	defer issuer.Close()
-	v := oidcverify.New(issuer.Issuer(), issuer.Audience(), open)
+	v := must(oidcverify.New(issuer.Issuer(), issuer.Audience(), open))
 	ctx, cancel := context.WithCancel(t.Context())
 	_, err := v.Verify(ctx, issuer.Mint())
 	require.NoError(t, err)
@@ -131,7 +131,7 @@ func TestFirstContextEnds(t *testing.T) {
 func TestIssuerOutOfReach(t *testing.T) {
 	issuer := oidctest.NewServer()
 	raw := issuer.Mint()
-	v := oidcverify.New(issuer.Issuer(), issuer.Audience(), open)
+	v := must(oidcverify.New(issuer.Issuer(), issuer.Audience(), open))
 	issuer.Close()
 	_, err := v.Verify(t.Context(), raw)
 	require.ErrorContains(t, err, "cannot reach the issuer")
@@ -173,32 +173,33 @@ func TestClosedUnlessOpened(t *testing.T) {
 		env                         env
 		options                     func(*oidcverify.Options)
 		own, otherProject, otherEnv string
+		refused                     string // what New says
 	}{
-		{"nothing", env{}, nil, broken, broken, broken},
-		{"deployed", deployed, nil, in, out, out},
-		{"no project", env{"VERCEL_ENV": "preview"}, nil, broken, broken, broken},
-		{"no environment", env{"VERCEL_PROJECT_ID": "prj_own"}, nil, broken, broken, broken},
-		{"target environment first", env{"VERCEL_PROJECT_ID": "prj_own", "VERCEL_ENV": "preview", "VERCEL_TARGET_ENV": "production"}, nil, out, out, in},
-		{"owners open neither", env{}, func(o *oidcverify.Options) { o.Owners, o.OwnerIDs = []string{"acme"}, []string{"team_acme"} }, broken, broken, broken},
-		{"owners beside the deployment", deployed, func(o *oidcverify.Options) { o.Owners = []string{"acme"} }, in, out, out},
-		{"other owners", deployed, func(o *oidcverify.Options) { o.Owners = []string{"x"} }, out, out, out},
-		{"any project", deployed, func(o *oidcverify.Options) { o.AnyProject = true }, in, in, out},
-		{"any project does not open the environment", env{}, func(o *oidcverify.Options) { o.AnyProject = true }, broken, broken, broken},
-		{"any environment", deployed, func(o *oidcverify.Options) { o.AnyEnvironment = true }, in, out, in},
-		{"any environment does not open the project", env{}, func(o *oidcverify.Options) { o.AnyEnvironment = true }, broken, broken, broken},
-		{"both", env{}, open, in, in, in},
-		{"a project, and the deployment's environment", deployed, func(o *oidcverify.Options) { o.Projects = []string{"other"} }, out, in, out},
-		{"a project ID in place of the deployment's", deployed, func(o *oidcverify.Options) { o.ProjectIDs = []string{"prj_other"} }, out, in, out},
-		{"a project without an environment", env{}, func(o *oidcverify.Options) { o.Projects = []string{"own"} }, broken, broken, broken},
-		{"an environment, and the deployment's project", deployed, func(o *oidcverify.Options) { o.Environments = []string{"production"} }, out, out, in},
+		{"nothing", env{}, nil, broken, broken, broken, ""},
+		{"deployed", deployed, nil, in, out, out, ""},
+		{"no project", env{"VERCEL_ENV": "preview"}, nil, broken, broken, broken, ""},
+		{"no environment", env{"VERCEL_PROJECT_ID": "prj_own"}, nil, broken, broken, broken, ""},
+		{"target environment first", env{"VERCEL_PROJECT_ID": "prj_own", "VERCEL_ENV": "preview", "VERCEL_TARGET_ENV": "production"}, nil, out, out, in, ""},
+		{"owners open neither", env{}, func(o *oidcverify.Options) { o.Owners, o.OwnerIDs = []string{"acme"}, []string{"team_acme"} }, broken, broken, broken, ""},
+		{"owners beside the deployment", deployed, func(o *oidcverify.Options) { o.Owners = []string{"acme"} }, in, out, out, ""},
+		{"other owners", deployed, func(o *oidcverify.Options) { o.Owners = []string{"x"} }, out, out, out, ""},
+		{"any project", deployed, func(o *oidcverify.Options) { o.AnyProject = true }, in, in, out, ""},
+		{"any project does not open the environment", env{}, func(o *oidcverify.Options) { o.AnyProject = true }, broken, broken, broken, ""},
+		{"any environment", deployed, func(o *oidcverify.Options) { o.AnyEnvironment = true }, in, out, in, ""},
+		{"any environment does not open the project", env{}, func(o *oidcverify.Options) { o.AnyEnvironment = true }, broken, broken, broken, ""},
+		{"both", env{}, open, in, in, in, ""},
+		{"a project, and the deployment's environment", deployed, func(o *oidcverify.Options) { o.Projects = []string{"other"} }, out, in, out, ""},
+		{"a project ID in place of the deployment's", deployed, func(o *oidcverify.Options) { o.ProjectIDs = []string{"prj_other"} }, out, in, out, ""},
+		{"a project without an environment", env{}, func(o *oidcverify.Options) { o.Projects = []string{"own"} }, broken, broken, broken, ""},
+		{"an environment, and the deployment's project", deployed, func(o *oidcverify.Options) { o.Environments = []string{"production"} }, out, out, in, ""},
 		{"lists hold beside any", deployed, func(o *oidcverify.Options) {
 			open(o)
 			o.Projects, o.Environments = []string{"own"}, []string{"preview"}
-		}, in, out, out},
-		{"an empty project", deployed, func(o *oidcverify.Options) { o.Projects = []string{"own", ""} }, broken, broken, broken},
-		{"an empty owner", deployed, func(o *oidcverify.Options) { o.Owners = []string{""} }, broken, broken, broken},
-		{"a star is a name", deployed, func(o *oidcverify.Options) { o.Projects = []string{"*"} }, out, out, out},
-		{"a negative tolerance", deployed, func(o *oidcverify.Options) { o.ClockTolerance = -1 }, broken, broken, broken},
+		}, in, out, out, ""},
+		{"an empty project", deployed, func(o *oidcverify.Options) { o.Projects = []string{"own", ""} }, "", "", "", "allow for project is empty"},
+		{"an empty owner", deployed, func(o *oidcverify.Options) { o.Owners = []string{""} }, "", "", "", "allow for owner is empty"},
+		{"a star is a name", deployed, func(o *oidcverify.Options) { o.Projects = []string{"*"} }, out, out, out, ""},
+		{"a negative tolerance", deployed, func(o *oidcverify.Options) { o.ClockTolerance = -1 }, "", "", "", "is negative"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -209,7 +210,14 @@ func TestClosedUnlessOpened(t *testing.T) {
 			if c.options != nil {
 				optFns = append(optFns, c.options)
 			}
-			v := oidcverify.New(issuer.Issuer(), issuer.Audience(), optFns...)
+			v, err := oidcverify.New(issuer.Issuer(), issuer.Audience(), optFns...)
+			if c.refused != "" {
+				require.ErrorIs(t, err, oidcverify.ErrNotConfigured)
+				assert.ErrorContains(t, err, c.refused)
+				assert.Nil(t, v)
+				return
+			}
+			require.NoError(t, err)
 			for name, token := range map[string]struct {
 				raw, want string
 			}{
@@ -238,32 +246,102 @@ func TestClosedUnlessOpened(t *testing.T) {
 	for _, name := range []string{"VERCEL_PROJECT_ID", "VERCEL_ENV", "VERCEL_TARGET_ENV"} {
 		t.Setenv(name, "")
 	}
-	_, err := oidcverify.New(issuer.Issuer(), issuer.Audience()).Verify(t.Context(), issuer.Mint())
+	_, err := must(oidcverify.New(issuer.Issuer(), issuer.Audience())).Verify(t.Context(), issuer.Mint())
 	assert.ErrorContains(t, err, "VERCEL_PROJECT_ID")
 	assert.ErrorContains(t, err, "Options.AnyProject")
-	_, err = oidcverify.New(issuer.Issuer(), issuer.Audience(), func(o *oidcverify.Options) { o.AnyProject = true }).Verify(t.Context(), issuer.Mint())
+	_, err = must(oidcverify.New(issuer.Issuer(), issuer.Audience(), func(o *oidcverify.Options) { o.AnyProject = true })).Verify(t.Context(), issuer.Mint())
 	assert.ErrorContains(t, err, "VERCEL_TARGET_ENV")
 	assert.ErrorContains(t, err, "Options.AnyEnvironment")
 }
 
-func TestConfigurationThatWouldLetAnyoneIn(t *testing.T) {
-	_, err := oidcverify.New("https://oidc.vercel.com", "https://vercel.com/acme", open).Verify(t.Context(), "x")
-	assert.ErrorIs(t, err, oidcverify.ErrNotConfigured)
-	assert.ErrorContains(t, err, "Options.Owners")
-	_, err = oidcverify.New("https://oidc.vercel.com", "https://vercel.com/acme", open, func(o *oidcverify.Options) { o.OwnerIDs = []string{"team_1"} }).Verify(t.Context(), "x")
-	assert.ErrorIs(t, err, oidcverify.ErrRefused, "owner IDs will do")
-	_, err = oidcverify.New("https://oidc.vercel.com/acme", "", open).Verify(t.Context(), "x")
-	assert.ErrorIs(t, err, oidcverify.ErrNotConfigured)
-	assert.ErrorContains(t, err, "no audience")
-	_, err = new(oidcverify.Verifier).Verify(t.Context(), "x")
-	assert.ErrorIs(t, err, oidcverify.ErrNotConfigured)
+// What lets anyone in, or nobody, is told by New.
+func TestNewRefuses(t *testing.T) {
+	const team, audience = "https://oidc.vercel.com/acme", "https://vercel.com/acme"
+	for name, c := range map[string]struct {
+		issuer, audience, says string
+		options                func(*oidcverify.Options)
+	}{
+		"no issuer":             {"", audience, "no issuer", nil},
+		"no scheme":             {"oidc.vercel.com/acme", audience, "is not the URL of an issuer", nil},
+		"no scheme, slashes":    {"//oidc.vercel.com/acme", audience, "is not the URL of an issuer", nil},
+		"another scheme":        {"ftp://oidc.vercel.com/acme", audience, "is not the URL of an issuer", nil},
+		"no host":               {"https:///acme", audience, "is not the URL of an issuer", nil},
+		"scheme alone":          {"https://", audience, "is not the URL of an issuer", nil},
+		"a slash behind":        {team + "/", audience, "ends in a slash", nil},
+		"the global one, slash": {"https://oidc.vercel.com/", audience, "ends in a slash", nil},
+		"capital letters":       {"https://OIDC.vercel.com/acme", audience, "is not the URL of an issuer", nil},
+		"capital scheme":        {"HTTPS://oidc.vercel.com/acme", audience, "is not the URL of an issuer", nil},
+		"white space":           {" " + team, audience, "is not the URL of an issuer", nil},
+		"white space behind":    {team + " ", audience, "is not the URL of an issuer", nil},
+		"a line end":            {team + "\n", audience, "is not the URL of an issuer", nil},
+		"a query":               {team + "?x=1", audience, "is not the URL of an issuer", nil},
+		"a fragment":            {team + "#x", audience, "is not the URL of an issuer", nil},
+		"a user":                {"https://x@oidc.vercel.com/acme", audience, "is not the URL of an issuer", nil},
+		"no audience":           {team, "", "no audience", nil},
+		"a blank audience":      {team, " ", "white space", nil},
+		"white space around":    {team, audience + "\n", "white space", nil},
+		"global without owners": {"https://oidc.vercel.com", audience, "Options.Owners", nil},
+		"global, empty owner":   {"https://oidc.vercel.com", audience, "allow for owner is empty", func(o *oidcverify.Options) { o.Owners = []string{""} }},
+		"an empty environment":  {team, audience, "allow for environment is empty", func(o *oidcverify.Options) { o.Environments = []string{"production", ""} }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			optFns := []func(*oidcverify.Options){open}
+			if c.options != nil {
+				optFns = append(optFns, c.options)
+			}
+			v, err := oidcverify.New(c.issuer, c.audience, optFns...)
+			require.ErrorIs(t, err, oidcverify.ErrNotConfigured)
+			assert.ErrorContains(t, err, c.says)
+			assert.Nil(t, v)
+			_, err = v.Verify(t.Context(), "x")
+			assert.ErrorIs(t, err, oidcverify.ErrNotConfigured, "whoever ignores the error lets nobody in")
+		})
+	}
+	for _, v := range []*oidcverify.Verifier{nil, new(oidcverify.Verifier)} {
+		_, err := v.Verify(t.Context(), "x")
+		assert.ErrorIs(t, err, oidcverify.ErrNotConfigured)
+		assert.ErrorContains(t, err, "was not made by New")
+	}
+	for issuer, options := range map[string]func(*oidcverify.Options){
+		team:                      open,
+		"https://oidc.vercel.com": func(o *oidcverify.Options) { o.OwnerIDs = []string{"team_1"} },
+		"http://127.0.0.1:8080/a": open,
+		"https://a.example:8443":  open,
+	} {
+		_, err := oidcverify.New(issuer, audience, options)
+		assert.NoError(t, err, issuer)
+	}
+}
+
+// What a caller does with its lists after New opens nothing.
+func TestListsAreCopied(t *testing.T) {
+	issuer := oidctest.NewServer()
+	defer issuer.Close()
+	raw := issuer.Mint()
+	for name, option := range map[string]func(*oidcverify.Options) *[]string{
+		"Owners":       func(o *oidcverify.Options) *[]string { return &o.Owners },
+		"OwnerIDs":     func(o *oidcverify.Options) *[]string { return &o.OwnerIDs },
+		"Projects":     func(o *oidcverify.Options) *[]string { return &o.Projects },
+		"ProjectIDs":   func(o *oidcverify.Options) *[]string { return &o.ProjectIDs },
+		"Environments": func(o *oidcverify.Options) *[]string { return &o.Environments },
+	} {
+		list := []string{"x"}
+		var kept *oidcverify.Options
+		v := must(oidcverify.New(issuer.Issuer(), issuer.Audience(), open, func(o *oidcverify.Options) {
+			*option(o), kept = list, o
+		}))
+		copy(list, []string{map[string]string{"Owners": "acme", "OwnerIDs": "team_acme", "Projects": "web", "ProjectIDs": "prj_web", "Environments": "production"}[name]})
+		*option(kept) = nil
+		_, err := v.Verify(t.Context(), raw)
+		assert.ErrorIs(t, err, oidcverify.ErrNotAllowed, name)
+	}
 }
 
 // A long claim of a good token does not make a long error, nor break a log line.
 func TestClaimsAreQuotedAndShortened(t *testing.T) {
 	issuer := oidctest.NewServer()
 	defer issuer.Close()
-	v := oidcverify.New(issuer.Issuer(), issuer.Audience(), open, func(o *oidcverify.Options) { o.Owners = []string{"acme"} })
+	v := must(oidcverify.New(issuer.Issuer(), issuer.Audience(), open, func(o *oidcverify.Options) { o.Owners = []string{"acme"} }))
 	_, err := v.Verify(t.Context(), issuer.Mint(func(c *oidctest.Claims) { c.Owner = "a\n\x1b[31m" + strings.Repeat("x", 1000) }))
 	require.ErrorIs(t, err, oidcverify.ErrNotAllowed)
 	assert.Less(t, len(err.Error()), 400)
@@ -274,10 +352,13 @@ func TestClaimsAreQuotedAndShortened(t *testing.T) {
 func ExampleVerifier() {
 	issuer := oidctest.NewServer() // https://oidc.vercel.com/acme, outside of tests
 	defer issuer.Close()
-	verifier := oidcverify.New(issuer.Issuer(), "https://vercel.com/acme", func(o *oidcverify.Options) {
+	verifier, err := oidcverify.New(issuer.Issuer(), "https://vercel.com/acme", func(o *oidcverify.Options) {
 		o.Projects = []string{"web"}
 		o.Environments = []string{"production"}
 	})
+	if err != nil {
+		panic(err)
+	}
 	token, err := verifier.Verify(context.Background(), issuer.Mint())
 	fmt.Println(token.Subject, err)
 	_, err = verifier.Verify(context.Background(), issuer.Mint(func(c *oidctest.Claims) { c.Environment = "preview" }))

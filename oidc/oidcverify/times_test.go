@@ -20,9 +20,9 @@ func TestTimes(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				issuer := oidctest.NewServer(func(o *oidctest.Options) { o.InMemory = true })
 				defer issuer.Close()
-				v := oidcverify.New(issuer.Issuer(), issuer.Audience(), open, func(o *oidcverify.Options) {
+				v := must(oidcverify.New(issuer.Issuer(), issuer.Audience(), open, func(o *oidcverify.Options) {
 					o.HTTPClient, o.ClockTolerance = issuer.Client(), tolerance
-				})
+				}))
 				now := time.Now()
 				for _, c := range []struct {
 					name   string

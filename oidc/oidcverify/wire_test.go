@@ -88,14 +88,22 @@ func document(issuer *oidctest.Server, name string) []byte {
 	return body
 }
 
+// must returns the verifier that New made.
+func must(v *oidcverify.Verifier, err error) *oidcverify.Verifier {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
 // open opens a verifier to all that the issuer signs for its audience.
 func open(o *oidcverify.Options) { o.AnyProject, o.AnyEnvironment = true, true }
 
 // over returns a verifier that is open and reaches the issuer over the wire.
 func over(issuer *oidctest.Server, w *wire, optFns ...func(*oidcverify.Options)) *oidcverify.Verifier {
-	return oidcverify.New(issuer.Issuer(), issuer.Audience(), append([]func(*oidcverify.Options){open, func(o *oidcverify.Options) {
+	return must(oidcverify.New(issuer.Issuer(), issuer.Audience(), append([]func(*oidcverify.Options){open, func(o *oidcverify.Options) {
 		o.HTTPClient = &http.Client{Transport: w}
-	}}, optFns...)...)
+	}}, optFns...)...))
 }
 
 // withHeader returns raw with another header.

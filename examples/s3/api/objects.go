@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"path"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,18 +24,25 @@ import (
 	"github.com/vercelaws/vercelaws"
 	"github.com/vercelaws/vercelaws/examples/s3/resource"
 	"github.com/vercelaws/vercelaws/oidc"
+	"github.com/vercelaws/vercelaws/refresh"
 )
 
 const (
 	pageSize   = 100
 	uploadTime = 5 * time.Minute  // for the client to begin its upload
 	awsTime    = 15 * time.Second // for one answer of ours in all
+
+	// A URL ends with the credentials that signed it. They are replaced this long
+	// before their end, so that uploads outlive an outage of STS of a quarter of
+	// an hour too.
+	expiryWindow = uploadTime + 15*time.Minute
 )
 
-// bucket is a client and the bucket it is for.
+// bucket is a client with its credentials, and the bucket it is for.
 type bucket struct {
-	client *s3.Client
-	name   string
+	client   *s3.Client
+	provider *aws.CredentialsCache
+	name     string
 }
 
 // photos is made once for the instance, and shared by its requests.
@@ -47,8 +55,8 @@ var photos = sync.OnceValues(func() (*bucket, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := config.LoadDefaultConfig(context.Background(),
-		config.WithCredentialsProvider(vercelaws.NewProvider(role)))
+	provider := vercelaws.NewProvider(role, func(o *vercelaws.Options) { o.ExpiryWindow = expiryWindow })
+	cfg, err := config.LoadDefaultConfig(context.Background(), config.WithCredentialsProvider(provider))
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +66,7 @@ var photos = sync.OnceValues(func() (*bucket, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &bucket{s3.NewFromConfig(cfg, func(o *s3.Options) { o.Region = region }), name}, nil
+	return &bucket{s3.NewFromConfig(cfg, func(o *s3.Options) { o.Region = region }), provider, name}, nil
 })
 
 // Handler is what Vercel calls.
@@ -111,8 +119,8 @@ func (b *bucket) list(ctx context.Context, w http.ResponseWriter, r *http.Reques
 }
 
 // upload answers a URL to which the client PUTs the file itself: the body of a
-// function's request is limited, and the file need not pass through it. The URL
-// ends with the credentials that signed it, if those end first.
+// function's request is limited, and the file need not pass through it. A URL that
+// would not live its five minutes is not handed out.
 func (b *bucket) upload(ctx context.Context, w http.ResponseWriter, r *http.Request) {
 	var in struct{ Name, Type string }
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4<<10)).Decode(&in); err != nil {
@@ -130,6 +138,12 @@ func (b *bucket) upload(ctx context.Context, w http.ResponseWriter, r *http.Requ
 	}, s3.WithPresignExpires(uploadTime))
 	if err != nil {
 		failAWS(w, r, err)
+		return
+	}
+	credentials, _ := refresh.StatusOf(b.provider)
+	if !strings.Contains(signed.URL, credentials.AccessKeyID) || time.Until(credentials.Expires) < uploadTime {
+		w.Header().Set("Retry-After", "30") // seconds
+		fail(w, r, http.StatusServiceUnavailable, "the server's AWS identity is about to end", credentials.Err)
 		return
 	}
 	answer(w, http.StatusOK, map[string]any{

@@ -24,7 +24,7 @@ const (
 	callerARN   = "arn:aws:sts::" + ststest.Account + ":assumed-role/web/vercel-web-production"
 	assumeRole  = "AssumeRoleWithWebIdentity"
 	whoAmI      = "GetCallerIdentity"
-	shortestRun = 15 * time.Minute // what credentials of an hour serve at least
+	shortestRun = 14 * time.Minute // before the first refresh of credentials of an hour, which is drawn from the 15th minute on
 )
 
 // story is a demo under way.

@@ -1,0 +1,234 @@
+//go:build go1.25
+
+package pace
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func begin(t *testing.T, p *Pacer) func(bool) {
+	t.Helper()
+	end, err := p.Begin(t.Context())
+	require.NoError(t, err)
+	return end
+}
+
+func TestHealthyOperationsDoNotWaitForEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &Pacer{Burst: 3}
+		began := time.Now()
+		var wg sync.WaitGroup
+		for range 500 {
+			wg.Go(func() {
+				end := begin(t, p)
+				time.Sleep(20 * time.Millisecond)
+				end(false)
+			})
+		}
+		wg.Wait()
+		assert.Equal(t, 20*time.Millisecond, time.Since(began))
+	})
+}
+
+// Whatever number was under way at the first failure, what begins after it is
+// bounded until there is a success, also where a herd wakes together.
+func TestWhatBeginsAfterTheFirstFailureIsBounded(t *testing.T) {
+	for _, herd := range []int{1, 3, 40, 500} {
+		synctest.Test(t, func(t *testing.T) {
+			p := &Pacer{Burst: 3}
+			var mu sync.Mutex
+			var begun []time.Duration // after the first failure
+			var first time.Time
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			var wg sync.WaitGroup
+			for i := range herd {
+				wg.Go(func() {
+					for {
+						end, err := p.Begin(ctx)
+						if err != nil {
+							return
+						}
+						mu.Lock()
+						if !first.IsZero() {
+							begun = append(begun, time.Since(first))
+						}
+						mu.Unlock()
+						time.Sleep(time.Duration(10+i%7) * time.Millisecond)
+						mu.Lock()
+						if first.IsZero() {
+							first = time.Now()
+						}
+						mu.Unlock()
+						end(true)
+					}
+				})
+			}
+			wg.Wait()
+			for i := range begun {
+				for j := i; j < len(begun); j++ {
+					most := p.Burst + int((begun[j]-begun[i])/Every) + 1
+					require.LessOrEqual(t, j-i+1, most, "%d at once: from %s to %s", herd, begun[i], begun[j])
+				}
+			}
+			assert.GreaterOrEqual(t, len(begun), 30, "it goes on")
+		})
+	}
+}
+
+func TestASuccessLetsAllGoAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &Pacer{Burst: 3}
+		for range 10 {
+			p.Fail()
+		}
+		began := time.Now()
+		var wg sync.WaitGroup
+		for range 100 {
+			wg.Go(func() {
+				end := begin(t, p)
+				p.Clear()
+				end(false)
+			})
+		}
+		wg.Wait()
+		assert.Equal(t, Every, time.Since(began), "the first waits its turn, and the others go with its success")
+	})
+}
+
+func TestOneFailureAmongManyHealthyDelaysNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &Pacer{Burst: 3}
+		var wg sync.WaitGroup
+		began := time.Now()
+		for i := range 200 {
+			wg.Go(func() {
+				end := begin(t, p)
+				time.Sleep(time.Duration(i%20+1) * time.Millisecond)
+				if i == 0 {
+					end(true)
+					end = begin(t, p) // its second attempt
+					time.Sleep(20 * time.Millisecond)
+				}
+				p.Clear()
+				end(false)
+			})
+		}
+		wg.Wait()
+		assert.Less(t, time.Since(began), 30*time.Millisecond)
+	})
+}
+
+func TestManyFailuresAtOnceOweNoMoreThanABurst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &Pacer{Burst: 3}
+		var ends []func(bool)
+		for range 100 {
+			ends = append(ends, begin(t, p))
+		}
+		for _, end := range ends {
+			end(true)
+		}
+		began := time.Now()
+		begin(t, p)(true)
+		assert.Equal(t, Every, time.Since(began))
+	})
+}
+
+func TestWhatIsUnderWayCountsWhileSomethingIsOwed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &Pacer{Burst: 3}
+		p.Fail()
+		begin(t, p)
+		begin(t, p)
+		ctx, cancel := context.WithTimeoutCause(t.Context(), Every-1, errors.New("the cause"))
+		defer cancel()
+		_, err := p.Begin(ctx)
+		assert.EqualError(t, err, "the cause")
+		assert.Equal(t, 2, p.underWay)
+	})
+}
+
+func TestEndCountsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &Pacer{Burst: 1}
+		end := begin(t, p)
+		end(false)
+		end(true)
+		assert.NoError(t, p.Wait(canceled(t)), "nothing is owed")
+		p.Fail()
+		assert.ErrorIs(t, p.Wait(canceled(t)), context.Canceled)
+	})
+}
+
+func canceled(t *testing.T) context.Context {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
+}
+
+// A fault in real time must not delay a test that runs under a clock of its own.
+func TestADebtOfAnotherClockIsVoid(t *testing.T) {
+	p := &Pacer{Burst: 3}
+	for range 5 {
+		p.Fail()
+	}
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		begin(t, p)(true)
+		assert.Zero(t, time.Since(began))
+		begin(t, p)(false)
+	})
+	begin(t, p)(false)
+}
+
+type client struct{ name string }
+
+func TestOnePacerForAnEndpoint(t *testing.T) {
+	a, b := &client{"a"}, &client{"a"}
+	assert.Same(t, Of("sts.example"), Of("sts.example"))
+	assert.Same(t, Of(a), Of(a))
+	assert.NotSame(t, Of(a), Of(b))
+	incomparable := struct{ f func() }{}
+	assert.NotSame(t, Of(incomparable), Of(incomparable))
+}
+
+func TestIdlePacersAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		owes := &client{}
+		count := func() int {
+			ofEndpoints.Lock()
+			defer ofEndpoints.Unlock()
+			return len(ofEndpoints.pacers)
+		}
+		for range 1000 {
+			Of(&client{"new"})
+		}
+		end := begin(t, Of(owes))
+		time.Sleep(2 * time.Minute)
+		Of(&client{"one more"})
+		assert.Less(t, count(), 100)
+		assert.Equal(t, 1, Of(owes).underWay, "what is under way is not forgotten")
+		end(false)
+	})
+}
+
+func TestPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for attempt, least := range map[int]time.Duration{1: 50 * time.Millisecond, 2: 100 * time.Millisecond, 3: 200 * time.Millisecond} {
+			began := time.Now()
+			assert.True(t, Pause(t.Context(), attempt))
+			assert.GreaterOrEqual(t, time.Since(began), least)
+			assert.Less(t, time.Since(began), 3*least)
+		}
+		assert.False(t, Pause(canceled(t), 1))
+	})
+}

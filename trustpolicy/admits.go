@@ -1,0 +1,162 @@
+package trustpolicy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Reach is which of Vercel's tokens a policy lets in. A token of which nobody
+// can tell whether it gets in counts as one that does.
+type Reach struct {
+	// Subjects are of tokens that get in: all that the policy names, and
+	// examples of others. There are at most 20.
+	Subjects []string
+
+	// Exchanged are audiences that a token must be exchanged for to get in,
+	// where none gets in with the audience that Vercel gives it. See
+	// https://vercel.com/docs/oidc/reference.
+	Exchanged []string
+
+	// Nobody says why no token of Vercel gets in, a warning for each Allow
+	// statement, or one for the policy. It is empty if one does. The severity
+	// is High.
+	Nobody []Warning
+}
+
+// Reach evaluates the policy for tokens of Vercel: of the names in the policy, of
+// names that its patterns admit, and of names that nobody wrote.
+func (d *Document) Reach() Reach {
+	var out Reach
+	work := budget
+	plain, in := false, false
+	for i, s := range d.Statements {
+		if !s.allows(Action) {
+			continue
+		}
+		r := d.opening(i, &work).reach()
+		in = in || r.vercel || r.unclear
+		plain = plain || r.plain
+		out.Exchanged = unique(append(out.Exchanged, r.exchanged...))
+		for _, subject := range r.subjects {
+			if r.vercel && len(out.Subjects) < mostSubjects && !slices.Contains(out.Subjects, subject) {
+				out.Subjects = append(out.Subjects, subject)
+			}
+		}
+	}
+	if plain {
+		out.Exchanged = nil
+	}
+	if !in {
+		out.Nobody = d.nobody()
+	}
+	return out
+}
+
+// nobody says for each Allow statement why it lets no token of Vercel in.
+func (d *Document) nobody() (out []Warning) {
+	for i, s := range d.Statements {
+		if s.Effect == "Allow" && (len(s.Principals.Federated) > 0 || s.Principals.everyone()) {
+			out = append(out, Warning{i + 1, d.whyNobody(i), High})
+		}
+	}
+	if out == nil {
+		out = []Warning{{0, "no Allow statement has an identity provider as principal", High}}
+	}
+	return out
+}
+
+func (d *Document) whyNobody(i int) string {
+	s := d.Statements[i]
+	work := budget
+	o := d.opening(i, &work)
+	team, host := "", ""
+	for _, arn := range o.providers {
+		host = providerHost(arn)
+		if team = teamOf(host); team != "" {
+			break
+		}
+	}
+	switch {
+	case !s.covers(Action):
+		return fmt.Sprintf("its %s is %s, and a token is exchanged by %s", s.actionElement(), quotedAll(slices.Concat(s.Actions, s.NotActions), " or "), Action)
+	case team == "" && !s.Principals.everyone():
+		return fmt.Sprintf("its provider %s is not Vercel's%s: the URL is %s/<team>, or %s in global mode", quoted(host), placeholder(host), issuerHost(GlobalIssuer), issuerHost(GlobalIssuer))
+	}
+	alone := func(s Statement) bool {
+		work = budget
+		one := *o
+		one.document = &Document{Version: d.Version, Statements: []Statement{s}}
+		r := one.reach()
+		return r.vercel || r.unclear
+	}
+	only := o.document.Statements[slices.IndexFunc(o.document.Statements, func(s Statement) bool { return s.Effect == "Allow" })]
+	if alone(only) {
+		return "a Deny takes all that it allows"
+	}
+	var all []string
+	for k, c := range only.Conditions {
+		one := only
+		one.Conditions = only.Conditions[k : k+1]
+		c = s.Conditions[k]
+		if !alone(one) {
+			return c.whyNever(s, host, team)
+		}
+		all = append(all, fmt.Sprintf("%s of %s", plain(c.Operator), quoted(c.Key)))
+	}
+	return "its conditions exclude each other: " + strings.Join(all, ", ")
+}
+
+// whyNever says why a condition holds for no token of an issuer.
+func (c Condition) whyNever(s Statement, host, team string) string {
+	test := fmt.Sprintf("%s of %s wants %s", plain(c.Operator), quoted(c.Key), quotedAll(c.Values, " or "))
+	if why := c.wrongKey(host); why != "" {
+		return why
+	}
+	o, claim := parseOperator(c.Operator), claimOf(c.Key)
+	switch {
+	case o.null():
+		return test + ", and every token has it"
+	case claim == "aud" && o.isString() && !o.negated:
+		return fmt.Sprintf("%s, and tokens have %s", test, quoted(Audience(strings.Replace(team, "*", "<team>", 1))))
+	case claim != "sub" || !o.isString() || o.negated || len(c.Values) == 0:
+		return test + ", and no token has that"
+	}
+	var why []string
+	for _, value := range c.Values[:min(len(c.Values), 5)] {
+		why = append(why, fmt.Sprintf("%s %s", quoted(value), notASubject(value, o, team)))
+	}
+	return strings.Join(why, "; ")
+}
+
+// notASubject says why a value of a test of sub admits no subject of Vercel.
+func notASubject(value string, o operator, team string) string {
+	parts, ok := splitSubject(value)
+	const form = "owner:<team>:project:<project>:environment:<environment>"
+	upper := func(s string) bool { return s != strings.ToLower(s) }
+	switch {
+	case strings.HasPrefix(value, "repo:"):
+		return "is of GitHub's form; Vercel's subjects are " + form
+	case placeholder(value) != "":
+		return "is no subject" + placeholder(value)
+	case o.base == "StringEquals" && strings.ContainsAny(value, "*?"):
+		return "is taken literally by " + o.base + "; use StringLike for a pattern"
+	case !ok:
+		return "is not of the form of Vercel's subjects, " + form
+	case strings.HasPrefix(parts[ownerPart], "team_"), strings.HasPrefix(parts[projectPart], "prj_"):
+		return "has an ID where Vercel's subjects have the name"
+	case upper(parts[ownerPart]), upper(parts[projectPart]):
+		return "has upper case, and names of teams and projects are in lower case"
+	case team != "*" && !like(parts[ownerPart], team):
+		return fmt.Sprintf("is of another owner than the provider's team, %s", quoted(team))
+	}
+	return "names no project and environment that can be"
+}
+
+// placeholder says that a text has what an example has in place of a name.
+func placeholder(s string) string {
+	if strings.ContainsAny(s, "[]<>{}") || strings.Contains(s, "TEAM_") || strings.Contains(s, "YOUR") {
+		return ": it has a placeholder of an example"
+	}
+	return ""
+}

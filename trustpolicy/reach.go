@@ -1,0 +1,358 @@
+package trustpolicy
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// What a policy lets in is not read off the form of its conditions: it is
+// evaluated for tokens. They are made of the names that stand in the policy, of
+// names that its patterns admit, and of names that nobody wrote.
+
+// The parts of a subject, and what stands before each.
+const (
+	ownerPart = iota
+	projectPart
+	environmentPart
+)
+
+var subjectForm = []string{"owner:", ":project:", ":environment:"}
+
+// audienceForm is what stands before the owner in an audience.
+var audienceForm = []string{"https://vercel.com/"}
+
+// anotherEnvironment stands for custom environments that a policy does not
+// name.
+const anotherEnvironment = "any-custom-environment"
+
+// wellKnown are the environments that each project has, and the example of a
+// custom one. See https://vercel.com/docs/deployments/environments.
+var wellKnown = []string{"preview", "development", "production", anotherEnvironment}
+
+// Names that nobody writes. Whoever admits all of them admits every one.
+var (
+	anyProjects     = []string{"any-other-project", "q7"}
+	anyEnvironments = []string{anotherEnvironment, "q7"}
+)
+
+const (
+	anyTeam     = "any-other-team"
+	anyAudience = "any-audience"
+)
+
+// reach is what one Allow statement lets in, with every Deny of the policy. A
+// token of which nobody can tell whether it gets in counts as one that does.
+type reach struct {
+	subjects     []string // some that get in
+	environments []string // all that get in, by the first of each
+
+	// A subject each that gets in, or "".
+	foreign     string // of an owner whom the policy does not name
+	every       string // of any project in any environment
+	project     string // of a project that the policy does not name
+	environment string // of an environment that it does not name
+
+	everyone  bool     // any owner, project and environment gets in
+	vercel    bool     // a token of Vercel gets in
+	plain     bool     // one gets in with the audience that Vercel gives
+	exchanged []string // audiences that tokens must be exchanged for, to get in
+	audience  bool     // one gets in whatever its audience is
+	unclear   bool     // there is more to try than the work allows
+}
+
+// opening is one Allow statement with every Deny of the policy.
+type opening struct {
+	document  *Document
+	providers []string
+	parts     [3]names
+	audiences names
+	work      *int
+
+	// What a token says, in place of a map for each.
+	keys              map[string]map[string][]string // by provider
+	subject, audience []string
+}
+
+// opening takes a statement apart. Tests of sub and aud that texts alone do not
+// decide become such that nobody can tell.
+func (d *Document) opening(i int, work *int) *opening {
+	s := d.Statements[i]
+	o := &opening{document: &Document{Version: d.Version}, work: work, providers: d.providers(s),
+		keys: map[string]map[string][]string{}, subject: []string{""}, audience: []string{""}}
+	for j, other := range d.Statements {
+		if j != i && other.Effect != "Deny" || *work == 0 || !other.covers(Action) {
+			continue
+		}
+		other.Actions, other.NotActions = []string{Action}, nil
+		other.Conditions = slices.Clone(other.Conditions)
+		for k, c := range other.Conditions {
+			claim := claimOf(c.Key)
+			if claim != "sub" && claim != "aud" || parseOperator(c.Operator).null() {
+				continue
+			}
+			patterns, ok := d.patterns(c, work)
+			if !ok {
+				other.Conditions[k].Operator = "" // no operator that is known
+			}
+			for _, p := range patterns {
+				if claim == "sub" {
+					o.lay(p, p.pattern, subjectForm, ownerPart)
+				} else {
+					o.lay(p, p.pattern, audienceForm, ownerPart)
+					o.audiences.add(p)
+				}
+			}
+		}
+		o.document.Statements = append(o.document.Statements, other)
+	}
+	for _, name := range wellKnown {
+		o.mind(name)
+	}
+	return o
+}
+
+// mind has an environment told from others, though the policy does not name it.
+func (o *opening) mind(environment string) {
+	var p pattern
+	for i := range len(environment) {
+		p = append(p, symbol{char: environment[i]})
+	}
+	n := &o.parts[environmentPart]
+	n.patterns = append(n.patterns, tracked{p, false})
+}
+
+// lay lays a pattern over the form of a subject in all ways that fit, and adds
+// what lies over each name. A name has no colon; a * can lie over several, and
+// over what stands between them. It reports whether there is a way.
+func (o *opening) lay(p tracked, rest pattern, form []string, part int) bool {
+	fits := false
+	colon := symbol{char: ':'}
+	for _, at := range rest.after(form[0]) {
+		if !o.spend(len(form[0])) {
+			return false
+		}
+		name := rest[at:]
+		if len(form) == 1 {
+			if len(name) > 0 && o.spend(len(name)) && !slices.Contains(name, colon) {
+				o.parts[part].add(tracked{name, p.fold})
+				fits = true
+			}
+			continue
+		}
+		for end := range name {
+			until := end
+			if name[end].kind == anyText {
+				until++ // it can end in the name, and reach over what follows
+			}
+			if until > 0 && o.lay(p, name[end:], form[1:], part+1) && o.spend(until) {
+				o.parts[part].add(tracked{name[:until], p.fold})
+				fits = true
+			}
+			if name[end] == colon {
+				break
+			}
+		}
+	}
+	return fits
+}
+
+func (o *opening) spend(steps int) bool {
+	*o.work = max(0, *o.work-steps)
+	return *o.work > 0
+}
+
+// after returns the places in a pattern that a text leads to.
+func (p pattern) after(text string) []int {
+	at := []int{0}
+	for i := range len(text) {
+		var next []int
+		for _, n := range at {
+			for n < len(p) && p[n].kind == anyText {
+				next = append(next, n)
+				n++
+			}
+			if n < len(p) && (p[n].kind == anyChar || p[n].char == text[i]) {
+				next = append(next, n+1)
+			}
+		}
+		slices.Sort(next)
+		at = slices.Compact(next)
+	}
+	return at
+}
+
+// patterns returns what a condition compares a text to. It reports false where
+// that takes more than the text: a variable, or another type.
+func (d *Document) patterns(c Condition, work *int) ([]tracked, bool) {
+	o := parseOperator(c.Operator)
+	e := &evaluation{version: d.Version, work: *work}
+	defer func() { *work = e.work }()
+	if o.compare == nil || !o.isString() {
+		return nil, false
+	}
+	var out []tracked
+	for _, value := range c.Values {
+		fold := o.base == "StringEqualsIgnoreCase"
+		if fold {
+			value = lowerASCII(value)
+		}
+		p, ok := e.expand(value, o.base == "StringLike")
+		if !ok || d.hasVariables() && variesWith(value) {
+			return nil, false
+		}
+		out = append(out, tracked{slices.Clone(p), fold})
+	}
+	return out, true
+}
+
+func (d *Document) hasVariables() bool { return d.Version == "2012-10-17" }
+
+// providers are the OIDC providers of a statement; for everyone, those of the
+// issuers that the conditions are about, the global one, and one that nothing
+// names, in the account of the policy's providers.
+func (d *Document) providers(s Statement) []string {
+	if !s.Principals.everyone() {
+		return slices.DeleteFunc(slices.Clone(s.Principals.Federated), func(arn string) bool { return providerHost(arn) == "" })
+	}
+	before := ProviderARN("", "", "")
+	out := []string{issuerHost(GlobalIssuer), issuerHost(TeamIssuer(anyTeam))}
+	for _, s := range d.Statements {
+		for _, arn := range s.Principals.Federated {
+			if at, _, ok := strings.Cut(arn, ":oidc-provider/"); ok {
+				before = at + ":oidc-provider/"
+			}
+		}
+		for _, c := range s.Conditions {
+			if issuer, _, ok := cutLast(c.Key); ok && !notOfToken(c.Key) {
+				out = append(out, issuer)
+			}
+		}
+	}
+	for i, issuer := range out {
+		out[i] = before + issuerHost(issuer)
+	}
+	return unique(out)
+}
+
+// teamOf returns the team whose tokens have an issuer: "*" for the global one,
+// and "" where it is not one of Vercel's.
+func teamOf(host string) string {
+	global := issuerHost(GlobalIssuer)
+	host = lowerASCII(host)
+	if host == global {
+		return "*"
+	}
+	team, ok := strings.CutPrefix(host, global+"/")
+	if !ok || !isName(team) {
+		return ""
+	}
+	return team
+}
+
+// isName reports whether a team or project can have a name. Their IDs look like
+// names, and stand in no subject.
+func isName(s string) bool {
+	return s != "" && !strings.HasPrefix(s, "team_") && !strings.HasPrefix(s, "prj_") &&
+		!strings.ContainsFunc(s, func(r rune) bool { return r >= 0x80 || !inSlug(byte(r)) })
+}
+
+// reach evaluates the statement for the tokens.
+func (o *opening) reach() reach {
+	var r reach
+	list := func(part int, allowed func(byte) bool, more ...string) []string {
+		all := append(slices.Clone(more), o.parts[part].all(allowed, o.work)...)
+		return unique(slices.DeleteFunc(all, func(name string) bool { return part != environmentPart && !isName(name) }))
+	}
+	owners := list(ownerPart, inSlug, anyTeam)
+	projects := list(projectPart, inSlug, anyProjects...)
+	environments := list(environmentPart, inEnvironment, append(slices.Clone(wellKnown), anyEnvironments...)...)
+	audiences := append(o.audiences.all(inAudience, o.work), anyAudience)
+	for _, provider := range o.providers {
+		team, these := teamOf(providerHost(provider)), owners
+		if team != "" && team != "*" {
+			these = []string{team} // this issuer has no other tokens
+		}
+		for _, owner := range these {
+			every := 0 // of the tokens of any project in any environment
+			for _, project := range projects {
+				for _, environment := range environments {
+					subject := Subject(owner, project, environment)
+					if !o.try(&r, provider, team, owner, subject, audiences) {
+						continue
+					}
+					r.vercel = r.vercel || team != ""
+					if team == "*" && !o.parts[ownerPart].fixed[owner] {
+						r.foreign = cmp.Or(r.foreign, subject)
+					}
+					if slices.Contains(anyProjects, project) && slices.Contains(anyEnvironments, environment) {
+						every++
+					}
+					if !o.parts[projectPart].fixed[project] {
+						r.project = cmp.Or(r.project, subject)
+					}
+					if !o.parts[environmentPart].fixed[environment] {
+						r.environment = cmp.Or(r.environment, subject)
+					}
+					r.add(subject, environment)
+				}
+			}
+			if every == len(anyProjects)*len(anyEnvironments) {
+				r.every = cmp.Or(r.every, Subject(owner, anyProjects[0], anyEnvironments[0]))
+				r.everyone = r.everyone || owner == anyTeam && team == "*"
+			}
+		}
+	}
+	r.unclear = *o.work == 0
+	return r
+}
+
+// mostSubjects bounds how many subjects are told.
+const mostSubjects = 20
+
+func (r *reach) add(subject, environment string) {
+	if len(r.subjects) < mostSubjects {
+		r.subjects = append(r.subjects, subject)
+	}
+	if !slices.Contains(r.environments, environment) {
+		r.environments = append(r.environments, environment)
+	}
+}
+
+// try reports whether a token with a subject gets in, or may. Vercel's have the
+// audience of their owner; an exchange gives them another, and always the issuer
+// of the team. See https://vercel.com/docs/oidc/reference.
+func (o *opening) try(r *reach, provider, team, owner, subject string, audiences []string) bool {
+	admits := func(audience string) bool { return o.admits(o.document, provider, subject, audience) }
+	in := admits(Audience(owner))
+	r.plain = r.plain || in
+	if !in && team != "*" {
+		if i := slices.IndexFunc(audiences, admits); i >= 0 {
+			in = true
+			r.exchanged = unique(append(r.exchanged, audiences[i]))
+		}
+	}
+	r.audience = r.audience || in && admits(anyAudience)
+	return in
+}
+
+// admits reports whether a policy lets a token in, or may. It is false where no
+// work is left.
+func (o *opening) admits(d *Document, provider, subject, audience string) bool {
+	if o.keys[provider] == nil {
+		host := providerHost(provider)
+		o.keys[provider] = map[string][]string{host + ":sub": o.subject, host + ":aud": o.audience}
+	}
+	o.subject[0], o.audience[0] = subject, audience
+	decision := d.decide(Request{ProviderARN: provider, Action: Action, Context: o.keys[provider]}, o.work)
+	return *o.work > 0 && (decision == Allowed || decision == CannotTell)
+}
+
+func unique(all []string) []string {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(all, func(s string) bool {
+		twice := seen[s]
+		seen[s] = true
+		return twice
+	})
+}
