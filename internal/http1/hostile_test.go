@@ -221,6 +221,29 @@ func TestHostileServers(t *testing.T) {
 	}
 }
 
+// What came before net/http has noticed it fails the next request's first Write,
+// which then is sent on another connection: it would be taken for the answer.
+func TestNoRequestIsWrittenAfterSurplus(t *testing.T) {
+	server, client := net.Pipe()
+	defer server.Close()
+	require.NoError(t, client.SetDeadline(time.Now().Add(10*time.Second)))
+	c := &conn{Conn: client, raw: client, left: maxAnswer}
+	go func() {
+		_, _ = server.Read(make([]byte, 10))
+		_, _ = io.WriteString(server, "a"+secret)
+	}()
+	_, err := io.WriteString(c, "ask")
+	require.NoError(t, err)
+	n, err := c.Read(make([]byte, readBuffer))
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	require.True(t, c.end())
+	_, err = io.WriteString(c, "ask")
+	require.ErrorIs(t, err, errSurplus)
+	_, err = c.Read(make([]byte, 4<<10))
+	require.ErrorIs(t, err, errSurplus)
+}
+
 // certificate is one for loopback, and the roots that trust it.
 func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
 	t.Helper()

@@ -354,7 +354,7 @@ func TestTLS(t *testing.T) {
 	require.ErrorContains(t, err, "localhost", "the name is checked")
 }
 
-// Sixteen at a time need sixteen handshakes, however many there are, and five
+// Sixteen at a time need some sixteen handshakes, however many there are, and five
 // hundred at once wait for none but the server.
 func TestManyRequests(t *testing.T) {
 	var under, most atomic.Int64
@@ -385,10 +385,11 @@ func TestManyRequests(t *testing.T) {
 		}
 		all.Wait()
 	}
-	many(2000, 16)
+	many(10_000, 16)
 	// net/http leaves a connection whose writing goroutine was kept waiting for
 	// 50 ms, as it is now and then on a busy machine.
-	assert.LessOrEqual(t, conns.Load(), int64(16+4))
+	t.Logf("%d handshakes", conns.Load())
+	assert.LessOrEqual(t, conns.Load(), int64(2*16))
 	many(500, 500)
 	transport.mu.Lock()
 	assert.LessOrEqual(t, len(transport.kept), maxIdle)
