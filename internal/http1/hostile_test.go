@@ -324,3 +324,18 @@ func reference(sent []byte) (answer string, surplus bool, err error) {
 		return fmt.Sprintf("%d %s", r.StatusCode, body), in.Buffered() > 0, err
 	}
 }
+
+// Connecting ends with its request, also where the server does not speak.
+func TestASilentHandshakeEndsWithItsRequest(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	_, err = post(t, New(nil, nil).Client(), "https://"+listener.Addr().String(), 100*time.Millisecond)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	c, err := listener.Accept()
+	require.NoError(t, err)
+	defer c.Close()
+	require.NoError(t, c.SetReadDeadline(time.Now().Add(10*time.Second)))
+	_, err = io.Copy(io.Discard, c)
+	require.NoError(t, err, "it is closed")
+}
