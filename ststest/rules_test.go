@@ -118,6 +118,14 @@ func TestVerifyRules(t *testing.T) {
 		{"URL without a life, not S3", post, func(s *signing) { s.at = now.Add(-14 * time.Minute) }, "", ""},
 		{"a minute early", db, func(s *signing) { s.at = now.Add(time.Minute) }, "", ""},
 		{"14 minutes old, S3", put, func(s *signing) { s.at = now.Add(-14 * time.Minute) }, "", ""},
+		{"ten minutes early, S3", put, func(s *signing) { s.at = now.Add(10 * time.Minute) }, "", ""},
+		{"a path that ends in a slash", db, func(s *signing) { s.url += "a%20b/c/" }, "", ""},
+		{"a URL for one body", get, func(s *signing) {
+			s.method, s.body, s.hash, s.url = http.MethodPut, "snow", sha256Of("snow"), s.url+"&X-Amz-Content-Sha256="+sha256Of("snow")
+		}, "", ""},
+		{"a URL for another body", get, func(s *signing) {
+			s.method, s.body, s.hash, s.url = http.MethodPut, "rain", sha256Of("snow"), s.url+"&X-Amz-Content-Sha256="+sha256Of("snow")
+		}, "XAmzContentSHA256Mismatch", ""},
 		{"a region that the test knows", db, func(s *signing) { s.region = "xx-new-1" }, "", ""},
 
 		{"no authentication", db, func(s *signing) { s.after = func(r *http.Request) { r.Header.Del("Authorization") } }, "MissingAuthenticationToken", ""},
@@ -158,6 +166,10 @@ func TestVerifyRules(t *testing.T) {
 			s.hash, s.body = "STREAMING-UNSIGNED-PAYLOAD-TRAILER", "3\r\nsno\r\n1\r\nw\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n"
 			s.header = map[string]string{"X-Amz-Content-Sha256": s.hash, "X-Amz-Decoded-Content-Length": "4"}
 		}, "", ""},
+		{"chunks that run together", put, func(s *signing) {
+			s.hash, s.body = "STREAMING-UNSIGNED-PAYLOAD-TRAILER", "4\r\nsnow0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n"
+			s.header = map[string]string{"X-Amz-Content-Sha256": s.hash, "X-Amz-Decoded-Content-Length": "4"}
+		}, "IncompleteBody", ""},
 		{"chunks of another length", put, func(s *signing) {
 			s.hash, s.body = "STREAMING-UNSIGNED-PAYLOAD-TRAILER", "4\r\nsnow\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n"
 			s.header = map[string]string{"X-Amz-Content-Sha256": s.hash, "X-Amz-Decoded-Content-Length": "5"}
@@ -393,6 +405,19 @@ func TestTokenRules(t *testing.T) {
 			assert.Equal(t, c.want, code(t, err), err)
 		})
 	}
+}
+
+// Two refusals whose words tell them from others with their code.
+func TestWords(t *testing.T) {
+	issuer, server := setUp(t)
+	stranger := oidctest.NewServer()
+	defer stranger.Close()
+	_, err := assume(t, server, stranger.Mint())
+	assert.ErrorContains(t, err, "No OpenIDConnect provider found in your account for "+stranger.Issuer())
+	_, err = assume(t, server, issuer.Mint(), func(in *sts.AssumeRoleWithWebIdentityInput) {
+		in.Policy = aws.String(`{"Statement":{"Effect":"Allow","Principal":"*","Action":"*","Resource":"*"}}`)
+	})
+	assert.ErrorContains(t, err, "Policy document should not specify a principal.")
 }
 
 // STS could not fetch the issuer's keys for a while.
