@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/xml"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -418,6 +419,42 @@ func TestWords(t *testing.T) {
 		in.Policy = aws.String(`{"Statement":{"Effect":"Allow","Principal":"*","Action":"*","Resource":"*"}}`)
 	})
 	assert.ErrorContains(t, err, "Policy document should not specify a principal.")
+}
+
+// Keys count only where the issuer itself says so.
+func TestKeysOfAnotherIssuer(t *testing.T) {
+	issuer, server := setUp(t)
+	for name, c := range map[string]struct {
+		status   int
+		issuer   string // in discovery; if empty, the address
+		admitted bool
+	}{
+		"its own":                     {200, "", true},
+		"discovery of another":        {200, issuer.Issuer(), false},
+		"discovery that is not there": {404, "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var own string
+			front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				says := c.issuer
+				if says == "" {
+					says = own
+				}
+				w.WriteHeader(c.status)
+				fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q}`, says, issuer.Issuer()+"/.well-known/jwks")
+			}))
+			defer front.Close()
+			own = front.URL
+			server.AddProvider(own, issuer.Audience())
+			_, err := assume(t, server, issuer.Mint(func(c *oidctest.Claims) { c.Issuer = own }))
+			require.Error(t, err, "the role trusts the issuer's own tokens alone")
+			want := "Couldn't retrieve verification key"
+			if c.admitted {
+				want = "Not authorized to perform"
+			}
+			assert.ErrorContains(t, err, want)
+		})
+	}
 }
 
 // STS could not fetch the issuer's keys for a while.
