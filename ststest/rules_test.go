@@ -364,7 +364,9 @@ func TestTokenRules(t *testing.T) {
 		{"Exp for exp", issuer.Mint(func(c *oidctest.Claims) { c.Extra = map[string]any{"exp": nil, "Exp": now.Add(time.Hour).Unix()} }), nil, "InvalidIdentityToken"},
 		{"provider of another account", issuer.Mint(), func(in *input) { in.RoleArn = aws.String(foreign) }, "AccessDenied"},
 		{"role of a short account", issuer.Mint(), func(in *input) { in.RoleArn = aws.String("arn:aws:iam::1234:role/web") }, "ValidationError"},
-		{"a long role", issuer.Mint(), func(in *input) { in.RoleArn = aws.String("arn:aws:iam::123456789012:role/" + strings.Repeat("a", 2048)) }, "ValidationError"},
+		{"a long role", issuer.Mint(), func(in *input) {
+			in.RoleArn = aws.String("arn:aws:iam::123456789012:role/" + strings.Repeat("a", 2048))
+		}, "ValidationError"},
 		{"ProviderId", issuer.Mint(), func(in *input) { in.ProviderId = aws.String("www.amazon.com") }, "ValidationError"},
 
 		{"a policy", issuer.Mint(), statement(`{"Sid":"a","Effect":"Allow","Action":"s3:Get*","Resource":["arn:aws:s3:::photos/*"],"Condition":{"Bool":{"aws:SecureTransport":"true"}}}`), ""},
