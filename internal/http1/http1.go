@@ -62,7 +62,7 @@ type Transport struct {
 	dial  func(ctx context.Context, network, address string) (net.Conn, error)
 	proxy func(*http.Request) (*url.URL, error)
 
-	proxied *http.Transport // for requests through a proxy
+	proxied func() *http.Transport // for requests through a proxy
 
 	mu    sync.Mutex         // guards what follows
 	idle  map[string][]*conn // by scheme and address; the newest last
@@ -76,11 +76,16 @@ func New(roots *x509.CertPool, dial func(ctx context.Context, network, address s
 		dial = newDialer().DialContext
 	}
 	t := &Transport{roots: roots, dial: dial, proxy: http.ProxyFromEnvironment, idle: map[string][]*conn{}}
+	t.proxied = sync.OnceValue(t.newProxied)
+	return t
+}
+
+func (t *Transport) newProxied() *http.Transport {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	t.proxied = &http.Transport{
-		Proxy:                  func(r *http.Request) (*url.URL, error) { return t.proxy(r) },
-		DialContext:            dial,
+	return &http.Transport{
+		Proxy:                  t.proxy,
+		DialContext:            t.dial,
 		TLSClientConfig:        t.tlsConfig(""),
 		Protocols:              protocols,
 		DisableCompression:     true,
@@ -93,7 +98,6 @@ func New(roots *x509.CertPool, dial func(ctx context.Context, network, address s
 			return nil
 		},
 	}
-	return t
 }
 
 func newDialer() *net.Dialer { return &net.Dialer{Timeout: dialLimit} }
@@ -202,7 +206,7 @@ func (t *Transport) send(ctx context.Context, r *http.Request) (*http.Response, 
 	case err != nil:
 		return nil, answerError("the proxy that the environment names is not a URL")
 	case proxy != nil:
-		response, err := t.proxied.RoundTrip(r)
+		response, err := t.proxied().RoundTrip(r)
 		if err != nil {
 			return nil, err
 		}
