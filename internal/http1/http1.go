@@ -65,7 +65,7 @@ type Transport struct {
 	proxied func() *http.Transport // for requests through a proxy
 
 	mu    sync.Mutex         // guards what follows
-	idle  map[string][]*conn // by scheme and address; the newest last
+	idle  map[string][]*conn // by scheme and host; the newest last
 	count int                // of idle
 }
 
@@ -314,8 +314,8 @@ func plain(err error) error {
 	return errNotHTTP
 }
 
-// keyOf is the scheme and address of u.
-func keyOf(u *url.URL) string { return u.Scheme + "://" + addressOf(u) }
+// keyOf tells apart what connections are kept for.
+func keyOf(u *url.URL) string { return u.Scheme + "://" + u.Host }
 
 func addressOf(u *url.URL) string {
 	port := u.Port()
