@@ -23,6 +23,7 @@ const (
 	maxSessionName = 64
 
 	defaultDuration = 3600 * time.Second // where none is given
+
 	maxAudience = 2048 // no limit of STS's; see oidc.Exchange
 )
 
