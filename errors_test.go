@@ -88,7 +88,9 @@ func TestSessionName(t *testing.T) {
 		{"web app/ü", "pre view", "vercel-web-app---pre-view"},
 		{"a_b.c=d,e@f+g", "x", "vercel-a_b.c=d,e@f+g-x"},
 		{"", "", "vercel"},
-		{strings.Repeat("p", 100), "production", ("vercel-" + strings.Repeat("p", 100))[:64]},
+		{strings.Repeat("p", 57), "production", "vercel-" + strings.Repeat("p", 46) + "-production"},
+		{strings.Repeat("p", 57), "preview", "vercel-" + strings.Repeat("p", 49) + "-preview"},
+		{"web", strings.Repeat("e", 100), "vercel-web-" + strings.Repeat("e", 53)},
 	}
 	for _, c := range cases {
 		got := sessionNameFor(oidc.Token{Project: c.project, Environment: c.environment})

@@ -94,21 +94,28 @@ func shortenAll(list []string) []string {
 }
 
 // sessionNameFor names a session after the token's project and environment, in
-// STS's alphabet and length.
+// STS's alphabet and length. A long project's name is cut, so that the
+// environment stays.
 func sessionNameFor(t oidc.Token) string {
-	name := "vercel"
-	for _, part := range []string{t.Project, t.Environment} {
-		if part != "" {
-			name += "-" + part
-		}
+	name, environment := "vercel", ""
+	if t.Project != "" {
+		name += "-" + t.Project
 	}
-	name = strings.Map(func(r rune) rune {
+	if t.Environment != "" {
+		environment = "-" + t.Environment
+	}
+	name, environment = inAlphabet(name), inAlphabet(environment)
+	environment = environment[:min(len(environment), max(maxSessionName/2, maxSessionName-len(name)))]
+	return name[:min(len(name), maxSessionName-len(environment))] + environment
+}
+
+func inAlphabet(name string) string {
+	return strings.Map(func(r rune) rune {
 		if inSessionName(r) {
 			return r
 		}
 		return '-'
 	}, name)
-	return name[:min(len(name), maxSessionName)]
 }
 
 func validSessionName(s string) bool {

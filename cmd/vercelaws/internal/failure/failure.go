@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/aws/smithy-go"
 
@@ -72,12 +73,12 @@ func ownWords(err error) string {
 }
 
 // code is what an error code of STS looks like.
-var code = regexp.MustCompile(`^[A-Za-z0-9.]{1,100}$`)
+var code = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9.]{1,100}$`) })
 
 // said is what STS answered. It was written by whoever answers there.
 func said(e *vercelaws.AssumeRoleError) string {
 	name := e.Code
-	if !code.MatchString(name) {
+	if !code().MatchString(name) {
 		name = Quote(name)
 	}
 	var api smithy.APIError
