@@ -136,7 +136,7 @@ func (w *wide) names(part, name string) bool {
 func TestWhatGetsInIsTold(t *testing.T) {
 	w := &wide{generator: generator{rand.New(rand.NewPCG(7, 21))}}
 	seen := map[string]int{}
-	for range 2_500 {
+	for range 1_500 {
 		issuer := w.one(GlobalIssuer, GlobalIssuer, TeamIssuer("acme"))
 		d := w.policy(issuerHost(issuer))
 		warnings, reach := d.Warnings(), d.Reach()
@@ -193,7 +193,7 @@ func TestWhatGetsInIsTold(t *testing.T) {
 	}
 	t.Log(seen)
 	for _, what := range []string{"nobody", "foreign", "unnamed", "other", "an example that gets in"} {
-		require.Greater(t, seen[what], 100, what)
+		require.Greater(t, seen[what], 80, what)
 	}
 }
 

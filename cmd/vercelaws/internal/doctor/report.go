@@ -19,6 +19,7 @@ const (
 	Warning Status = "warning"
 	Failed  Status = "failed"
 	Skipped Status = "skipped" // what it needs is missing
+	Unknown Status = "unknown" // it cannot be found out here
 )
 
 // Check is what was looked at, and what was found.
