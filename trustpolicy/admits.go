@@ -101,7 +101,7 @@ func (d *Document) whyNobody(i int) string {
 		one.Conditions = only.Conditions[k : k+1]
 		c = s.Conditions[k]
 		if !alone(one) {
-			return c.whyNever(s, host, team)
+			return c.whyNever(host, team)
 		}
 		all = append(all, fmt.Sprintf("%s of %s", plain(c.Operator), quoted(c.Key)))
 	}
@@ -109,7 +109,7 @@ func (d *Document) whyNobody(i int) string {
 }
 
 // whyNever says why a condition holds for no token of an issuer.
-func (c Condition) whyNever(s Statement, host, team string) string {
+func (c Condition) whyNever(host, team string) string {
 	test := fmt.Sprintf("%s of %s wants %s", plain(c.Operator), quoted(c.Key), quotedAll(c.Values, " or "))
 	if why := c.wrongKey(host); why != "" {
 		return why

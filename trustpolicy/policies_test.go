@@ -75,7 +75,7 @@ func TestPolicies(t *testing.T) {
 	}
 	good := team(eq, "sub", web+"production")
 
-	cases := []struct{ verdict, from, name, says, policy string }{
+	cases := []struct{ outcome, from, name, says, policy string }{
 		// Good ones: nothing is said of them.
 		{"ok", vercelAWS, "one project's production", "", good},
 		{"ok", vercelAWS, "in global mode", "", all(eq, "sub", web+"production")},
@@ -250,27 +250,27 @@ func TestPolicies(t *testing.T) {
 	}
 	count := map[string]int{}
 	for _, c := range cases {
-		count[c.verdict]++
-		t.Run(c.verdict+"/"+c.name, func(t *testing.T) {
+		count[c.outcome]++
+		t.Run(c.outcome+"/"+c.name, func(t *testing.T) {
 			d, err := Parse([]byte(policy(c.policy)))
-			if c.verdict == "refused" {
+			if c.outcome == "refused" {
 				require.ErrorContains(t, err, c.says, c.from)
 				return
 			}
 			require.NoError(t, err, c.from)
 			reach, warnings := d.Reach(), d.Warnings()
-			if c.verdict == "nobody" {
+			if c.outcome == "nobody" {
 				require.NotEmpty(t, reach.Nobody, c.from)
 				assert.Contains(t, fmt.Sprint(reach.Nobody), c.says, c.from)
 				assert.Empty(t, reach.Subjects)
 				return
 			}
 			require.Empty(t, reach.Nobody, c.from)
-			verdict := "ok"
+			outcome := "ok"
 			if len(warnings) > 0 {
-				verdict = warnings[0].Severity.String()
+				outcome = warnings[0].Severity.String()
 			}
-			assert.Equal(t, c.verdict, verdict, "%s: %v", c.from, warnings)
+			assert.Equal(t, c.outcome, outcome, "%s: %v", c.from, warnings)
 			assert.Contains(t, fmt.Sprint(warnings), c.says, c.from)
 		})
 	}
