@@ -172,6 +172,7 @@ func TestPolicies(t *testing.T) {
 		{"nobody", oidcURL, "a provider with a slash at its end", "is not Vercel's", by("oidc.vercel.com/acme/", eq, "sub", web+"production", eq, "aud", aud)},
 		{"nobody", oidcURL, "the provider vercel.com", "is not Vercel's", by("vercel.com/acme", eq, "sub", web+"production", eq, "aud", aud)},
 		{"nobody", oidcURL, "a provider with a scheme", "is not Vercel's", by("https://oidc.vercel.com/acme", eq, "sub", web+"production", eq, "aud", aud)},
+		{"nobody", oidcURL, "a team in upper case in the provider", "is not Vercel's", by("oidc.vercel.com/Acme", eq, "sub", web+"production", eq, "aud", aud)},
 		{"nobody", oidcURL, "a team's ID in the provider", "is not Vercel's", by("oidc.vercel.com/team_abc", eq, "sub", web+"production", eq, "aud", aud)},
 		{"nobody", opsString, "a star that is taken literally", "taken literally", team(eq, "sub", web+"*")},
 		{"nobody", opsString, "a project that is a star", "taken literally", team(eq, "sub", "owner:acme:project:*:environment:production")},

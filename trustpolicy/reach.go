@@ -250,15 +250,16 @@ func (d *Document) providers(s Statement) []string {
 }
 
 // teamOf returns the team whose tokens have an issuer: "*" for the global one,
-// and "" where it is not one of Vercel's.
-func teamOf(host string) string {
+// and "" where it is not one of Vercel's. A path minds case.
+func teamOf(issuer string) string {
 	global := issuerHost(GlobalIssuer)
-	host = lowerASCII(host)
-	if host == global {
+	host, team, inTeamMode := strings.Cut(issuer, "/")
+	switch {
+	case equalFold(host, global) != yes:
+		return ""
+	case !inTeamMode:
 		return "*"
-	}
-	team, ok := strings.CutPrefix(host, global+"/")
-	if !ok || !isName(team) {
+	case !isName(team):
 		return ""
 	}
 	return team
