@@ -26,7 +26,7 @@ func (d *Document) Warnings() []Warning {
 			out = append(out, Warning{i + 1, fmt.Sprintf(format, args...), severity})
 		}
 		s.mistakes(d.Version, warn)
-		if s.Principals.everyone() && s.letsIn() && d.warnEveryone(s, warn) == Critical || !s.allows(Action) {
+		if s.Principals.everyone() && d.warnEveryone(s, warn) == Critical || !s.allows(Action) {
 			continue
 		}
 		r := d.opening(i, &work).reach()
