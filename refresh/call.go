@@ -58,7 +58,7 @@ func (c *caller) call(limited, ctx context.Context, background bool, before aws.
 		values context.Context
 	}
 	began := time.Now()
-	var asked atomic.Int64 // when the provider is, after that
+	call := &callContext{}
 	a, err := guard.Do(limited, &c.calls, c.name, callGrace, func(limited context.Context) (answer, error) {
 		values := context.Background()
 		if !background || c.carry != nil {
@@ -79,8 +79,9 @@ func (c *caller) call(limited, ctx context.Context, background bool, before aws.
 				}
 			}
 		}
-		asked.Store(int64(time.Since(began)))
-		return answer{c.retrieve(&callContext{limited, values}), values}, nil
+		call.Context, call.values = limited, values
+		call.asked.Store(int64(time.Since(began)))
+		return answer{c.retrieve(call), values}, nil
 	})
 	out := a.outcome
 	if err != nil {
@@ -89,7 +90,7 @@ func (c *caller) call(limited, ctx context.Context, background bool, before aws.
 	if hook, ok := c.provider.(aws.HandleFailRefreshCredentialsCacheStrategy); ok && out.err != nil {
 		out = c.failed(limited, a.values, hook, before, out.err)
 	}
-	out.took = time.Since(began) - time.Duration(asked.Load())
+	out.took = time.Since(began) - time.Duration(call.asked.Load())
 	return out
 }
 
@@ -149,7 +150,7 @@ func (c *caller) failed(limited, values context.Context, hook aws.HandleFailRefr
 	ctx, cancel := context.WithTimeout(context.Background(), max(time.Until(deadline), hookLeast))
 	defer cancel()
 	out, failed := guard.Do(ctx, &c.hooks, "HandleFailToRefresh of "+c.name, hookGrace, func(ctx context.Context) (outcome, error) {
-		creds, failed := hook.HandleFailToRefresh(&callContext{ctx, values}, before, err)
+		creds, failed := hook.HandleFailToRefresh(&callContext{Context: ctx, values: values}, before, err)
 		if failed != nil {
 			return outcome{err: failed}, nil
 		}
@@ -173,6 +174,7 @@ func (c *caller) failed(limited, values context.Context, hook aws.HandleFailRefr
 type callContext struct {
 	context.Context // the limit
 	values          context.Context
+	asked           atomic.Int64 // the time from the call's beginning until the provider was asked
 }
 
 type callKey struct{}
