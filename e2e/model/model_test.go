@@ -145,10 +145,13 @@ func drawStep(t *rapid.T) step {
 		if rapid.IntRange(0, 49).Draw(t, "flood") == 49 {
 			s.Action, s.N = flood, rapid.SampledFrom([]int{5, 20, 50}).Draw(t, "rate")
 			s.Who = rapid.SampledFrom([]int{0, 3}).Draw(t, "like")
-		} else if rapid.IntRange(0, 19).Draw(t, "crowd") == 19 {
-			s.Action, s.N = crowd, rapid.SampledFrom([]int{100, 20}).Draw(t, "size")
+		} else if rapid.IntRange(0, 29).Draw(t, "crowd") == 29 {
+			s.Action, s.N = crowd, 20
 			s.Who = rapid.SampledFrom([]int{0, 1, 3, 3, 4, 5}).Draw(t, "like")
-			s.Token = rapid.SampledFrom([]tokenKind{fresh, fresh, forged}).Draw(t, "tokens")
+			s.Token = rapid.SampledFrom([]tokenKind{fresh, explicit, forged}).Draw(t, "tokens")
+			if s.Token == explicit { // which are not remembered, so that what follows is no slower
+				s.N = 100
+			}
 			if s.Who == 3 || s.Who == 5 {
 				s.Mode = trouble(rapid.IntRange(0, 1).Draw(t, "exchange alone"))
 			}
@@ -464,10 +467,13 @@ func (w *world) crowd(who *subject, s step) {
 			takes, well = d, ok
 		}
 	}
-	well = well && s.Token == fresh && offset() == 0
+	well = well && s.Token != forged && offset() == 0
 	start := w.elapsed()
 	var wg sync.WaitGroup
 	for range s.N {
+		if s.Token == explicit {
+			w.renew()
+		}
 		ctx := who.context(s.Token)
 		wg.Go(func() {
 			var err error

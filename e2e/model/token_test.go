@@ -70,6 +70,17 @@ func (w *world) again(name string, anew bool, t minted) string {
 	return w.recurs[name]
 }
 
+// renew has the next good token that is chosen be a new one, of each party.
+func (w *world) renew() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for name := range w.recurs {
+		if name != "" {
+			delete(w.recurs, name)
+		}
+	}
+}
+
 // tokenOf returns a token of a party, of a kind like k.
 func (w *world) tokenOf(party string, k tokenKind) string {
 	w.mu.Lock()
