@@ -66,6 +66,7 @@ type outcome int
 const (
 	faulted outcome = iota // also where it has not ended
 	refused
+	lapsed // it is not known how it counts
 	served
 )
 
@@ -182,17 +183,13 @@ func (s *server) checkFaults() {
 }
 
 // checkRefusals is what is promised of a provider: that STS, or the exchange
-// before it, sees at most four operations that it refuses, and two more a second.
-func (s *subject) checkRefusals() {
-	all := s.sts.begun()
-	if s.exchange != nil {
-		all = append(all, s.exchange.begun()...)
-		slices.SortStableFunc(all, func(a, b request) int { return cmp.Compare(a.began, b.began) })
-	}
+// before it, refuses at most four of its operations, and two more a second. Each
+// counts by itself, since both may refuse one.
+func (s *server) checkRefusals(provider string) {
 	paced := bucket{most: 4}
-	for _, r := range all {
-		if r.outcome == refused && r.role == s.name && !paced.add(r.began) {
-			s.w.problem("%s: more refused operations than 4 and 2 a second, the last at %s", s.name, r.began)
+	for _, r := range s.begun() {
+		if r.outcome == refused && r.role == provider && !paced.add(r.began) {
+			s.w.problem("%s: more refused operations of %s than 4 and 2 a second, the last at %s", s.name, provider, r.began)
 			return
 		}
 	}
@@ -203,10 +200,11 @@ func (s *subject) checkPace() {
 		return
 	}
 	s.sts.checkFaults()
+	s.sts.checkRefusals(s.name)
 	if s.exchange != nil {
 		s.exchange.checkFaults()
+		s.exchange.checkRefusals(s.name)
 	}
-	s.checkRefusals()
 }
 
 // bucket counts what is at most so many, and two more a second.

@@ -122,6 +122,11 @@ func (s *fakeSTS) answer(f fault, role, raw string) (answer, outcome) {
 		if offset() < 0 && !s.sdk { // to a client that is not told STS's clock they live
 			return answer{creds: s.issue(-time.Minute)}, served
 		}
+		if s.sdk {
+			// To the SDK it is a success, and it is counted as a fault only when the
+			// operation has ended: one that waits may begin in between.
+			return answer{creds: s.issue(-time.Minute)}, lapsed
+		}
 		return answer{creds: s.issue(-time.Minute)}, faulted
 	}
 	said := answer{status: 403, code: "AccessDenied", message: "no"}
