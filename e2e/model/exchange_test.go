@@ -54,7 +54,11 @@ func (e *fakeExchange) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	before, _ := e.w.made(in.Token)
 	status, body, o := e.answer(f, in.Token)
+	if o == refused && before.kept {
+		o = lapsed // the operation goes on with what is kept
+	}
 	e.end(request, o)
 	return &http.Response{
 		StatusCode: status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
@@ -93,7 +97,7 @@ func (e *fakeExchange) answer(f fault, raw string) (status int, body string, o o
 	case !known || t.forged || t.audience != vercelAudience:
 		return 401, `{"error":"bad signature"}`, refused
 	case !e.w.stsNow().Before(t.end):
-		return 401, `{"error":"expired"}`, lapsed // what it was exchanged for before may still do
+		return 401, `{"error":"expired"}`, refused
 	}
 	token := e.w.exchanged(raw, e.life)
 	if e.uncached {

@@ -141,6 +141,7 @@ type minted struct {
 	forged      bool   // not signed by Vercel
 	chosen      bool   // for ContextWithToken alone
 	from        string // the JWT that was exchanged for it, if any
+	kept        bool   // it was exchanged for one that may be kept
 }
 
 // same reports whether the token is of the deployment's identity.
@@ -189,6 +190,8 @@ func (w *world) exchanged(raw string, life time.Duration) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	t := w.tokens[raw]
+	t.kept = true
+	w.tokens[raw] = t
 	left := t.end.Sub(w.stsNow())
 	if life != 0 {
 		left = min(left, life)
