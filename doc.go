@@ -26,19 +26,38 @@
 // # What callers can rely on
 //
 //   - While credentials live, no fault of STS, of the network or of the
-//     program's own hooks fails a call that has half a second left.
+//     program's own hooks fails a call that has half a second left. The exception
+//     is a call within Options.ExpiryWindow, which waits for fresh credentials.
 //   - Every call ends within ten seconds.
-//   - A request's bad token fails no other request. A flood of forged ones does
-//     not keep out a good one that comes for the second time.
+//   - A request's bad token fails no other request: good ones that requests have
+//     brought are tried. In a deployment a token of another project or environment
+//     is not used.
 //   - STS sees at most four refused operations and two a second after that from
-//     a provider; while it faults, three requests and two a second after that.
+//     a provider; while it does nothing but fail, three requests and two a second
+//     after that from the process. Healthy calls wait for nothing but STS.
 //   - No token or key is in an error, a log record or an event.
+//
+// # Errors
+//
+// Errors of Retrieve are of five kinds, which [errors.As] and [errors.Is] tell
+// apart:
+//
+//   - *[ConfigError]: a setting is wrong, and Setting names it. Nothing was sent.
+//   - oidc.ErrNoToken, oidc.ErrExpired, oidc.ErrMalformed: there was no token to
+//     ask with.
+//   - *oidc.ExchangeError: Vercel did not exchange the token. Refused says whether
+//     that stays so.
+//   - *[AssumeRoleError] whose Temporary method reports false: STS refused. Code is
+//     its reason, and Advice says what to change.
+//   - *[AssumeRoleError] whose Temporary method reports true: STS could not be
+//     asked. It usually passes.
 //
 // # One identity
 //
 // A provider serves one role with one identity: all requests of a deployment
-// carry the same project and environment. A program that acts for several
-// identities makes a provider for each.
+// carry the same project and environment. A program that acts for other parties
+// makes a provider for each (oidc.ContextWithToken), and one that acts in its
+// customers' accounts one for each role ([NewProviders]).
 //
 // A program that uses a role on Vercel and something else elsewhere decides by
 // whether it was given a role, and not by whether the role failed.

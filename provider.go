@@ -103,9 +103,10 @@ type Options struct {
 // The role's trust policy must allow sts:AssumeRoleWithWebIdentity to the
 // token's issuer, subject and audience; see
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html.
-// Retrieve's errors match *[AssumeRoleError] where STS was asked,
-// *oidc.ExchangeError where an exchange failed, and oidc.ErrNoToken,
-// oidc.ErrExpired or oidc.ErrMalformed where there was no token to ask with.
+// Retrieve's errors match *[ConfigError] where a setting is wrong,
+// *[AssumeRoleError] where STS was asked, *oidc.ExchangeError where an exchange
+// failed, and oidc.ErrNoToken, oidc.ErrExpired or oidc.ErrMalformed where there was
+// no token to ask with.
 //
 // The Expires of the credentials it returns is when the SDK should ask again,
 // which is some minutes before STS ends them.

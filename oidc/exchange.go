@@ -42,7 +42,7 @@ type ExchangeOptions struct {
 
 	// HTTPClient makes the requests. If nil, one that speaks HTTP/1.1 through
 	// the proxy that the environment names, and keeps an idle connection for
-	// five seconds. Redirects are not followed in any case: a token must not
+	// ten seconds. Redirects are not followed in any case: a token must not
 	// follow one.
 	HTTPClient *http.Client
 }

@@ -7,13 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/vercelaws/vercelaws/internal/guard"
+	"github.com/vercelaws/vercelaws/internal/http1"
 	"github.com/vercelaws/vercelaws/internal/jwtjson"
 	"github.com/vercelaws/vercelaws/internal/leaf"
 	"github.com/vercelaws/vercelaws/internal/pace"
@@ -31,8 +31,7 @@ const (
 type exchanger struct {
 	audience, jti, endpoint string
 	client                  http.Client
-	own                     *http.Transport // the client's, if it is not the user's
-	calls                   guard.Calls     // of the client
+	calls                   guard.Calls // of the client
 	faults                  func() *pace.Pacer
 }
 
@@ -45,28 +44,12 @@ func newExchanger(audience string, o ExchangeOptions) *exchanger {
 		x.client = *o.HTTPClient
 		x.faults = func() *pace.Pacer { return pace.Of(o.HTTPClient) }
 	} else {
-		x.own = newTransport()
-		x.client.Transport = x.own
+		own, _ := http1.Shared(nil) // no bundle, so no error
+		x.client.Transport = own
 		x.faults = func() *pace.Pacer { return pace.Of(x.endpoint) }
 	}
 	x.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return x
-}
-
-// newTransport returns one that is left by a connection which goes silent:
-// HTTP/1.1 closes it with the request that timed out, where HTTP/2 would send
-// the next request into it. It is kept for a few seconds only, because an
-// instance that sleeps may find it dead.
-func newTransport() *http.Transport {
-	var http1 http.Protocols
-	http1.SetHTTP1(true)
-	return &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
-		DialContext:         (&net.Dialer{Timeout: firstAttemptLimit}).DialContext,
-		TLSHandshakeTimeout: firstAttemptLimit,
-		IdleConnTimeout:     5 * time.Second,
-		Protocols:           &http1,
-	}
 }
 
 // fault is a failure that may pass, refusal one that will not.
@@ -142,9 +125,6 @@ func (x *exchanger) attempt(ctx context.Context, limit time.Duration, from Token
 	})
 	switch {
 	case err != nil && ctx.Err() != nil:
-		if x.own != nil {
-			x.own.CloseIdleConnections() // others of the same age are no better
-		}
 		return Token{}, time.Time{}, x.ended(from, clean(err.Error(), from), context.DeadlineExceeded)
 	case err != nil:
 		return Token{}, time.Time{}, x.fault(from, 0, clean(err.Error(), from))

@@ -4,7 +4,6 @@ package oidc
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
@@ -24,6 +23,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/vercelaws/vercelaws/internal/http1"
 )
 
 const exchangeAudience = "https://sts.amazonaws.com"
@@ -342,7 +343,7 @@ func TestExchangeRecoversFromASilentConnection(t *testing.T) {
 		func(o *ExchangeOptions) { o.Endpoint = server.URL })
 	roots := x509.NewCertPool()
 	roots.AddCert(server.Certificate())
-	source.(*exchange).exchanger.own.TLSClientConfig = &tls.Config{RootCAs: roots}
+	source.(*exchange).exchanger.client.Transport = http1.New(roots, nil)
 
 	var wg sync.WaitGroup
 	for range 2 {
@@ -360,11 +361,9 @@ func TestExchangeRecoversFromASilentConnection(t *testing.T) {
 	assert.EqualValues(t, 3, conns.Load())
 }
 
-func TestDefaultExchangeClientKeepsToItself(t *testing.T) {
+func TestExchangeClients(t *testing.T) {
 	x, y := newExchanger("a", ExchangeOptions{}), newExchanger("a", ExchangeOptions{})
-	assert.NotSame(t, x.own, y.own)
-	assert.NotNil(t, x.own.Proxy)
-	assert.LessOrEqual(t, x.own.IdleConnTimeout, 5*time.Second)
+	assert.Same(t, x.client.Transport, y.client.Transport, "all share the process's connections")
 	given := &http.Client{}
 	newExchanger("a", ExchangeOptions{HTTPClient: given})
 	assert.Equal(t, http.Client{}, *given, "the caller's client is not changed")

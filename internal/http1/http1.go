@@ -160,6 +160,9 @@ func Shared(bundle []byte) (*Transport, error) {
 	return t, nil
 }
 
+// Roots returns the roots that t trusts, nil for the system's.
+func (t *Transport) Roots() *x509.CertPool { return t.model.TLSClientConfig.RootCAs }
+
 // Client returns an HTTP client that uses t. It follows no redirect: a token
 // goes nowhere but to the address that was configured.
 func (t *Transport) Client() *http.Client {
