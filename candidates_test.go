@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -419,6 +420,33 @@ func TestAnAnswerWithoutACodeIsTriedAgain(t *testing.T) {
 		assert.Equal(t, []string{"own", "own"}, names[4:])
 		assert.Len(t, slices.Compact(slices.Sorted(slices.Values(names[:4]))), 4)
 	})
+}
+
+// What a middlebox really sends is such an answer to the SDK's client too.
+func TestAMiddleboxsAnswerIsWithoutACode(t *testing.T) {
+	isolate(t)
+	for status, bodies := range map[int][]string{ // an empty 200 is a success without credentials, to the SDK
+		200: {"<html><body>Forbidden</body></html>"},
+		403: {"<html><body>Forbidden</body></html>", "", "<ErrorResponse>", `{"message":"no"}`},
+		408: {""}, 429: {"slow down"}, 502: {"<html>"},
+	} {
+		for _, body := range bodies {
+			var shown []string
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				shown = append(shown, jti(t, r.FormValue("WebIdentityToken")))
+				w.WriteHeader(status)
+				fmt.Fprint(w, body)
+			}))
+			forgetRequests()
+			f := newFetcher(testRole, Options{Client: stsAt(server), TokenSource: oidc.FromRequest()})
+			fromRequest(mint(t, "other"))
+			_, err := f.Retrieve(fromRequest(mint(t, "own")))
+			require.Error(t, err)
+			assert.Contains(t, shown, "other", "%d %q", status, body)
+			assert.Equal(t, "own", shown[0])
+			server.Close()
+		}
+	}
 }
 
 // Throttling, a fault with a code and no answer end a fetch: walking on would

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"slices"
 	"strings"
 
@@ -16,9 +18,24 @@ import (
 	"github.com/vercelaws/vercelaws/oidc"
 )
 
+// ConfigError says that what the program was given cannot work: the role ARN, a
+// field of [Options], or an environment variable of the way to STS. Nothing was
+// sent. It stays so until somebody changes the setting, so it is no reason to try
+// again. Find it with [errors.As].
+type ConfigError struct {
+	// Setting is what is wrong: "role ARN", a field such as "Options.Duration",
+	// or a variable such as "AWS_RETRY_MODE". Where several are, the first.
+	Setting string
+
+	problem string
+}
+
+// Error names the setting and says what it must be.
+func (e *ConfigError) Error() string { return "vercelaws: " + e.problem }
+
 // AssumeRoleError says that STS was asked for credentials and gave none. Find
-// it with [errors.As]. Its message names the role and the token's claims, and
-// says what to change; it never holds the token.
+// it with [errors.As]. Its message names the role and what the token says of
+// itself, and says what to change; it never holds the token.
 type AssumeRoleError struct {
 	RoleARN  string   // the role that was to be assumed
 	Issuer   string   // the token's iss
@@ -32,6 +49,7 @@ type AssumeRoleError struct {
 
 	message string
 	kind    failureKind
+	unclear bool // the answer may be about the token, though it does not say so
 	err     error
 }
 
@@ -46,47 +64,81 @@ const (
 
 // Error says what STS said, for which token, and what to do.
 func (e *AssumeRoleError) Error() string {
-	return fmt.Sprintf("vercelaws: cannot assume %s: %s (token of issuer %q, subject %q, audience %q): %s",
-		e.RoleARN, e.message, shorten(e.Issuer), shorten(e.Subject), shortenAll(e.Audience), e.advice())
+	return fmt.Sprintf("vercelaws: cannot assume %s: %s (token says issuer %q, subject %q, audience %q): %s",
+		e.RoleARN, e.message, shorten(e.Issuer), shorten(e.Subject), shortenAll(e.Audience), e.Advice())
 }
 
 // Unwrap returns the SDK's error, or what is safe to show of it.
 func (e *AssumeRoleError) Unwrap() error { return e.err }
 
-// advice is one sentence on what to change.
-func (e *AssumeRoleError) advice() string {
-	_, provider, _ := strings.Cut(e.Issuer, "://") // as IAM names it
-	provider = shorten(provider)
+// Temporary reports whether the failure may pass by itself: STS was not reached,
+// did not answer as it should, limits the rate of calls, or could not fetch the
+// issuer's keys. Otherwise STS refused, or the local clock is wrong, and it stays
+// so until something is changed.
+func (e *AssumeRoleError) Temporary() bool {
+	return e.kind == serviceFault && !errors.Is(e.err, errExpiredOnArrival)
+}
+
+// Advice is one sentence on what to change, or to wait for. [AssumeRoleError.Error]
+// ends with it. It holds nothing of the token: who sends one could otherwise say
+// what an operator should do.
+func (e *AssumeRoleError) Advice() string {
+	switch {
+	case stsclient.CannotFetchKeys(e.err):
+		return "STS could not fetch the keys of the token's issuer; this usually passes, so try again"
+	case errors.Is(e.err, errExpiredOnArrival):
+		return "set the local clock right: AWS refuses requests signed by one that is more than five minutes wrong"
+	case isThrottle(e.Code):
+		return "STS limits the account's rate of calls; this usually passes, so try again"
+	}
 	switch baseCode(e.Code) {
 	case "AccessDenied":
-		return fmt.Sprintf("the role does not exist, or its trust policy does not admit this token; its Principal.Federated must end in %q, and its conditions on %q and %q must match the subject and audience above", "oidc-provider/"+provider, provider+":sub", provider+":aud")
+		return "the role does not exist, or its trust policy does not admit this token; check the account ID and the name in the role ARN, and that the policy's Principal.Federated and its conditions on sub and aud fit what the token says"
 	case "ExpiredToken":
 		return "the token has expired by STS's clock; pass each request's own token with oidc.RequestContext(r), and check the local clock"
-	case "InvalidIdentityToken", "InvalidParameterValue":
-		return fmt.Sprintf("STS does not accept the token; the role's account needs an IAM OIDC provider with URL %q and the audience above, and the token must come unchanged from Vercel", shorten(e.Issuer))
-	case "IDPCommunicationError":
-		return fmt.Sprintf("STS could not reach %q for its keys; this usually passes, so try again", shorten(e.Issuer))
+	case "InvalidIdentityToken":
+		return "STS does not accept the token; see that the role's account has an IAM OIDC provider with the URL of your team's issuer and the audience of its tokens, and that the token comes unchanged from Vercel"
+	case "InvalidParameterValue":
+		return "the message of STS says what is wrong, as far as it tells: S3-compatible stores have this one code for a role, a policy, a duration or a token that they do not take"
 	case "IDPRejectedClaim":
 		return "the token's issuer rejects it, so it may have been revoked; deploy again to get a new one, and check the account's IAM OIDC provider"
 	case "MalformedPolicyDocument":
 		return "Options.Policy is not a valid IAM policy; check it with IAM Access Analyzer or `aws accessanalyzer validate-policy`"
 	case "PackedPolicyTooLarge":
 		return "Options.Policy and Options.PolicyARNs are too large together; shorten them or move permissions into the role"
-	case "RegionDisabled":
-		return "STS is not activated in this region for the role's account; activate it in IAM's account settings or set AWS_REGION to another region"
+	case "RegionDisabled", "OptInRequired":
+		return "STS is not enabled in this region for the role's account, as in the opt-in regions of Vercel's hkg1 (ap-east-1) and cpt1 (af-south-1) it is not at first; set AWS_REGION or Options.FallbackRegion to another region, or enable this one in the account"
 	case "ValidationError":
 		return "STS refuses a parameter; check the role ARN, Options.RoleSessionName, and that Options.Duration is not over the role's maximum session duration"
 	}
-	switch {
-	case errors.Is(e.err, errExpiredOnArrival):
-		return "AWS refuses requests signed by a clock that is more than a few minutes wrong"
-	case isThrottle(e.Code):
-		return "STS limits the account's rate of calls; this usually passes, so try again"
-	case e.kind == requestRefused:
-		return "STS, or something between, refuses the request; check AWS_REGION and the STS endpoint"
-	default:
+	if e.kind == serviceFault {
 		return "STS could not be asked or did not answer as it should; try again, and check AWS_REGION, AWS_ENDPOINT_URL_STS and the network"
 	}
+	return "STS refuses the request for the reason that its message gives; check AWS_REGION and the STS endpoint if it is not the token's or the role's"
+}
+
+// configured says what is wrong with the options, or with the environment of the
+// default client: whether there is a token makes no difference to that.
+func (f *fetcher) configured() error {
+	c, own := f.client.(*stsclient.Client)
+	if f.invalid != nil || !own {
+		return f.invalid
+	}
+	_, err := c.Regions()
+	var setting *stsclient.SettingError // perhaps the first of several
+	if errors.As(err, &setting) {
+		return &ConfigError{setting.Setting, strings.ReplaceAll(err.Error(), "\n", "; ")}
+	}
+	return err
+}
+
+// noToken is the error of a fetch that has no token to ask STS with.
+func noToken(roleARN string, err error) error {
+	advice := ""
+	if errors.Is(err, oidc.ErrExpired) {
+		advice = "; the token is an old one, or the local clock is ahead: pass each request's own token with oidc.RequestContext(r), and check the clock"
+	}
+	return fmt.Errorf("vercelaws: no token to assume %s with: %w%s", roleARN, err, advice)
 }
 
 // assumeError makes an AssumeRoleError of what went wrong with token.
@@ -97,6 +149,10 @@ func (f *fetcher) assumeError(token oidc.Token, err error) *AssumeRoleError {
 		Subject:  token.Subject,
 		Audience: token.Audience,
 		kind:     kindOf(err),
+		unclear:  isUnclear(err),
+	}
+	if quotesServer(err) {
+		err = errors.New("what the server sent is not an HTTP answer")
 	}
 	if api := apiError(err); api != nil {
 		e.Code = clean(api.ErrorCode(), token)
@@ -105,10 +161,18 @@ func (f *fetcher) assumeError(token oidc.Token, err error) *AssumeRoleError {
 		e.message = clean(err.Error(), token)
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		e.message = fmt.Sprintf("STS did not answer within %s: %s", fetchLimit, e.message)
+		e.message = "STS did not answer in time: " + e.message
 	}
 	e.err = presentable(err, e, token)
 	return e
+}
+
+// quotesServer reports whether err is net/http's of what stood where the status
+// line or a header belongs. It quotes that, which may be an answer with its keys.
+// The default client has no such errors.
+func quotesServer(err error) bool {
+	return strings.Contains(err.Error(), "transport connection broken: ") && !errors.As(err, new(*net.OpError)) &&
+		!errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 func apiError(err error) smithy.APIError {
@@ -172,7 +236,7 @@ func kindOf(err error) failureKind {
 		return serviceFault
 	}
 	switch baseCode(api.ErrorCode()) {
-	case "MalformedPolicyDocument", "PackedPolicyTooLarge", "RegionDisabled":
+	case "MalformedPolicyDocument", "PackedPolicyTooLarge", "RegionDisabled", "OptInRequired":
 		return requestRefused
 	}
 	if stsclient.IsFault(err) {
@@ -203,13 +267,13 @@ func isFault(err error) bool {
 }
 
 // isUnclear reports whether an answer may be about the token, though it does not
-// say so: it has no code, as a middlebox's, or says that the token's issuer did
-// not answer.
+// say so: it has no code, as a middlebox's, or says that STS could not fetch the
+// keys of the token's issuer.
 func isUnclear(err error) bool {
-	var answer *smithyhttp.ResponseError
-	if !errors.As(err, &answer) {
-		return false
+	if stsclient.CannotFetchKeys(err) {
+		return true
 	}
+	var answer *smithyhttp.ResponseError
 	api := apiError(err)
-	return api == nil || slices.Contains([]string{"", "UnknownError", "IDPCommunicationError"}, baseCode(api.ErrorCode()))
+	return errors.As(err, &answer) && (api == nil || api.ErrorCode() == "" || api.ErrorCode() == "UnknownError")
 }

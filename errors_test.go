@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -27,28 +28,31 @@ func TestInvalidConfigurationIsSaidBeforeAnyCall(t *testing.T) {
 	isolate(t)
 	long := "arn:aws:iam::123456789012:role/" + strings.Repeat("x", 3000)
 	cases := []struct {
-		name, role string
-		option     func(*Options)
-		says       []string
+		setting, name, role string
+		option              func(*Options)
+		says                []string
 	}{
-		{"empty", "", nil, []string{"role ARN is empty", "AWS_ROLE_ARN"}},
-		{"a name", "web", nil, []string{`"web"`, `begin with "arn:"`}},
-		{"a user", "arn:aws:iam::123456789012:user/web", nil, []string{`no ":role/"`}},
-		{"short", "arn:a:role/x", nil, []string{"12 characters", "20 to 2048"}},
-		{"long", long, nil, []string{"3031 characters", "20 to 2048"}},
-		{"a space", "arn:aws:iam::123456789012:role/web ", nil, []string{"space or control character"}},
-		{"a line end", "arn:aws:iam::123456789012:role/web\n", nil, []string{`web\n"`, "space or control character"}},
-		{"too brief", testRole, func(o *Options) { o.Duration = time.Minute }, []string{"Options.Duration is 1m0s", "15m0s to 12h0m0s"}},
-		{"too lasting", testRole, func(o *Options) { o.Duration = 13 * time.Hour }, []string{"Options.Duration is 13h0m0s"}},
-		{"negative", testRole, func(o *Options) { o.Duration = -time.Hour }, []string{"Options.Duration is -1h0m0s"}},
-		{"a window too long", testRole, func(o *Options) { o.ExpiryWindow = 36*time.Minute + 1 }, []string{"Options.ExpiryWindow is 36m0.000000001s", "three fifths of Options.Duration, which is 1h0m0s"}},
-		{"a window too long for its duration", testRole, func(o *Options) { o.ExpiryWindow, o.Duration = 2*time.Hour, 3*time.Hour }, []string{"Options.ExpiryWindow is 2h0m0s", "Options.Duration, which is 3h0m0s"}},
-		{"policy", testRole, func(o *Options) { o.Policy = aws.String(strings.Repeat("é", 2049)) }, []string{"Options.Policy has 2049 characters"}},
-		{"empty policy", testRole, func(o *Options) { o.Policy = aws.String("") }, []string{"Options.Policy has 0 characters"}},
-		{"policies", testRole, func(o *Options) { o.PolicyARNs = make([]types.PolicyDescriptorType, 11) }, []string{"Options.PolicyARNs has 11"}},
-		{"session", testRole, func(o *Options) { o.RoleSessionName = "my session" }, []string{`Options.RoleSessionName is "my session"`}},
-		{"brief session", testRole, func(o *Options) { o.RoleSessionName = "x" }, []string{"2 to 64"}},
-		{"long session", testRole, func(o *Options) { o.RoleSessionName = strings.Repeat("x", 65) }, []string{"2 to 64"}},
+		{"role ARN", "empty", "", nil, []string{"role ARN is empty", "AWS_ROLE_ARN"}},
+		{"role ARN", "a name", "web", nil, []string{`"web"`, `begin with "arn:"`}},
+		{"role ARN", "a user", "arn:aws:iam::123456789012:user/web", nil, []string{`no ":role/"`}},
+		{"role ARN", "short", "arn:a:role/x", nil, []string{"12 characters", "20 to 2048"}},
+		{"role ARN", "long", long, nil, []string{"3031 characters", "20 to 2048"}},
+		{"role ARN", "a space", "arn:aws:iam::123456789012:role/web ", nil, []string{"space or control character"}},
+		{"role ARN", "a line end", "arn:aws:iam::123456789012:role/web\n", nil, []string{`web\n"`, "space or control character"}},
+		{"Options.Duration", "too brief", testRole, func(o *Options) { o.Duration = time.Minute }, []string{"Options.Duration is 1m0s", "15m0s to 12h0m0s"}},
+		{"Options.Duration", "too lasting", testRole, func(o *Options) { o.Duration = 13 * time.Hour }, []string{"Options.Duration is 13h0m0s"}},
+		{"Options.Duration", "negative", testRole, func(o *Options) { o.Duration = -time.Hour }, []string{"Options.Duration is -1h0m0s"}},
+		{"Options.Policy", "policy", testRole, func(o *Options) { o.Policy = aws.String(strings.Repeat("é", 2049)) }, []string{"Options.Policy has 2049 characters"}},
+		{"Options.Policy", "empty policy", testRole, func(o *Options) { o.Policy = aws.String("") }, []string{"Options.Policy has 0 characters"}},
+		{"Options.PolicyARNs", "policies", testRole, func(o *Options) { o.PolicyARNs = make([]types.PolicyDescriptorType, 11) }, []string{"Options.PolicyARNs has 11"}},
+		{"Options.RoleSessionName", "session", testRole, func(o *Options) { o.RoleSessionName = "my session" }, []string{`Options.RoleSessionName is "my session"`}},
+		{"Options.RoleSessionName", "brief session", testRole, func(o *Options) { o.RoleSessionName = "x" }, []string{"2 to 64"}},
+		{"Options.Audience", "audience", testRole, func(o *Options) { o.Audience = "https://a b" }, []string{"space or control character"}},
+		{"Options.Audience", "long audience", testRole, func(o *Options) { o.Audience = strings.Repeat("x", 2049) }, []string{"2049 characters"}},
+		{"Options.JTI", "jti", testRole, func(o *Options) { o.JTI = "x" }, []string{"without Options.Audience"}},
+		{"Options.RoleSessionName", "long session", testRole, func(o *Options) { o.RoleSessionName = strings.Repeat("x", 65) }, []string{"2 to 64"}},
+		{"Options.ExpiryWindow", "a window too long", testRole, func(o *Options) { o.ExpiryWindow = 36*time.Minute + 1 }, []string{"Options.ExpiryWindow is 36m0.000000001s", "three fifths of Options.Duration, which is 1h0m0s"}},
+		{"Options.ExpiryWindow", "a window too long for its duration", testRole, func(o *Options) { o.ExpiryWindow, o.Duration = 2*time.Hour, 3*time.Hour }, []string{"Options.ExpiryWindow is 2h0m0s", "Options.Duration, which is 3h0m0s"}},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -65,6 +69,10 @@ func TestInvalidConfigurationIsSaidBeforeAnyCall(t *testing.T) {
 			}
 			assert.Less(t, len(err.Error()), 600)
 			assert.Zero(t, s.count())
+			var bad *ConfigError
+			require.ErrorAs(t, err, &bad)
+			assert.Equal(t, c.setting, bad.Setting)
+			assert.NotContains(t, err.Error(), "try again")
 		})
 	}
 }
@@ -88,7 +96,9 @@ func TestSessionName(t *testing.T) {
 		{"web app/ü", "pre view", "vercel-web-app---pre-view"},
 		{"a_b.c=d,e@f+g", "x", "vercel-a_b.c=d,e@f+g-x"},
 		{"", "", "vercel"},
-		{strings.Repeat("p", 100), "production", ("vercel-" + strings.Repeat("p", 100))[:64]},
+		{strings.Repeat("p", 57), "production", "vercel-" + strings.Repeat("p", 46) + "-production"},
+		{strings.Repeat("p", 57), "preview", "vercel-" + strings.Repeat("p", 49) + "-preview"},
+		{"web", strings.Repeat("e", 100), "vercel-web-" + strings.Repeat("e", 53)},
 	}
 	for _, c := range cases {
 		got := sessionNameFor(oidc.Token{Project: c.project, Environment: c.environment})
@@ -132,16 +142,17 @@ func TestEveryCodeSaysWhatToDo(t *testing.T) {
 	cases := map[string]string{
 		"ExpiredTokenException":            "expired by STS's clock",
 		"ExpiredToken":                     "expired by STS's clock",
-		"InvalidIdentityToken":             `IAM OIDC provider with URL "https://oidc.vercel.com/acme"`,
+		"InvalidIdentityToken":             "IAM OIDC provider with the URL of your team's issuer",
 		"InvalidIdentityTokenException":    "IAM OIDC provider",
-		"InvalidParameterValue":            "IAM OIDC provider",
-		"IDPCommunicationError":            `could not reach "https://oidc.vercel.com/acme"`,
+		"InvalidParameterValue":            "the message of STS says what is wrong",
+		"IDPCommunicationError":            "could not fetch the keys",
 		"IDPRejectedClaim":                 "deploy again",
-		"AccessDenied":                     "oidc.vercel.com/acme:sub",
+		"AccessDenied":                     "check the account ID",
 		"MalformedPolicyDocument":          "Options.Policy is not a valid IAM policy",
 		"MalformedPolicyDocumentException": "Options.Policy",
 		"PackedPolicyTooLarge":             "too large together",
-		"RegionDisabledException":          "AWS_REGION",
+		"RegionDisabledException":          "hkg1 (ap-east-1)",
+		"OptInRequired":                    "Options.FallbackRegion",
 		"ValidationError":                  "maximum session duration",
 		"Throttling":                       "limits the account's rate",
 		"InternalFailure":                  "try again",
@@ -164,8 +175,88 @@ func TestEveryCodeSaysWhatToDo(t *testing.T) {
 			for _, part := range []string{code, testRole, refused.Subject, refused.Audience[0], "the service says", says} {
 				assert.ErrorContains(t, err, part)
 			}
-			assert.Equal(t, 1, s.count(), "one operation, whatever the code")
+			operations := 1
+			if code == "IDPCommunicationError" { // it may be about the token, so others come first, and then it again
+				operations = maxAttempts
+			}
+			assert.Equal(t, operations, s.count())
+			assert.NotContains(t, refused.Advice(), "acme", "what only the token says is no advice")
+			assert.Equal(t, refused.Temporary(), strings.Contains(err.Error(), "try again"))
 		})
+	}
+}
+
+// Whether a failure may pass is told by a method, whatever client said it, and
+// "try again" is said of no other.
+func TestWhatMayPass(t *testing.T) {
+	isolate(t)
+	keys := "Couldn't retrieve verification key from your identity provider,  please reference AssumeRoleWithWebIdentity documentation for requirements"
+	for name, test := range map[string]struct {
+		err       error
+		temporary bool
+		says      string
+	}{
+		"no answer":       {errors.New("no route"), true, "could not be asked"},
+		"500":             {answered(500, "InternalFailure"), true, "could not be asked"},
+		"throttled":       {answered(400, "Throttling"), true, "limits the account's rate"},
+		"no keys":         {&smithy.GenericAPIError{Code: "InvalidIdentityToken", Message: keys}, true, "could not fetch the keys"},
+		"a bad token":     {&smithy.GenericAPIError{Code: "InvalidIdentityToken", Message: "Incorrect token audience"}, false, "IAM OIDC provider"},
+		"refused":         {answered(403, "AccessDenied"), false, "trust policy"},
+		"a new code":      {answered(400, "InvalidArgument"), false, "for the reason that its message gives"},
+		"another":         {answered(400, "InvalidAction"), false, "for the reason that its message gives"},
+		"not enabled":     {answered(403, "RegionDisabledException"), false, "FallbackRegion"},
+		"not opted in":    {answered(403, "OptInRequired"), false, "FallbackRegion"},
+		"dead on arrival": {unusableAnswer{errExpiredOnArrival}, false, "clock"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := &fetcher{roleARN: testRole}
+			var e *AssumeRoleError
+			require.ErrorAs(t, f.assumeError(oidc.Token{}, test.err), &e)
+			assert.Equal(t, test.temporary, e.Temporary())
+			assert.Contains(t, e.Advice(), test.says)
+			assert.Equal(t, test.temporary, strings.Contains(e.Error(), "try again"))
+			assert.True(t, strings.HasSuffix(e.Error(), e.Advice()))
+		})
+	}
+}
+
+// A token that anybody made up cannot tell an operator what to trust.
+func TestAdviceHoldsNothingOfTheToken(t *testing.T) {
+	isolate(t)
+	const evil = "https://oidc.vercel.com.evil.example/acme"
+	for _, code := range []string{"AccessDenied", "InvalidIdentityToken", "IDPCommunicationError", "IDPRejectedClaim", "InvalidParameterValue"} {
+		s := newFakeSTS()
+		s.set(always(codeError(code)))
+		_, err := NewProvider(testRole, withClient(s)).Retrieve(fromRequest(mint(t, "a", claim("iss", evil), claim("sub", "owner:evil"), claim("aud", "evil"))))
+		var e *AssumeRoleError
+		require.ErrorAs(t, err, &e)
+		assert.NotContains(t, e.Advice(), "evil")
+		assert.Contains(t, e.Error(), `token says issuer "`+evil+`"`)
+	}
+}
+
+// The time-out of a user's own client is not the fetch's.
+func TestATimeOutIsNotSaidToBeAnother(t *testing.T) {
+	isolate(t)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // so that the server notices when the client leaves
+		<-r.Context().Done()
+	}))
+	defer server.Close()
+	client := sts.New(sts.Options{Region: "us-east-1", BaseEndpoint: aws.String(server.URL), Retryer: aws.NopRetryer{}, HTTPClient: &http.Client{Timeout: 50 * time.Millisecond}})
+	_, err := NewProvider(testRole, withClient(client)).Retrieve(fromRequest(mint(t, "a")))
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, "STS did not answer in time")
+	assert.NotContains(t, err.Error(), "10s")
+}
+
+// An old token and a clock that is ahead look the same.
+func TestAnExpiredTokenHasTwoCauses(t *testing.T) {
+	isolate(t)
+	_, err := NewProvider(testRole, withClient(newFakeSTS())).Retrieve(fromRequest(mint(t, "a", claim("exp", time.Now().Add(-2*time.Hour).Unix()))))
+	require.ErrorIs(t, err, oidc.ErrExpired)
+	for _, says := range []string{"an old one", "clock is ahead"} {
+		assert.ErrorContains(t, err, says)
 	}
 }
 
@@ -214,6 +305,13 @@ func TestErrorsShowNoSecret(t *testing.T) {
 		},
 		"truncated": func(w http.ResponseWriter) {
 			fmt.Fprint(w, `<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials><SecretAccessKey>secret-of-sts</SecretAccessKey><SessionToken>session-of-sts`)
+		},
+		"XML in place of the status line": func(w http.ResponseWriter) {
+			c, _, err := http.NewResponseController(w).Hijack()
+			if err == nil {
+				fmt.Fprint(c, "<SecretAccessKey>secret-of-sts</SecretAccessKey><SessionToken>session-of-sts</SessionToken>", raw, "\r\n\r\n")
+				c.Close()
+			}
 		},
 		"garbage": func(w http.ResponseWriter) { fmt.Fprint(w, "secret-of-sts ", raw) },
 		"long": func(w http.ResponseWriter) {

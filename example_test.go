@@ -64,13 +64,21 @@ func ExampleAssumeRoleError() {
 	provider := vercelaws.NewProvider("arn:aws:iam::123456789012:role/web")
 	_, err := provider.Retrieve(oidc.ContextWithToken(context.Background(), expired))
 
-	var refused *vercelaws.AssumeRoleError
+	var wrong *vercelaws.ConfigError
+	var asked *vercelaws.AssumeRoleError
+	var exchange *oidc.ExchangeError
 	switch {
-	case errors.As(err, &refused):
-		fmt.Println("STS refused:", refused.Code, refused.Subject)
+	case errors.As(err, &wrong):
+		fmt.Println("mend the setting:", wrong.Setting)
+	case errors.As(err, &asked) && asked.Temporary():
+		fmt.Println("STS could not be asked; ask again later")
+	case errors.As(err, &asked):
+		fmt.Println("STS refused:", asked.Code, asked.Advice())
+	case errors.As(err, &exchange):
+		fmt.Println("Vercel did not exchange the token")
 	case errors.Is(err, oidc.ErrExpired):
 		fmt.Println("the token has expired; STS was not asked")
-	case errors.Is(err, oidc.ErrNoToken):
+	case errors.Is(err, oidc.ErrNoToken), errors.Is(err, oidc.ErrMalformed):
 		fmt.Println("no token")
 	}
 	// Output: the token has expired; STS was not asked

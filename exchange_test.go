@@ -62,11 +62,11 @@ func TestExchangedTokens(t *testing.T) {
 	})
 }
 
-func TestOptionAudienceExchanges(t *testing.T) {
+func TestABadAudienceIsSaid(t *testing.T) {
 	_, err := NewProvider(testRole, func(o *Options) { o.Audience = "bad audience" }).Retrieve(t.Context())
-	var failed *oidc.ExchangeError
-	require.ErrorAs(t, err, &failed, "the source is an exchange")
-	assert.ErrorContains(t, err, "the audience")
+	var bad *ConfigError
+	require.ErrorAs(t, err, &bad, "before any token is sought")
+	assert.Equal(t, "Options.Audience", bad.Setting)
 }
 
 const exchangeAudience = "https://sts.amazonaws.com"

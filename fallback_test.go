@@ -72,6 +72,8 @@ func TestAWrongEnvironmentOrRegionIsNamed(t *testing.T) {
 	cases := []struct{ variable, value, fallback, says string }{
 		{"AWS_CA_BUNDLE", "/nowhere/missing.pem", "", "AWS_CA_BUNDLE"},
 		{"AWS_MAX_ATTEMPTS", "abc", "", "AWS_MAX_ATTEMPTS"},
+		{"AWS_RETRY_MODE", "standart", "", "standard or adaptive"},
+		{"AWS_ENDPOINT_URL_STS", "sts.example.com", "", "https://sts.eu-central-1.amazonaws.com"},
 		{"AWS_REGION", "us-east-1", "us-east-1", "us-east-1"},
 		{"AWS_REGION", "us-east-1", "cn-north-1", "cn-north-1"},
 		{"AWS_REGION", "us-east-1", "no region", "no region"},
@@ -81,8 +83,20 @@ func TestAWrongEnvironmentOrRegionIsNamed(t *testing.T) {
 			isolate(t)
 			cleanAWS(t)
 			t.Setenv(c.variable, c.value)
-			_, err := NewProvider(testRole, func(o *Options) { o.FallbackRegion = c.fallback }).Retrieve(fromRequest(mint(t, "a")))
+			p := NewProvider(testRole, func(o *Options) { o.FallbackRegion = c.fallback })
+			_, err := p.Retrieve(fromRequest(""))
+			require.ErrorAs(t, err, new(*ConfigError), "also where there is no token")
+			_, err = p.Retrieve(fromRequest(mint(t, "a")))
 			require.ErrorContains(t, err, c.says)
+			var bad *ConfigError
+			require.ErrorAs(t, err, &bad)
+			want := c.variable
+			if c.fallback != "" {
+				want = "Options.FallbackRegion"
+			}
+			assert.Equal(t, want, bad.Setting)
+			assert.NotErrorAs(t, err, new(*AssumeRoleError))
+			assert.NotContains(t, err.Error(), "try again")
 		})
 	}
 }

@@ -83,8 +83,8 @@ var (
 // comes meanwhile: whoever waits for it may have brought a good one, whatever
 // the others did.
 func (f *fetcher) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	if f.invalid != nil {
-		return aws.Credentials{}, f.invalid
+	if err := f.configured(); err != nil {
+		return aws.Credentials{}, err
 	}
 	failed := failures{fetcher: f}
 	var unclear []candidate // after whose answer others come first
@@ -157,7 +157,7 @@ func nextAfter(err error) next {
 		switch {
 		case sts.kind == tokenRefused:
 			return another
-		case sts.kind == serviceFault && isUnclear(sts.err):
+		case sts.unclear:
 			return othersFirst
 		}
 		return nothing
@@ -176,7 +176,7 @@ type failures struct {
 // without takes note that a source has no token that can be used.
 func (f *failures) without(c candidate, err error) {
 	if c.own && (c.token.Raw() != "" || !errors.Is(err, oidc.ErrNoToken)) {
-		f.own = f.noToken(err)
+		f.own = noToken(f.roleARN, err)
 		return
 	}
 	f.reasons = append(f.reasons, err)
@@ -200,15 +200,11 @@ func (f *failures) err(ctx context.Context) error {
 	case f.tried != nil:
 		return f.tried
 	case len(f.reasons) == 0:
-		return f.noToken(context.Cause(ctx))
+		return noToken(f.roleARN, context.Cause(ctx))
 	case len(f.reasons) == 1:
-		return f.noToken(f.reasons[0])
+		return noToken(f.roleARN, f.reasons[0])
 	}
-	return f.noToken(f.reasons)
-}
-
-func (f *fetcher) noToken(err error) error {
-	return fmt.Errorf("vercelaws: no token to assume %s with: %w", f.roleARN, err)
+	return noToken(f.roleARN, f.reasons)
 }
 
 // try is what STS, or an exchange before it, says of a candidate, or has said a
@@ -254,11 +250,11 @@ func (f *fetcher) exchanged(ctx context.Context, c candidate) (oidc.Token, error
 		if token, err = guard.Do(ctx, &f.stepCalls, "a step of Options.TokenSource", userGrace, func(ctx context.Context) (oidc.Token, error) {
 			return step(ctx, token)
 		}); err != nil {
-			return oidc.Token{}, f.noToken(err)
+			return oidc.Token{}, noToken(f.roleARN, err)
 		}
 	}
 	if token.Raw() == "" {
-		return oidc.Token{}, f.noToken(fmt.Errorf("%w: a step of Options.TokenSource returned a zero Token and no error", oidc.ErrNoToken))
+		return oidc.Token{}, noToken(f.roleARN, fmt.Errorf("%w: a step of Options.TokenSource returned a zero Token and no error", oidc.ErrNoToken))
 	}
 	return token, nil
 }

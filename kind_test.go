@@ -40,6 +40,7 @@ func TestKindOf(t *testing.T) {
 		"a large session policy":   {answered(400, "PackedPolicyTooLargeException"), requestRefused},
 		// To the way to STS it is the region's fault, and another may do; to
 		// the tokens it is a refusal, and none will do.
+		"not opted in":      {answered(403, "OptInRequired"), requestRefused},
 		"a disabled region": {answered(403, "RegionDisabledException"), requestRefused},
 	} {
 		assert.Equal(t, test.want, kindOf(test.err), name)

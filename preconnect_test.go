@@ -6,12 +6,15 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -83,6 +86,53 @@ func TestPreconnectNeverHurts(t *testing.T) {
 		synctest.Wait() // the goroutine has ended: synctest.Test would fail otherwise
 	})
 }
+
+// What a user's code does in the background ends neither the process nor the
+// provider: an HTTP client that is to connect beforehand, and a log handler that
+// is told of settings without effect.
+func TestWhatMisbehavesInTheBackground(t *testing.T) {
+	isolate(t)
+	t.Setenv("AWS_PROFILE", "other")
+	for name, misbehave := range map[string]func(){
+		"panics": func() { panic("no") },
+		"exits":  runtime.Goexit,
+		"blocks": func() { time.Sleep(time.Hour) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				client := sts.New(sts.Options{Region: "us-east-1", BaseEndpoint: aws.String("http://sts.test"), HTTPClient: misbehaving(misbehave)})
+				p := NewProvider(testRole, withClient(client), func(o *Options) { o.Preconnect = true })
+				synctest.Wait()
+				began := time.Now()
+				_, err := p.Retrieve(fromRequest(mint(t, "a")))
+				require.Error(t, err)
+				assert.LessOrEqual(t, time.Since(began), 10*time.Second)
+
+				asked := make(chan struct{}, 10)
+				NewProvider(testRole, func(o *Options) {
+					o.Logger = slog.New(misbehavingHandler{func() { asked <- struct{}{}; misbehave() }})
+				})
+				<-asked
+				time.Sleep(2 * time.Hour)
+			})
+		})
+	}
+}
+
+// misbehaving is an HTTP client, misbehavingHandler a log handler.
+type misbehaving func()
+
+func (m misbehaving) Do(*http.Request) (*http.Response, error) {
+	m()
+	return nil, errors.New("out of order")
+}
+
+type misbehavingHandler struct{ misbehave func() }
+
+func (misbehavingHandler) Enabled(context.Context, slog.Level) bool    { return true }
+func (h misbehavingHandler) WithAttrs([]slog.Attr) slog.Handler        { return h }
+func (h misbehavingHandler) WithGroup(string) slog.Handler             { return h }
+func (h misbehavingHandler) Handle(context.Context, slog.Record) error { h.misbehave(); return nil }
 
 // hung is a transport that never answers.
 type hung struct{}

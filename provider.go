@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/aws-sdk-go-v2/service/sts/types"
 
+	"github.com/vercelaws/vercelaws/internal/guard"
 	"github.com/vercelaws/vercelaws/internal/leaf"
 	"github.com/vercelaws/vercelaws/internal/pace"
 	"github.com/vercelaws/vercelaws/internal/stsclient"
@@ -115,7 +116,7 @@ func NewProvider(roleARN string, optFns ...func(*Options)) *aws.CredentialsCache
 	}
 	f := newFetcher(roleARN, o)
 	if o.Preconnect && f.invalid == nil {
-		go preconnect(f.client)
+		go inBackground(func(ctx context.Context) { preconnect(ctx, f.client) })
 	}
 	return refresh.NewCredentialsCache(f, func(r *refresh.Options) {
 		r.ExpiryWindow = o.ExpiryWindow
@@ -151,25 +152,34 @@ func newFetcher(roleARN string, o Options) *fetcher {
 	if f.client == nil {
 		f.client = stsclient.New(stsclient.Options{RoleARN: roleARN, FallbackRegion: o.FallbackRegion})
 		if warnings := stsclient.Warnings(); len(warnings) > 0 && o.Logger != nil {
-			go func() { // the handler may take its time
+			go inBackground(func(context.Context) { // the handler may take its time
 				for _, w := range warnings {
 					o.Logger.Warn("vercelaws: "+w, "role", roleARN)
 				}
-			}()
+			})
 		}
 	}
 	return f
 }
 
-// preconnect opens a connection for the first operation. Its failure is
-// nobody's loss: the first operation connects by itself.
-func preconnect(client stscreds.AssumeRoleWithWebIdentityAPIClient) {
-	ctx, cancel := context.WithTimeout(context.Background(), fetchLimit)
-	defer cancel()
+// preconnect opens a connection for the first operation. Its error is ignored:
+// the first operation connects by itself.
+func preconnect(ctx context.Context, client stscreds.AssumeRoleWithWebIdentityAPIClient) {
 	switch c := client.(type) {
 	case *stsclient.Client:
 		c.Connect(ctx)
 	case *sts.Client:
 		stsclient.Connect(ctx, c)
 	}
+}
+
+// inBackground calls f, which calls a user's code, for nobody in particular: what
+// goes wrong there is ignored.
+func inBackground(f func(context.Context)) {
+	ctx, cancel := context.WithTimeout(context.Background(), fetchLimit)
+	defer cancel()
+	_, _ = guard.Do(ctx, new(guard.Calls), "a call in the background", 0, func(ctx context.Context) (struct{}, error) {
+		f(ctx)
+		return struct{}{}, nil
+	})
 }

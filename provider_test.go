@@ -115,7 +115,7 @@ func TestServiceDownWhileCredentialsLive(t *testing.T) {
 		}
 		synctest.Wait()
 		assert.Greater(t, s.count(), before, "it tried")
-		assert.LessOrEqual(t, s.count()-before, 3+10+15*60/15, "a few at first, and then one in 15 to 30 seconds")
+		assert.LessOrEqual(t, s.count()-before, 3+10+45*60/15, "a few at first, and then one in 15 to 30 seconds")
 
 		s.set(nil)
 		back := time.Now()
@@ -142,7 +142,7 @@ func TestSilentServiceAtColdStart(t *testing.T) {
 				_, err := p.Retrieve(ctx)
 				var failed *AssumeRoleError
 				assert.ErrorAs(t, err, &failed)
-				assert.ErrorContains(t, err, "did not answer within 10s")
+				assert.ErrorContains(t, err, "did not answer in time")
 				assert.LessOrEqual(t, time.Since(start), fetchLimit)
 			})
 		}

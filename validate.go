@@ -2,7 +2,6 @@ package vercelaws
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -24,40 +23,50 @@ const (
 	maxSessionName = 64
 
 	defaultDuration = 3600 * time.Second // where none is given
+
+	maxAudience = 2048 // no limit of STS's; see oidc.Exchange
 )
 
-// validate says what STS would refuse whatever the token is.
+// validate says what STS, or the exchange, would refuse whatever the token is.
 func validate(roleARN string, o Options) error {
-	if err := validateRoleARN(roleARN); err != nil {
-		return err
+	if problem := problemOf(roleARN); problem != "" {
+		return &ConfigError{"role ARN", "the role ARN " + problem}
+	}
+	wrong := func(option, problem string, args ...any) error {
+		option = "Options." + option
+		return &ConfigError{option, option + " " + fmt.Sprintf(problem, args...)}
 	}
 	switch {
 	case o.Duration != 0 && (o.Duration < minDuration || o.Duration > maxDuration):
-		return fmt.Errorf("vercelaws: Options.Duration is %s; STS takes %s to %s", o.Duration, minDuration, maxDuration)
+		return wrong("Duration", "is %s; STS takes %s to %s", o.Duration, minDuration, maxDuration)
 	case o.Duration%time.Second != 0:
-		return fmt.Errorf("vercelaws: Options.Duration is %s; STS counts in whole seconds", o.Duration)
+		return wrong("Duration", "is %s; STS counts in whole seconds", o.Duration)
 	case o.ExpiryWindow > cmp.Or(o.Duration, defaultDuration)/5*3:
-		return fmt.Errorf("vercelaws: Options.ExpiryWindow is %s, more than three fifths of Options.Duration, which is %s; shorten it or have the credentials live longer", o.ExpiryWindow, cmp.Or(o.Duration, defaultDuration))
+		return wrong("ExpiryWindow", "is %s, more than three fifths of Options.Duration, which is %s; shorten it or have the credentials live longer", o.ExpiryWindow, cmp.Or(o.Duration, defaultDuration))
+	case len(o.Audience) > maxAudience:
+		return wrong("Audience", "has %d characters; at most %d make sense", len(o.Audience), maxAudience)
+	case strings.ContainsFunc(o.Audience, spaceOrControl):
+		return wrong("Audience", "is %q, with a space or control character", shorten(o.Audience))
 	case o.JTI != "" && o.Audience == "":
-		return errors.New("vercelaws: Options.JTI is set without Options.Audience; it is a claim of exchanged tokens")
+		return wrong("JTI", "is set without Options.Audience; it is a claim of exchanged tokens")
 	case o.Policy != nil && (*o.Policy == "" || utf8.RuneCountInString(*o.Policy) > maxPolicy):
-		return fmt.Errorf("vercelaws: Options.Policy has %d characters; STS takes 1 to %d", utf8.RuneCountInString(*o.Policy), maxPolicy)
+		return wrong("Policy", "has %d characters; STS takes 1 to %d", utf8.RuneCountInString(*o.Policy), maxPolicy)
 	case len(o.PolicyARNs) > maxPolicyARNs:
-		return fmt.Errorf("vercelaws: Options.PolicyARNs has %d policies; STS takes at most %d", len(o.PolicyARNs), maxPolicyARNs)
+		return wrong("PolicyARNs", "has %d policies; STS takes at most %d", len(o.PolicyARNs), maxPolicyARNs)
 	case o.RoleSessionName != "" && !validSessionName(o.RoleSessionName):
-		return fmt.Errorf("vercelaws: Options.RoleSessionName is %q; STS takes 2 to %d characters of A-Z, a-z, 0-9 and _+=,.@-", shorten(o.RoleSessionName), maxSessionName)
+		return wrong("RoleSessionName", "is %q; STS takes 2 to %d characters of A-Z, a-z, 0-9 and _+=,.@-", shorten(o.RoleSessionName), maxSessionName)
 	}
 	return nil
 }
 
-// validateRoleARN refuses what no STS accepts. It is no stricter, because
+// problemOf says what no STS accepts in a role ARN. It is no stricter, because
 // S3-compatible stores have role ARNs that AWS would not have.
-func validateRoleARN(arn string) error {
+func problemOf(arn string) string {
 	problem := ""
 	switch {
 	case arn == "":
-		return fmt.Errorf("vercelaws: the role ARN is empty; set AWS_ROLE_ARN in the Vercel project's environment variables to the role's ARN, such as arn:aws:iam::123456789012:role/web")
-	case strings.ContainsFunc(arn, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }):
+		return "is empty; set AWS_ROLE_ARN in the Vercel project's environment variables to the role's ARN, such as arn:aws:iam::123456789012:role/web"
+	case strings.ContainsFunc(arn, spaceOrControl):
 		problem = "has a space or control character"
 	case !strings.HasPrefix(arn, "arn:"):
 		problem = `does not begin with "arn:"`
@@ -66,10 +75,12 @@ func validateRoleARN(arn string) error {
 	case len(arn) < minRoleARN || len(arn) > maxRoleARN:
 		problem = fmt.Sprintf("has %d characters; STS takes %d to %d", len(arn), minRoleARN, maxRoleARN)
 	default:
-		return nil
+		return ""
 	}
-	return fmt.Errorf("vercelaws: the role ARN %q %s", shorten(arn), problem)
+	return fmt.Sprintf("%q %s", shorten(arn), problem)
 }
+
+func spaceOrControl(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
 
 // shorten keeps a wrong value readable in an error.
 func shorten(s string) string {
@@ -94,21 +105,28 @@ func shortenAll(list []string) []string {
 }
 
 // sessionNameFor names a session after the token's project and environment, in
-// STS's alphabet and length.
+// STS's alphabet and length. A long project's name is cut, so that the
+// environment stays.
 func sessionNameFor(t oidc.Token) string {
-	name := "vercel"
-	for _, part := range []string{t.Project, t.Environment} {
-		if part != "" {
-			name += "-" + part
-		}
+	name, environment := "vercel", ""
+	if t.Project != "" {
+		name += "-" + t.Project
 	}
-	name = strings.Map(func(r rune) rune {
+	if t.Environment != "" {
+		environment = "-" + t.Environment
+	}
+	name, environment = inAlphabet(name), inAlphabet(environment)
+	environment = environment[:min(len(environment), max(maxSessionName/2, maxSessionName-len(name)))]
+	return name[:min(len(name), maxSessionName-len(environment))] + environment
+}
+
+func inAlphabet(name string) string {
+	return strings.Map(func(r rune) rune {
 		if inSessionName(r) {
 			return r
 		}
 		return '-'
 	}, name)
-	return name[:min(len(name), maxSessionName)]
 }
 
 func validSessionName(s string) bool {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -62,6 +63,32 @@ func TestAWSCLIThroughCredentialProcess(t *testing.T) {
 	assert.Equal(t, ststest.Account, identity.Account)
 	assert.Equal(t, "arn:aws:sts::"+ststest.Account+":assumed-role/web/vercel-web-development", identity.Arn)
 	assert.Equal(t, 1, server.Calls("AssumeRoleWithWebIdentity"))
+}
+
+// Twenty AWS CLIs at once, whose profile has --cache, ask STS once.
+func TestAWSCLIsShareCredentials(t *testing.T) {
+	aws := awsProgram(t)
+	server := ststest.NewServer()
+	defer server.Close()
+	server.AddProvider(issuer.Issuer(), issuer.Audience())
+	policy, err := trustpolicy.Build(trustpolicy.Spec{
+		AccountID: ststest.Account, Teams: []string{"acme"}, Projects: []string{"web"}, Environments: []string{"production"}, BaseIssuer: issuer.URL,
+	})
+	require.NoError(t, err)
+	server.AddRole(ststest.Role{ARN: servedRole, TrustPolicy: policy.String()})
+	environ := append(profile(t, servedRole+" --cache", issuer.Mint(), server.URL), "HOME="+t.TempDir())
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			out := runCommand(t, environ, aws, "sts", "get-caller-identity", "--endpoint-url", server.URL, "--query", "Arn", "--output", "text")
+			assert.Equal(t, "arn:aws:sts::"+ststest.Account+":assumed-role/served/vercel-web-production\n", out)
+		}()
+	}
+	wg.Wait()
+	assert.Equal(t, 1, server.Calls("AssumeRoleWithWebIdentity"))
+	assert.Equal(t, 20, server.Calls("GetCallerIdentity"))
 }
 
 // The AWS CLI lists the objects of a real S3, with credentials of a real STS:

@@ -36,7 +36,8 @@ const stsClientJS = "@aws-sdk/client-sts@3.1174.0"
 
 const (
 	// toldLife is how long STS says that credentials live. It is short, so that
-	// they roll over while the test looks on.
+	// they roll over while the test looks on. The library has them serve an eighth
+	// of it at least, which is more than botocore needs to look at what it got.
 	toldLife = 10 * time.Second
 	// grace is how far STS's clock is behind. It accepts credentials for so much
 	// longer than it says, so that no call fails because the machine is slow;
@@ -113,18 +114,57 @@ func (s *shortSTS) environ(t *testing.T) []string {
 	}
 }
 
-// The child says who it is, for each line that it is sent, over and over, until
-// AWS has seen it with other credentials than at first. Every answer must be
-// right.
+// rollOver has the child served in each way: by exec, and by a server that did
+// not start it.
 func rollOver(t *testing.T, child ...string) {
 	t.Helper()
 	command, err := buildCommand()
 	require.NoError(t, err)
-	s := newShortSTS(t)
-	ctx, cancel := context.WithTimeout(t.Context(), rollOverLimit)
-	defer cancel()
-	run := exec.CommandContext(ctx, command, append([]string{"exec", "--serve", "--role-arn", servedRole, "--"}, child...)...)
-	run.Env = s.environ(t)
+	t.Run("exec", func(t *testing.T) {
+		t.Parallel()
+		s := newShortSTS(t)
+		ctx, cancel := context.WithTimeout(t.Context(), rollOverLimit)
+		defer cancel()
+		run := exec.CommandContext(ctx, command, append([]string{"exec", "--serve", "--role-arn", servedRole, "--"}, child...)...)
+		run.Env = s.environ(t)
+		s.rollOver(t, run)
+	})
+	t.Run("serve", func(t *testing.T) {
+		t.Parallel()
+		s := newShortSTS(t)
+		ctx, cancel := context.WithTimeout(t.Context(), rollOverLimit)
+		defer cancel()
+		run := exec.CommandContext(ctx, child[0], child[1:]...)
+		run.Env = append([]string{
+			"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "AWS_REGION=eu-central-1", "AWS_DEFAULT_REGION=eu-central-1",
+			"AWS_ENDPOINT_URL_STS=" + s.url, "AWS_EC2_METADATA_DISABLED=true",
+		}, s.serve(ctx, t, command)...)
+		s.rollOver(t, run)
+	})
+}
+
+// serve starts vercelaws serve, and returns the variables that it prints.
+func (s *shortSTS) serve(ctx context.Context, t *testing.T, command string) (variables []string) {
+	serve := exec.CommandContext(ctx, command, "serve", "--role-arn", servedRole)
+	serve.Env = s.environ(t)
+	serve.Cancel = func() error { return serve.Process.Signal(os.Interrupt) }
+	serve.WaitDelay = 10 * time.Second
+	out, err := serve.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, serve.Start())
+	t.Cleanup(func() { _ = serve.Wait() }) // the end of ctx interrupts it
+	for lines := bufio.NewScanner(out); len(variables) < 2 && lines.Scan(); {
+		variables = append(variables, lines.Text())
+	}
+	require.Len(t, variables, 2)
+	return variables
+}
+
+// rollOver runs a program that says who it is, for each line that it is sent,
+// over and over, until AWS has seen it with other credentials than at first.
+// Every answer must be right.
+func (s *shortSTS) rollOver(t *testing.T, run *exec.Cmd) {
+	t.Helper()
 	var stderr bytes.Buffer
 	run.Stderr = &stderr
 	run.WaitDelay = 10 * time.Second
@@ -154,10 +194,9 @@ func rollOver(t *testing.T, child ...string) {
 
 // Every AWS CLI on this machine: version 1 and version 2 have each their own
 // way of reading credentials.
-func TestExecServesTheAWSCLI(t *testing.T) {
+func TestServesTheAWSCLI(t *testing.T) {
 	for name, program := range awsPrograms(t) {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			rollOver(t, "sh", "-c", `while read -r line; do "$0" sts get-caller-identity --query Arn --output text --endpoint-url "$AWS_ENDPOINT_URL_STS" || exit 1; done`, program)
 		})
 	}
@@ -183,7 +222,7 @@ func awsPrograms(t *testing.T) map[string]string {
 }
 
 // The SDK for JavaScript, as npm has it.
-func TestExecServesTheJavaScriptSDK(t *testing.T) {
+func TestServesTheJavaScriptSDK(t *testing.T) {
 	node, err := exec.LookPath("node")
 	if err != nil {
 		t.Skip("node is not on this machine, so the SDK for JavaScript is not tried")
@@ -198,20 +237,17 @@ for await (const line of createInterface({ input: process.stdin })) {
   console.log((await client.send(new GetCallerIdentityCommand({}))).Arn);
 }
 `), 0o600))
-	t.Parallel()
 	rollOver(t, node, script, modules)
 }
 
 // The SDK for Go, with the credentials that config finds by itself. The
 // program is this test's own, run again.
-func TestExecServesTheGoSDK(t *testing.T) {
-	t.Parallel()
+func TestServesTheGoSDK(t *testing.T) {
 	rollOver(t, "env", whoAmIVariable+"=1", os.Args[0])
 }
 
 // The child's child is served as well.
-func TestExecServesGrandchildren(t *testing.T) {
-	t.Parallel()
+func TestServesGrandchildren(t *testing.T) {
 	rollOver(t, "sh", "-c", `sh -c 'env `+whoAmIVariable+`=1 "$0"' "$0"`, os.Args[0])
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/vercelaws/vercelaws/internal/http1"
 	"github.com/vercelaws/vercelaws/internal/stsclient"
 )
 
@@ -50,8 +51,8 @@ func reachOf(c caller) (r reach, err error) {
 	}, func(o *sts.Options) {
 		r.RetryMode, r.Attempts, r.AppID = o.RetryMode, o.Retryer.MaxAttempts(), o.AppID
 		switch client := o.HTTPClient.(type) {
-		case *http.Client:
-			r.roots = client.Transport.(*http.Transport).TLSClientConfig.RootCAs
+		case *http1.Transport:
+			r.roots = client.Roots()
 		case *awshttp.BuildableClient:
 			r.roots = client.GetTransport().TLSClientConfig.RootCAs
 		}
@@ -161,6 +162,7 @@ const (
 	noRegion   = "no region: one of the role's partition is taken"
 	otherFault = "a bad value of a variable that is not read is no error"
 	configFile = "the shared config file is not read"
+	elsewhere  = "a region of another partition than the role's is not asked"
 )
 
 // Our client reaches STS as one does that is made of the SDK's config, in
@@ -226,6 +228,10 @@ func TestSTSEnvironment(t *testing.T) {
 			correct(noRegion, "AWS_REGION", defaults[i%len(roles)])
 		}
 
+		if is, err := stsclient.Resolve(stsclient.Options{RoleARN: role}); err == nil && is.Elsewhere.Value != "" {
+			correct(elsewhere, "AWS_REGION", defaults[i%len(roles)])
+		}
+
 		if theirErr != nil {
 			if assert.Error(t, ourErr, "%v: theirs: %v", env, theirErr) {
 				assert.Contains(t, ourErr.Error(), "AWS_", "the variable is named")
@@ -252,7 +258,7 @@ func TestSTSEnvironment(t *testing.T) {
 	}
 	t.Logf("%d environments, %d of them good; differences seen: %v", len(environments), both, seen)
 	assert.Greater(t, both, 300)
-	for _, difference := range []string{noRegion, otherFault, configFile} {
+	for _, difference := range []string{noRegion, otherFault, configFile, elsewhere} {
 		assert.NotZero(t, seen[difference], "a difference that does not occur is none: %s", difference)
 	}
 }

@@ -139,7 +139,7 @@ func TestExampleServerBehindVercelsProxy(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, http.StatusOK, status)
 			assert.Equal(t, "OK", body, "the proxy answers its health check itself")
-			status, body, err = ask("/health")
+			status, body, err = ask("/healthz")
 			require.NoError(t, err)
 			assert.Equal(t, http.StatusOK, status)
 			assert.JSONEq(t, `{"status": "ok"}`, body)
@@ -192,7 +192,7 @@ func TestExampleServerDrainsBehindVercelsProxy(t *testing.T) {
 	require.NoError(t, syscall.Kill(server.child(t), syscall.SIGTERM))
 	// It takes no connections any more, so the proxy has nobody to ask.
 	require.Eventually(t, func() bool {
-		status, _, err := ask("/health")
+		status, _, err := ask("/healthz")
 		return err == nil && status == http.StatusBadGateway
 	}, 30*time.Second, 5*time.Millisecond)
 	for range open - 1 {

@@ -17,7 +17,8 @@ const (
 
 // CLIOptions are the choices of [FromCLI].
 type CLIOptions struct {
-	// Path is the Vercel CLI. If empty, `vercel`, else `vc`, from PATH.
+	// Path is the Vercel CLI: a file's path, relative to the working directory,
+	// or a name to look for in PATH. If empty, `vercel`, else `vc`, from PATH.
 	Path string
 
 	// Project is the project's ID or name. If empty, that of the linked
@@ -42,9 +43,10 @@ type CLIOptions struct {
 //
 // The token is kept in memory until a minute before it expires. Callers share
 // one run of the CLI, which takes at most 30 seconds; a caller who leaves does
-// not end it, and none waits longer for a CLI that cannot be ended. A run that
-// failed is not repeated for 5 seconds. Nothing of the CLI's own files is read or
-// written.
+// not end it, and none waits longer for a CLI that cannot be ended. The end of
+// the program ends it on Linux and FreeBSD. A run that failed is not repeated for
+// 5 seconds. A token of another project than the one that was asked for is
+// refused. Nothing of the CLI's own files is read or written.
 //
 // See https://vercel.com/docs/cli/project.
 func FromCLI(optFns ...func(*CLIOptions)) TokenSource {
@@ -140,7 +142,7 @@ func (o CLIOptions) ask(ctx context.Context) (Token, error) {
 	if err != nil {
 		return Token{}, err
 	}
-	return readCLI(out)
+	return readCLI(out, l.project)
 }
 
 // link is what the options say of the project, and the linked folder the rest.

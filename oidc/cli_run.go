@@ -6,7 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -19,21 +22,46 @@ const (
 	cliWaitForPipe = time.Second      // for what the CLI left behind holding its output
 )
 
-// program finds the CLI.
+// program finds the CLI. A path is the caller's: the CLI runs in the linked
+// folder, where a relative one would be another file.
 func (o CLIOptions) program() (string, error) {
-	if o.Path != "" {
-		return o.Path, nil
+	if o.Path != "" && filepath.Base(o.Path) == o.Path {
+		return lookPath(o.Path)
 	}
-	for _, name := range []string{"vercel", "vc"} {
-		if path, err := exec.LookPath(name); err == nil {
+	if o.Path != "" {
+		return filepath.Abs(o.Path)
+	}
+	path, err := lookPath("vercel")
+	if errors.Is(err, exec.ErrNotFound) {
+		path, err = lookPath("vc")
+	}
+	if errors.Is(err, exec.ErrNotFound) {
+		err = errNoCLI
+	}
+	return path, err
+}
+
+// lookPath finds a program in the folders of PATH. Package exec does not run one
+// that a relative folder has, and looks no further; one that an absolute folder
+// has is as good, wherever that folder stands.
+func lookPath(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	if !errors.Is(err, exec.ErrDot) {
+		return path, err
+	}
+	for _, folder := range filepath.SplitList(os.Getenv("PATH")) {
+		if !filepath.IsAbs(folder) {
+			continue
+		}
+		if path, err := exec.LookPath(filepath.Join(folder, name)); err == nil {
 			return path, nil
 		}
 	}
-	return "", errNoCLI
+	return "", fmt.Errorf("%s is in a relative folder of PATH alone, from which Go runs nothing; make that folder absolute", scrub.Quote(path, 200))
 }
 
 // runCLI returns what the CLI prints. The CLI and its children end with the
-// limit.
+// limit, and the CLI with this program where the system can do that.
 func runCLI(ctx context.Context, dir, program string, args []string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, cliLimit)
 	defer cancel()
@@ -43,6 +71,9 @@ func runCLI(ctx context.Context, dir, program string, args []string) ([]byte, er
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.WaitDelay = cliWaitForPipe
 	endChildrenToo(cmd)
+	// Linux takes the end of the thread that started the CLI for this program's.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	err := cmd.Run()
 	what := fmt.Sprintf("`vercel %s`", strings.Join(args[:2], " "))
 	var exit *exec.ExitError
@@ -59,8 +90,9 @@ func runCLI(ctx context.Context, dir, program string, args []string) ([]byte, er
 	return stdout.kept.Bytes(), nil
 }
 
-// readCLI takes the token out of the CLI's output.
-func readCLI(out []byte) (Token, error) {
+// readCLI takes the token out of the CLI's output. It is one of the project, by
+// its ID or name.
+func readCLI(out []byte, project string) (Token, error) {
 	var answer struct {
 		Token string `json:"token"`
 	}
@@ -76,6 +108,10 @@ func readCLI(out []byte) (Token, error) {
 	}
 	if err := t.CheckExpiry(time.Now()); err != nil {
 		return Token{}, fmt.Errorf("what `vercel project token` printed: %w", err)
+	}
+	if project != t.ProjectID && project != t.Project {
+		return Token{}, fmt.Errorf("`vercel project token` printed a token of another project: %s, and not %s; run `vercel link` again, and check which `vercel` this is",
+			scrub.Quote(t.ProjectID, maxClaim), scrub.Quote(project, maxClaim))
 	}
 	t.source = sourceCLI
 	return t, nil

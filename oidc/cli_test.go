@@ -6,7 +6,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -85,6 +87,52 @@ func TestCLIOptions(t *testing.T) {
 	assert.ErrorContains(t, err, `the team "a b" is not an ID`)
 	_, err = FromCLI(func(o *CLIOptions) { o.Path, o.Project = filepath.Join(t.TempDir(), "none"), "web" }).Token(t.Context())
 	assert.ErrorContains(t, err, "could not be run")
+}
+
+// A relative path is relative to the working directory, though the CLI runs in
+// the linked folder.
+func TestCLIPathIsTheCallers(t *testing.T) {
+	raw := mint(t)
+	linked, _ := fakeCLI(t, "exit 9")
+	here := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(here, "mine"), []byte("#!/bin/sh\n"+prints(raw)), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(linked, "mine"), []byte("#!/bin/sh\nexit 9\n"), 0o755))
+	t.Chdir(here)
+	for path, search := range map[string]string{"./mine": "/bin", "mine": here + ":/bin"} {
+		t.Setenv("PATH", search)
+		tok, err := FromCLI(func(o *CLIOptions) { o.Path, o.Dir = path, linked }).Token(t.Context())
+		require.NoError(t, err, path)
+		assert.Equal(t, raw, tok.Raw())
+	}
+}
+
+// A relative folder of PATH does not hide the CLI that stands in another.
+func TestCLIBehindARelativeFolder(t *testing.T) {
+	raw := mint(t)
+	dir, _ := fakeCLI(t, prints(raw))
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "bin"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "bin", "vercel"), []byte("#!/bin/sh\nexit 9\n"), 0o755))
+	search := os.Getenv("PATH")
+	for _, relative := range []string{"bin", ".", ""} {
+		t.Setenv("PATH", relative+":"+search)
+		assert.Equal(t, raw, token(t, FromCLI(), t.Context()).Raw(), relative)
+	}
+	t.Setenv("PATH", "bin:/bin")
+	_, err := FromCLI().Token(t.Context())
+	require.ErrorIs(t, err, ErrNoToken)
+	assert.ErrorContains(t, err, `"bin/vercel" is in a relative folder of PATH alone`)
+}
+
+// The CLI can be another program than the one that the folder was linked with.
+func TestCLIOfAnotherProject(t *testing.T) {
+	raw := mint(t, claim("project_id", "prj_2"), claim("project", "shop"))
+	fakeCLI(t, prints(raw))
+	_, err := FromCLI().Token(t.Context())
+	require.ErrorIs(t, err, ErrNoToken)
+	assert.ErrorContains(t, err, `a token of another project: "prj_2", and not "prj_1"; run `+"`vercel link` again")
+	assert.NotContains(t, err.Error(), raw)
+	_, err = readCLI([]byte(fmt.Sprintf(`{"token": %q}`, raw)), "shop")
+	assert.NoError(t, err, "the project can be given by its name")
 }
 
 func TestCLIFailuresNameTheStep(t *testing.T) {
@@ -206,10 +254,37 @@ func TestCLIHangIsEnded(t *testing.T) {
 	}, 20*time.Second, 5*time.Millisecond)
 	cancel()
 	require.ErrorContains(t, <-done, "was ended")
-	pid, err := strconv.Atoi(child)
-	require.NoError(t, err)
+	require.Eventually(t, func() bool { return gone(t, child) }, 20*time.Second, 5*time.Millisecond, "the child is still there")
+}
+
+// The CLI does not outlive the program that asked it.
+func TestCLIEndsWithTheProgram(t *testing.T) {
+	if runtime.GOOS != "linux" && runtime.GOOS != "freebsd" {
+		t.Skip("the system ends no program with its parent")
+	}
+	if os.Getenv("VERCELAWS_TEST_CLI") != "" { // the program
+		_, _ = FromCLI().Token(t.Context())
+		t.Fatal("the CLI ended")
+	}
+	dir, _ := fakeCLI(t, "echo $$ > cli; exec sleep 1000")
+	t.Setenv("VERCELAWS_TEST_CLI", "1")
+	program := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestCLIEndsWithTheProgram$")
+	require.NoError(t, program.Start())
+	var cli string
 	require.Eventually(t, func() bool {
-		state, _ := os.ReadFile("/proc/" + child + "/stat") // Linux: a container can lack who reaps it
-		return syscall.Kill(pid, 0) == syscall.ESRCH || strings.Contains(string(state), ") Z ")
-	}, 20*time.Second, 5*time.Millisecond, "the child is still there")
+		b, _ := os.ReadFile(filepath.Join(dir, "cli"))
+		cli = strings.TrimSpace(string(b))
+		return cli != ""
+	}, 20*time.Second, 5*time.Millisecond)
+	require.NoError(t, program.Process.Kill())
+	_ = program.Wait()
+	assert.Eventually(t, func() bool { return gone(t, cli) }, 20*time.Second, 5*time.Millisecond, "the CLI is still there")
+}
+
+// gone reports whether a process has ended.
+func gone(t *testing.T, process string) bool {
+	pid, err := strconv.Atoi(process)
+	require.NoError(t, err)
+	state, _ := os.ReadFile("/proc/" + process + "/stat") // Linux: a container can lack who reaps it
+	return syscall.Kill(pid, 0) == syscall.ESRCH || strings.Contains(string(state), ") Z ")
 }

@@ -11,5 +11,9 @@ import (
 // CLI is a script that starts others.
 func endChildrenToo(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	endWithParent(cmd.SysProcAttr)
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 }
+
+// nonBlocking opens a pipe without waiting for who writes to it.
+const nonBlocking = syscall.O_NONBLOCK

@@ -43,23 +43,10 @@ func FromFile() TokenSource {
 	}, func() string { return "" }}
 }
 
-// readTokenFile reads no more than a token's length and a little white space,
-// and only of a regular file: opening a pipe could block for ever. Its errors do
-// not name the file.
+// readTokenFile reads no more than a token's length and a little white space.
+// Its errors do not name the file.
 func readTokenFile(path string) (string, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return "", withoutPath(err)
-	}
-	if !info.Mode().IsRegular() {
-		return "", errors.New("it is not a regular file")
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return "", withoutPath(err)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, MaxTokenLength+1024))
+	b, err := readRegular(path, MaxTokenLength+1024)
 	if err != nil {
 		return "", withoutPath(err)
 	}
@@ -68,6 +55,25 @@ func readTokenFile(path string) (string, error) {
 		return "", errors.New("it is empty")
 	}
 	return raw, nil
+}
+
+// readRegular reads the beginning of a regular file. Opening a pipe could block
+// for ever, so it is opened without blocking, and then looked at: what a name
+// stood for before may have been replaced.
+func readRegular(path string, limit int64) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|nonBlocking, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("it is not a regular file")
+	}
+	return io.ReadAll(io.LimitReader(f, limit))
 }
 
 // withoutPath is what went wrong with a file, without its name.

@@ -4,12 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/vercelaws/vercelaws/internal/scrub"
@@ -63,25 +60,14 @@ func findLink(dir string) (link, error) {
 }
 
 func readLinkFile(file string) ([]byte, error) {
-	info, err := os.Stat(file)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	data, err := readRegular(file, maxLinkFile+1)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fs.ErrNotExist
-	case err != nil:
-		return nil, withoutPath(err) // the caller adds it
-	case !info.Mode().IsRegular():
-		return nil, errors.New("it is not a regular file")
 	}
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, withoutPath(err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxLinkFile+1))
 	if err == nil && len(data) > maxLinkFile {
 		err = fmt.Errorf("it is longer than %d bytes", maxLinkFile)
 	}
-	return data, err
+	return data, withoutPath(err) // the caller adds it
 }
 
 func readProjectLink(at, _ string, data []byte) (link, error) {
@@ -149,11 +135,12 @@ func newLink(dir, project, team string) (link, error) {
 	return link{dir, project, team}, nil
 }
 
-// idPattern keeps out of a command line what could be read as a flag.
-var idPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
-
+// validID keeps out of a command line what could be read as a flag.
 func validID(what, id string) error {
-	if !idPattern.MatchString(id) || len(id) > 128 {
+	strange := strings.IndexFunc(id, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r))
+	})
+	if id == "" || len(id) > 128 || strange >= 0 || strings.ContainsRune("._-", rune(id[0])) {
 		return fmt.Errorf("the %s %s is not an ID or name", what, scrub.Quote(id, maxClaim))
 	}
 	return nil

@@ -3,6 +3,7 @@ package oidc
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -80,6 +81,16 @@ func TestUnusableLinkFiles(t *testing.T) {
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, ".vercel", "project.json"), 0o755))
 	_, err := findLink(dir)
 	assert.ErrorContains(t, err, "not a regular file")
+}
+
+// idPattern is what may reach a command line: nothing that reads as a flag.
+var idPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+
+func TestValidID(t *testing.T) {
+	long := strings.Repeat("a", 129)
+	for _, id := range []string{"", "-x", "--scope", ".a", "_a", "a b", "a;b", "ä", "a\xff", "a\n", "prj_1", "team-1.x", "A", "0", long, long[1:]} {
+		assert.Equal(t, idPattern.MatchString(id) && len(id) <= 128, validID("project", id) == nil, "%q", id)
+	}
 }
 
 func FuzzLinkFile(f *testing.F) {

@@ -27,7 +27,7 @@ func story(t *testing.T, f func(t *testing.T, p *fakeProvider, c *aws.Credential
 	synctest.Test(t, func(t *testing.T) {
 		p, events := newFake(), &recorder{}
 		f(t, p, NewCredentialsCache(p, append([]func(*Options){events.on}, optFns...)...), events)
-		time.Sleep(2 * time.Hour) // what was left standing returns
+		time.Sleep(2 * time.Hour) // what hangs returns
 	})
 }
 
@@ -597,7 +597,7 @@ func TestARecoveryIsTold(t *testing.T) {
 }
 
 // Another key that ends sooner does not push out one that lives longer, unless
-// that one was called dead.
+// that one was rejected.
 func TestAnAnswerThatEndsNoLater(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, events *recorder) {
 		first := p.key(t, c)
@@ -1131,5 +1131,74 @@ func TestPausesOfTheBackOff(t *testing.T) {
 		b.fail()
 		time.Sleep(b.pause)
 		assert.True(t, b.over())
+	})
+}
+
+// Credentials that live again, since the clock is set back while a caller waits
+// for a fetch after their end, are handed out without waiting for its end.
+func TestCredentialsThatLiveAgainWhileACallerWaits(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+		key := p.key(t, c)
+		time.Sleep(2 * time.Hour)
+		p.set(hang(time.Hour))
+		time.AfterFunc(time.Second, func() { // as a clock does that is set back
+			inner := behind(c)
+			inner.mu.Lock()
+			defer inner.mu.Unlock()
+			inner.held.creds.Expires = time.Now().Add(time.Minute)
+		})
+		start := time.Now()
+		got, err := c.Retrieve(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, key, got.AccessKeyID)
+		assert.LessOrEqual(t, time.Since(start), time.Second+lateWait)
+	})
+}
+
+// Three caches, each around a thin wrapper of the one before: nobody waits, nobody
+// fails, and the provider is not asked more often for it.
+func TestThreeCachesNested(t *testing.T) {
+	for name, window := range map[string]time.Duration{"without a window": 0, "with one": 10 * time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, events := newFake(), &recorder{}
+				p.slow(300 * time.Millisecond)
+				inner := NewCredentialsCache(p, expiryWindow(window))
+				middle := NewCredentialsCache(aws.CredentialsProviderFunc(inner.Retrieve), expiryWindow(window))
+				outer := NewCredentialsCache(aws.CredentialsProviderFunc(middle.Retrieve), events.on, expiryWindow(window))
+				p.key(t, outer)
+				every(t, outer, time.Second, 10*time.Hour, func(got aws.Credentials, err error, took time.Duration) {
+					require.NoError(t, err)
+					require.Zero(t, took)
+					require.True(t, time.Now().Before(p.end(got.AccessKeyID)))
+				})
+				assert.LessOrEqual(t, p.calls(), 20)
+				assert.LessOrEqual(t, len(events.all()), p.calls())
+
+				outer.Invalidate()
+				p.key(t, outer)
+				time.Sleep(time.Minute)
+			})
+		})
+	}
+}
+
+// Took is the provider's time: neither that of Carry, nor that after it was given
+// up.
+func TestTookIsTheProvidersTime(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, events *recorder) {
+		p.slow(2 * time.Second)
+		p.key(t, c)
+		p.slow(0)
+		p.set(hang(time.Hour))
+		c.Invalidate()
+		_, err := c.Retrieve(t.Context())
+		require.Error(t, err)
+		synctest.Wait()
+		require.Len(t, events.all(), 2)
+		assert.Equal(t, 2*time.Second, events.all()[0].Took)
+		assert.Equal(t, callLimit-3*time.Second, events.all()[1].Took)
+	}, func(o *Options) {
+		o.Carry = func(ctx context.Context) context.Context { time.Sleep(3 * time.Second); return ctx }
 	})
 }

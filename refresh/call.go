@@ -59,8 +59,8 @@ func (c *caller) call(limited, ctx context.Context, background bool, before aws.
 			return outcome{err: err}
 		}
 		// Another cache's fetch waits for this one. It is to hear why it failed. A
-		// context that was kept from a fetch that is over says nothing.
-		// One that is nearly over does not end it for others who wait.
+		// context that was kept from a fetch that is over says nothing, and a fetch
+		// that is nearly over does not end this one for others who wait.
 		if !background && outer != nil && outer.Err() == nil {
 			deadline, _ := outer.Deadline()
 			if left := time.Until(deadline) - callGrace; left > time.Second {

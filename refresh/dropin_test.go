@@ -648,3 +648,106 @@ func TestAroundACacheOfTheSDKs(t *testing.T) {
 		assert.Equal(t, 3, p.calls())
 	})
 }
+
+// A HandleFailToRefresh has a moment, also after a Retrieve that has used up the
+// fetch's time; one that hangs then ends in time too, and after one that failed at
+// once there is time to fetch elsewhere.
+func TestTheTimeOfHandleFailToRefresh(t *testing.T) {
+	for _, c := range []struct {
+		retrieve, hook time.Duration
+		serves         bool
+	}{
+		{9500 * time.Millisecond, 90 * time.Millisecond, true},
+		{time.Hour, 90 * time.Millisecond, true},
+		{time.Hour, 140 * time.Millisecond, true}, // its context has ended
+		{time.Hour, 160 * time.Millisecond, false},
+		{time.Second, 8 * time.Second, true},
+		{time.Second, time.Hour, false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			p := &hooked{stub: stub{err: errDown, takes: c.retrieve}}
+			p.answer = func(aws.Credentials, error) (aws.Credentials, error) {
+				time.Sleep(c.hook)
+				return keys(time.Hour), nil
+			}
+			start := time.Now()
+			_, err := NewCredentialsCache(p).Retrieve(t.Context())
+			assert.Equal(t, c.serves, err == nil, "%v: %v", c, err)
+			assert.LessOrEqual(t, time.Since(start), 10*time.Second, c)
+			time.Sleep(2 * time.Hour)
+		})
+	}
+}
+
+// HandleFailToRefresh is told the last credentials, and none that a service
+// rejected.
+func TestHandleFailToRefreshIsToldNoRejectedCredentials(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &hooked{stub: stub{creds: keys(time.Hour)}}
+		p.answer = func(before aws.Credentials, err error) (aws.Credentials, error) {
+			before.Expires = before.Expires.Add(time.Hour)
+			return before, nil
+		}
+		c := NewCredentialsCache(p)
+		ask(t, c)
+		p.err = errDown
+		time.Sleep(55 * time.Minute)
+		ask(t, c) // in the background
+		synctest.Wait()
+		assert.Equal(t, p.creds.Expires, p.before.Expires)
+		status := statusOf(t, c)
+		assert.Equal(t, p.creds.Expires.Add(time.Hour), status.Expires)
+		assert.Equal(t, errDown, status.Err)
+
+		ReportRejected(t.Context(), c, status.AccessKeyID)
+		synctest.Wait()
+		time.Sleep(time.Minute)
+		ReportRejected(t.Context(), c, status.AccessKeyID) // the back-off is over
+		synctest.Wait()
+		assert.Equal(t, aws.Credentials{}, p.before)
+		ask(t, c) // the old ones serve to their end
+		time.Sleep(2 * time.Hour)
+		_, err := c.Retrieve(t.Context())
+		assert.ErrorIs(t, err, errDown)
+	})
+}
+
+// What HandleFailToRefresh returns is looked at as what Retrieve returns is.
+func TestWhatHandleFailToRefreshReturnsIsOfUse(t *testing.T) {
+	for name, answer := range map[string]func() aws.Credentials{
+		"ended":        func() aws.Credentials { c := keys(-time.Second); c.AccessKeyID = "other"; return c },
+		"without keys": func() aws.Credentials { return aws.Credentials{} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := &hooked{stub: stub{creds: keys(time.Hour)}}
+				p.answer = func(aws.Credentials, error) (aws.Credentials, error) { return answer(), nil }
+				c := NewCredentialsCache(p)
+				ask(t, c)
+				p.err = errDown
+				ReportRejected(t.Context(), c, p.creds.AccessKeyID) // gives way to any other
+				synctest.Wait()
+				assert.Equal(t, p.creds.AccessKeyID, statusOf(t, c).AccessKeyID, "the old ones serve")
+				time.Sleep(2 * time.Hour)
+				_, err := c.Retrieve(t.Context())
+				assert.ErrorIs(t, err, errDown, "why Retrieve failed")
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		_, err := NewCredentialsCache(hookedAdjuster{}, expiryWindow(time.Minute)).Retrieve(t.Context())
+		assert.ErrorContains(t, err, "AdjustExpiresBy: no")
+	})
+}
+
+// hookedAdjuster has credentials from HandleFailToRefresh alone, and an
+// AdjustExpiresBy that fails.
+type hookedAdjuster struct{ oddHook }
+
+func (hookedAdjuster) HandleFailToRefresh(context.Context, aws.Credentials, error) (aws.Credentials, error) {
+	return keys(time.Hour), nil
+}
+
+func (hookedAdjuster) AdjustExpiresBy(aws.Credentials, time.Duration) (aws.Credentials, error) {
+	return aws.Credentials{}, errors.New("no")
+}

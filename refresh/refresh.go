@@ -57,8 +57,9 @@ type Options struct {
 	//
 	// The refresh begins in the background before it, so nobody waits. A caller
 	// who finds less left all the same, since the instance slept, waits for the
-	// refresh as at a first fetch, and gets the old credentials if that fails.
-	// Then, until one succeeds, such a caller waits half a second at most.
+	// refresh as at a first fetch, for as long as its context allows, and gets the
+	// old credentials if that fails. Then, until one succeeds, such a caller waits
+	// half a second at most.
 	//
 	// It is three fifths of the life of the credentials at most. A longer one is
 	// cut to that, and Event.ExpiryWindow tells.

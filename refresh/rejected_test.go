@@ -45,7 +45,7 @@ func TestOldCredentialsServeUntilTheReplacementIsThere(t *testing.T) {
 	})
 }
 
-func TestAVerdictWhileTheProviderIsDown(t *testing.T) {
+func TestARejectionWhileTheProviderIsDown(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, events *recorder) {
 		key := p.key(t, c)
 		p.fails(errDown)
@@ -62,11 +62,11 @@ func TestAVerdictWhileTheProviderIsDown(t *testing.T) {
 			p.key(t, c)
 			time.Sleep(100 * time.Millisecond)
 		}
-		assert.NotEqual(t, key, p.key(t, c), "no verdict is lost")
+		assert.NotEqual(t, key, p.key(t, c), "no report is lost")
 	})
 }
 
-// A service that calls each key dead is believed ever more seldom, and at once
+// A service that rejects each key is believed ever more seldom, and at once
 // again after ten quiet minutes.
 func TestDoubtGrowsAndPasses(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
@@ -107,7 +107,7 @@ func TestDoubtGrowsAndPasses(t *testing.T) {
 }
 
 // The answer that the SDK's cache stores after the replacement came hides it: the
-// next verdict on the old key shows it.
+// next report of the old key shows it.
 func TestALostReplacementIsShownAgain(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 		key := p.key(t, c)
@@ -145,23 +145,23 @@ func TestWhenACacheAroundOursAsksAgain(t *testing.T) {
 		outer := aws.NewCredentialsCache(asked)
 		key := p.key(t, outer)
 		p.fails(errDown)
-		verdict := func(key string) {
+		report := func(key string) {
 			ReportRejected(t.Context(), outer, key)
 			synctest.Wait()
 			p.key(t, outer)
 		}
-		verdict("")
-		verdict(key) // there is no replacement
+		report("")
+		report(key) // there is no replacement
 		c.Invalidate()
 		_, err := c.Retrieve(t.Context())
 		require.Error(t, err)
-		verdict(key) // there are none at all
+		report(key) // there are none at all
 		assert.Equal(t, 1, asked.n)
 
 		p.fails(nil)
 		p.key(t, c)
-		verdict(key)
-		verdict(p.key(t, outer)) // too early to be believed
+		report(key)
+		report(p.key(t, outer)) // too early to be believed
 		assert.Equal(t, 2, asked.n)
 	})
 }
@@ -184,12 +184,12 @@ func TestOtherCachesAreLeftAlone(t *testing.T) {
 	assert.False(t, ReportRejected(t.Context(), plain, key))
 	assert.False(t, ReportRejected(t.Context(), nil, key))
 	assert.Equal(t, key, p.key(t, plain))
-	assert.True(t, ReportRejected(t.Context(), NewCredentialsCache(p), key), "nothing there to be dead")
+	assert.True(t, ReportRejected(t.Context(), NewCredentialsCache(p), key), "nothing there to be rejected")
 }
 
-// Invalidate after a verdict, with the replacement on its way or there: the key
-// that was called dead does not come back.
-func TestInvalidateAfterAVerdict(t *testing.T) {
+// Invalidate after a rejection, with the replacement on its way or there: the key
+// that was rejected does not come back.
+func TestInvalidateAfterARejection(t *testing.T) {
 	for _, there := range []bool{false, true} {
 		t.Run(fmt.Sprint(there), func(t *testing.T) {
 			story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
@@ -209,8 +209,8 @@ func TestInvalidateAfterAVerdict(t *testing.T) {
 	}
 }
 
-// A verdict on a key that was replaced long ago takes nothing from an Invalidate.
-func TestInvalidateAfterALateVerdict(t *testing.T) {
+// A report of a key that was replaced long ago takes nothing from an Invalidate.
+func TestInvalidateAfterALateReport(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 		old := p.key(t, c)
 		ReportRejected(t.Context(), c, old)
@@ -222,7 +222,7 @@ func TestInvalidateAfterALateVerdict(t *testing.T) {
 	})
 }
 
-// Verdicts on a key that is believed to be dead already do not deepen the doubt
+// Reports of a key that is believed to be rejected already do not deepen the doubt
 // of the next one, and have its replacement tried as soon as the back-off allows.
 func TestAKeyIsDoubtedOnce(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
@@ -232,7 +232,7 @@ func TestAKeyIsDoubtedOnce(t *testing.T) {
 			ReportRejected(t.Context(), c, old)
 			time.Sleep(time.Second)
 		}
-		assert.Greater(t, p.calls(), 4, "nobody but the verdicts asks")
+		assert.Greater(t, p.calls(), 4, "nobody but the reports asks")
 		p.fails(nil)
 		time.Sleep(30 * time.Second)
 		ReportRejected(t.Context(), c, old)
@@ -241,13 +241,13 @@ func TestAKeyIsDoubtedOnce(t *testing.T) {
 		require.NotEqual(t, old, key)
 		ReportRejected(t.Context(), c, key)
 		synctest.Wait()
-		assert.NotEqual(t, key, p.key(t, c), "believed: there was one dead key, a minute ago")
+		assert.NotEqual(t, key, p.key(t, c), "believed: there was one rejected key, a minute ago")
 	})
 }
 
-// What a provider gives again of a key that was called dead replaces nothing,
+// What a provider gives again of a key that was rejected replaces nothing,
 // and is asked for again after a back-off; another session of the same key does.
-func TestADeadKeyThatComesAgain(t *testing.T) {
+func TestARejectedKeyThatComesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		events, session, life := &recorder{}, "one", time.Hour
 		end := time.Now().Add(life)
@@ -282,7 +282,7 @@ func TestADeadKeyThatComesAgain(t *testing.T) {
 	})
 }
 
-func TestAVerdictThatIsNoNewsFetchesNothing(t *testing.T) {
+func TestAReportThatIsNoNewsFetchesNothing(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 		require.True(t, ReportRejected(t.Context(), c, "AKIA1"), "before the first fetch")
 		synctest.Wait()

@@ -9,8 +9,8 @@ import (
 // Reach is which of Vercel's tokens a policy lets in. A token of which nobody
 // can tell whether it gets in counts as one that does.
 type Reach struct {
-	// Subjects are of tokens that get in: all that the policy names, and
-	// examples of others. There are at most 20.
+	// Subjects are of tokens that get in: those of a project and environment that
+	// the policy names, then examples of others. There are at most 20.
 	Subjects []string
 
 	// Exchanged are audiences that a token must be exchanged for to get in,
@@ -30,6 +30,7 @@ func (d *Document) Reach() Reach {
 	var out Reach
 	work := budget
 	plain, in := false, false
+	var named, others []string
 	for i, s := range d.Statements {
 		if !s.allows(Action) {
 			continue
@@ -38,12 +39,12 @@ func (d *Document) Reach() Reach {
 		in = in || r.vercel || r.unclear
 		plain = plain || r.plain
 		out.Exchanged = unique(append(out.Exchanged, r.exchanged...))
-		for _, subject := range r.subjects {
-			if r.vercel && len(out.Subjects) < mostSubjects && !slices.Contains(out.Subjects, subject) {
-				out.Subjects = append(out.Subjects, subject)
-			}
+		if r.vercel {
+			named, others = append(named, r.named...), append(others, r.subjects...)
 		}
 	}
+	out.Subjects = unique(append(named, others...))
+	out.Subjects = out.Subjects[:min(len(out.Subjects), mostSubjects)]
 	if plain {
 		out.Exchanged = nil
 	}
@@ -131,8 +132,10 @@ func (c Condition) whyNever(s Statement, host, team string) string {
 
 // notASubject says why a value of a test of sub admits no subject of Vercel.
 func notASubject(value string, o operator, team string) string {
-	parts, ok := splitSubject(value)
 	const form = "owner:<team>:project:<project>:environment:<environment>"
+	rest, ok := strings.CutPrefix(value, subjectForm[ownerPart])
+	owner, _, _ := strings.Cut(rest, ":")
+	parts, whole := splitSubject(value)
 	upper := func(s string) bool { return s != strings.ToLower(s) }
 	switch {
 	case strings.HasPrefix(value, "repo:"):
@@ -141,14 +144,14 @@ func notASubject(value string, o operator, team string) string {
 		return "is no subject" + placeholder(value)
 	case o.base == "StringEquals" && strings.ContainsAny(value, "*?"):
 		return "is taken literally by " + o.base + "; use StringLike for a pattern"
-	case !ok:
-		return "is not of the form of Vercel's subjects, " + form
-	case strings.HasPrefix(parts[ownerPart], "team_"), strings.HasPrefix(parts[projectPart], "prj_"):
+	case strings.HasPrefix(owner, "team_"), strings.HasPrefix(parts[projectPart], "prj_"):
 		return "has an ID where Vercel's subjects have the name"
-	case upper(parts[ownerPart]), upper(parts[projectPart]):
+	case ok && upper(owner), upper(parts[projectPart]):
 		return "has upper case, and names of teams and projects are in lower case"
-	case team != "*" && !like(parts[ownerPart], team):
+	case ok && team != "*" && !like(owner, team):
 		return fmt.Sprintf("is of another owner than the provider's team, %s", quoted(team))
+	case !whole:
+		return "is not of the form of Vercel's subjects, " + form
 	}
 	return "names no project and environment that can be"
 }

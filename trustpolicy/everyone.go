@@ -55,16 +55,16 @@ func (d *Document) warnEveryone(s Statement, warn warner) Severity {
 			return !o.negated && (!o.takesMissing() || s.guarded(c.Key)) && d.fixes(c, o, keys)
 		}) || slices.ContainsFunc(d.Statements, func(deny Statement) bool { return d.deniesOthers(deny, s, keys) })
 	}
-	severity, says := Critical, "it admits "+all
+	severity, says := Critical, ": it admits "+all
 	switch {
 	case !stranger:
-		severity, says = High, "only a test of a token's claims stands before it: name the provider"
+		severity, says = High, ", and only a test of a token's claims stands before it: name the provider"
 	case holds(whoKeys):
-		severity, says = Medium, "only a condition keeps "+all+" from assuming the role: name the principals"
+		severity, says = Medium, ", and only a condition keeps "+all+" from assuming the role: name the principals"
 	case holds(whereKeys):
-		severity, says = High, "it admits "+all+" from the networks of its condition, which says where a request comes from and not who asks"
+		severity, says = High, ": it admits "+all+" from the networks of its condition, which says where a request comes from and not who asks"
 	}
-	warn(severity, "the principal is a wildcard: %s", says)
+	warn(severity, "the principal is a wildcard%s", says)
 	return severity
 }
 

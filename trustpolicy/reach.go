@@ -44,7 +44,8 @@ const (
 // reach is what one Allow statement lets in, with every Deny of the policy. A
 // token of which nobody can tell whether it gets in counts as one that does.
 type reach struct {
-	subjects     []string // some that get in
+	named        []string // some that get in, of a project and environment that the policy names
+	subjects     []string // some others that get in
 	environments []string // all that get in, by the first of each
 
 	// A subject each that gets in, or "".
@@ -135,7 +136,7 @@ func (o *opening) lay(p tracked, rest pattern, form []string, part int) bool {
 		name := rest[at:]
 		if len(form) == 1 {
 			if len(name) > 0 && o.spend(len(name)) && !slices.Contains(name, colon) {
-				o.parts[part].add(tracked{name, p.fold})
+				o.addName(part, tracked{name, p.fold})
 				fits = true
 			}
 			continue
@@ -146,7 +147,7 @@ func (o *opening) lay(p tracked, rest pattern, form []string, part int) bool {
 				until++ // it can end in the name, and reach over what follows
 			}
 			if until > 0 && o.lay(p, name[end:], form[1:], part+1) && o.spend(until) {
-				o.parts[part].add(tracked{name[:until], p.fold})
+				o.addName(part, tracked{name[:until], p.fold})
 				fits = true
 			}
 			if name[end] == colon {
@@ -155,6 +156,19 @@ func (o *opening) lay(p tracked, rest pattern, form []string, part int) bool {
 		}
 	}
 	return fits
+}
+
+// addName adds what lies over a name. A pattern for teams or projects counts for
+// the name in it too, "acme" in "acme*": whoever wrote it means that one, and is
+// told of another.
+func (o *opening) addName(part int, p tracked) {
+	o.parts[part].add(p)
+	wild := func(s symbol) bool { return s.kind != literal }
+	if part != environmentPart && slices.ContainsFunc(p.pattern, wild) {
+		if bare := slices.DeleteFunc(slices.Clone(p.pattern), wild); len(bare) > 0 {
+			o.parts[part].add(tracked{bare, false})
+		}
+	}
 }
 
 func (o *opening) spend(steps int) bool {
@@ -294,7 +308,7 @@ func (o *opening) reach() reach {
 					if !o.parts[environmentPart].fixed[environment] {
 						r.environment = cmp.Or(r.environment, subject)
 					}
-					r.add(subject, environment)
+					r.add(subject, environment, o.parts[projectPart].fixed[project] && o.parts[environmentPart].fixed[environment])
 				}
 			}
 			if every == len(anyProjects)*len(anyEnvironments) {
@@ -303,6 +317,9 @@ func (o *opening) reach() reach {
 			}
 		}
 	}
+	if len(r.environments) == 1 && slices.Contains(wellKnown, r.environments[0]) {
+		r.environment = "" // a pattern that leaves one is as good as its name
+	}
 	r.unclear = *o.work == 0
 	return r
 }
@@ -310,9 +327,13 @@ func (o *opening) reach() reach {
 // mostSubjects bounds how many subjects are told.
 const mostSubjects = 20
 
-func (r *reach) add(subject, environment string) {
-	if len(r.subjects) < mostSubjects {
-		r.subjects = append(r.subjects, subject)
+func (r *reach) add(subject, environment string, named bool) {
+	list := &r.subjects
+	if named {
+		list = &r.named
+	}
+	if len(*list) < mostSubjects {
+		*list = append(*list, subject)
 	}
 	if !slices.Contains(r.environments, environment) {
 		r.environments = append(r.environments, environment)

@@ -71,14 +71,14 @@ func sequence() string {
 func life() string {
 	const left, width = 30, 740
 	at := func(minute float64) int { return left + int(width*minute/60) }
-	p := newPicture(800, 250)
+	p := newPicture(800, 330)
 	for _, part := range []struct {
 		from, to float64
 		colour   string
 		words    string
 	}{
 		{0, 45, "#2f81f7", "fresh: served from the cache"},
-		{45, 60, "#bf8700", "refresh due"},
+		{45, 60, "#bf8700", "refresh window"},
 	} {
 		fmt.Fprintf(p, `<rect x="%d" y="90" width="%d" height="34" fill="%s" fill-opacity="0.35" stroke="%s"/>`, at(part.from), at(part.to)-at(part.from), part.colour, part.colour)
 		p.text((at(part.from)+at(part.to))/2, 112, "middle", part.words)
@@ -91,12 +91,23 @@ func life() string {
 		p.text(at(mark.minute), 147, "middle", mark.label)
 	}
 	p.line(at(45), 72, at(52.5), 72, `stroke-width="4" stroke-opacity="0.7"`)
-	p.text(at(52.5), 40, "end", "soft expiry: a random point here. One refresh starts in the background;")
+	p.text(at(52.5), 40, "end", "the refresh: at a random point here, one starts in the background;")
 	p.text(at(52.5), 58, "end", "the old credentials serve meanwhile, and after a failed refresh too")
-	p.text(at(58.5), 180, "end", "the last minute: one flight waits half a second at most for a refresh")
-	p.line(at(59), 154, at(59), 182, `stroke-dasharray="3 3"`)
-	p.text(at(59.5), 212, "end", "hard expiry: nothing is served from here; the next caller fetches and the others wait for it")
+	p.line(at(15), 170, at(52.5), 170, `stroke-width="4" stroke-opacity="0.4"`)
+	p.text(at(52.5), 190, "end", "the first refresh of an instance: at a random point here")
+	p.text(at(58.5), 216, "end", "the last minute: an instance that slept waits half a second at most for a refresh")
+	p.line(at(59), 154, at(59), 218, `stroke-dasharray="3 3"`)
+	p.text(at(59.5), 242, "end", "the end: nothing is served from here; the next caller fetches and the others wait for it")
 	p.line(at(60), 84, at(60), 130, `stroke-width="2"`)
-	p.line(at(60), 154, at(60), 214, `stroke-dasharray="3 3"`)
+	p.line(at(60), 154, at(60), 244, `stroke-dasharray="3 3"`)
+	// What is signed now lives no longer than the credentials.
+	for i, signed := range []struct{ from, words string }{
+		{"no ExpiryWindow", "7:30 to 60 minutes left when a caller gets them"},
+		{"ExpiryWindow: 15 minutes", "15 to 60 minutes left, while STS answers"},
+		{"Duration: 12 hours, ExpiryWindow: 1 hour", "1 to 12 hours left, while STS answers"},
+	} {
+		p.text(at(22), 276+18*i, "end", signed.from)
+		p.text(at(23), 276+18*i, "start", signed.words)
+	}
 	return p.end()
 }

@@ -6,14 +6,15 @@ import (
 )
 
 // didYouMean returns "; did you mean …?" with the known word that is closest to
-// word, or nothing if none is close.
-func didYouMean(prefix, word string, known []string) string {
+// word, or nothing if none is close. Dashes before words do not count.
+func didYouMean(word string, known []string) string {
 	word = strings.ToLower(strings.TrimLeft(word, "-"))
 	best, fewest := "", len(word)/2+1
 	for _, k := range known {
-		n := edits(word, k)
-		if len(word) >= 3 && strings.HasPrefix(k, word) {
-			n = 1 // an abbreviation
+		plain := strings.TrimLeft(k, "-")
+		n := edits(word, plain)
+		if abbreviates(word, plain) {
+			n = 1
 		}
 		if n < fewest {
 			best, fewest = k, n
@@ -22,7 +23,23 @@ func didYouMean(prefix, word string, known []string) string {
 	if best == "" {
 		return ""
 	}
-	return fmt.Sprintf("; did you mean %s%s?", prefix, best)
+	return fmt.Sprintf("; did you mean %s?", best)
+}
+
+// abbreviates reports whether a short word has the first letter of a long one,
+// and others of it in their order, as tf for terraform.
+func abbreviates(short, long string) bool {
+	if len(short) < 2 || long == "" || short[0] != long[0] {
+		return false
+	}
+	for i := range len(short) {
+		at := strings.IndexByte(long, short[i])
+		if at < 0 {
+			return false
+		}
+		long = long[at+1:]
+	}
+	return true
 }
 
 // edits is the Levenshtein distance: how many bytes must be inserted, removed

@@ -3,24 +3,14 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"time"
 )
 
 var credentialProcessCommand = &command{
 	name:    "credential-process",
-	usage:   "--role-arn ARN [flags]",
 	summary: "give the credentials to AWS tools, as their credential_process",
-	help: `Prints credentials as AWS tools take them from a credential_process. In
-~/.aws/config:
-
-  [profile web]
-  region = eu-central-1
-  credential_process = vercelaws credential-process --role-arn arn:aws:iam::123456789012:role/web
-
-The token comes from VERCEL_OIDC_TOKEN_FILE, VERCEL_OIDC_TOKEN or another source
-of the library. The Expiration is some minutes before STS ends the credentials,
-so that no tool signs with ones that die on the way.`,
-	run: runCredentialProcess,
+	setup:   setupCredentialProcess,
 }
 
 // processOutput is what a credential_process prints. See
@@ -33,32 +23,25 @@ type processOutput struct {
 	Expiration      time.Time // RFC 3339
 }
 
-func runCredentialProcess(ctx context.Context, c *command, args []string, s streams) error {
-	fs := c.flags()
+func setupCredentialProcess(c *command, fs *flag.FlagSet) action {
 	var role roleFlags
 	role.add(fs)
-	if done, err := c.parse(fs, args, s); done || err != nil {
-		return err
+	role.addCache(fs)
+	return func(ctx context.Context, _ []string, s streams) error {
+		with, err := role.assume(ctx, c)
+		if err != nil {
+			return err
+		}
+		creds, err := with.kept(ctx, s.err)
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(s.out).Encode(processOutput{
+			Version:         1,
+			AccessKeyID:     creds.AccessKeyID,
+			SecretAccessKey: creds.SecretAccessKey,
+			SessionToken:    creds.SessionToken,
+			Expiration:      creds.Expires.UTC().Truncate(time.Second),
+		})
 	}
-	if err := c.noArguments(fs); err != nil {
-		return err
-	}
-	if err := role.check(c); err != nil {
-		return err
-	}
-	with, err := role.assume(ctx)
-	if err != nil {
-		return err
-	}
-	creds, err := with.credentials(ctx)
-	if err != nil {
-		return err
-	}
-	return json.NewEncoder(s.out).Encode(processOutput{
-		Version:         1,
-		AccessKeyID:     creds.AccessKeyID,
-		SecretAccessKey: creds.SecretAccessKey,
-		SessionToken:    creds.SessionToken,
-		Expiration:      creds.Expires.UTC().Truncate(time.Second),
-	})
 }

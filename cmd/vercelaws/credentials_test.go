@@ -3,8 +3,11 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,6 +17,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/vercelaws/vercelaws/ststest"
 )
 
 // enter leads this process, and the commands it starts, to a new world.
@@ -53,9 +58,58 @@ func TestCredentialProcessServesTheGoSDK(t *testing.T) {
 	session, ok := w.aws.Session(creds.AccessKeyID)
 	require.True(t, ok)
 	assert.True(t, creds.CanExpire)
-	assert.True(t, creds.Expires.Before(session.Expires), "the SDK would use the credentials to their last second")
-	assert.Greater(t, time.Until(creds.Expires), 30*time.Minute)
+	assert.WithinDuration(t, session.Expires, creds.Expires, time.Second, "the SDK plans its own refresh by the real end")
 	assert.Equal(t, 1, w.aws.Calls("AssumeRoleWithWebIdentity"))
+}
+
+// Twenty runs at once ask STS once.
+func TestRunsAtOnceShareCredentials(t *testing.T) {
+	w := enter(t)
+	home := t.TempDir()
+	for _, name := range []string{"HOME", "XDG_CACHE_HOME", "LocalAppData"} {
+		t.Setenv(name, home)
+	}
+	var wg sync.WaitGroup
+	outs := make([]string, 20)
+	for i := range outs {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			out, err := exec.CommandContext(t.Context(), "vercelaws", "credential-process", "--cache", "--role-arn", roleARN).CombinedOutput()
+			assert.NoError(t, err, string(out))
+			outs[i] = string(out)
+		}()
+	}
+	wg.Wait()
+	assert.Equal(t, 1, w.aws.Calls("AssumeRoleWithWebIdentity"))
+	assert.Len(t, slices.Compact(outs), 1, "all have the same")
+}
+
+// Whoever asks while credentials roll over is told the end of those that it got.
+func TestEndIsThatOfTheCredentials(t *testing.T) {
+	w := enter(t)
+	w.aws.SetFault(ststest.Always(ststest.Fault{Lifetime: 3 * time.Second}))
+	role, err := roleFlags{arn: roleARN}.assume(t.Context(), execCommand)
+	require.NoError(t, err)
+	var wg sync.WaitGroup
+	for range 64 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for w.aws.Calls("AssumeRoleWithWebIdentity") < 4 && t.Context().Err() == nil {
+				creds, err := role.credentials(t.Context())
+				if !assert.NoError(t, err) {
+					return
+				}
+				session, ok := w.aws.Session(creds.AccessKeyID)
+				assert.True(t, ok)
+				if !assert.WithinDuration(t, session.Expires, creds.Expires, time.Second) {
+					return
+				}
+			}
+		}()
+	}
+	wg.Wait()
 }
 
 func TestChildEnvironHasNoOtherCredentials(t *testing.T) {
@@ -63,16 +117,19 @@ func TestChildEnvironHasNoOtherCredentials(t *testing.T) {
 	for _, name := range stale {
 		environ = append(environ, name+"=stale")
 	}
-	environ = append(environ, "aws_profile=stale", "AWS_REGION=eu-central-1", "AWS_PROFILES=mine", "EMPTY=", "=C:=C:\\", "no-equals")
+	environ = append(environ, "aws_profile=stale", "AWS_BEARER_TOKEN_BEDROCK=stale", "AWS_BEARER_TOKEN_NEXT=stale", "AWS_REGION=eu-central-1", "AWS_PROFILES=mine", "EMPTY=", "=C:=C:\\", "no-equals")
 	assert.Equal(t, []string{
 		"AWS_REGION=eu-central-1", "AWS_PROFILES=mine", "EMPTY=", "=C:=C:\\", "no-equals",
-		"AWS_ACCESS_KEY_ID=id", "AWS_SECRET_ACCESS_KEY=secret", "AWS_SESSION_TOKEN=session",
-	}, childEnviron(environ, aws.Credentials{AccessKeyID: "id", SecretAccessKey: "secret", SessionToken: "session"}))
+		"AWS_DEFAULT_REGION=eu-west-1", "AWS_ACCESS_KEY_ID=id", "AWS_SECRET_ACCESS_KEY=secret", "AWS_SESSION_TOKEN=session",
+		"AWS_CREDENTIAL_EXPIRATION=2030-01-02T03:04:05Z",
+	}, childEnviron(environ, aws.Credentials{
+		AccessKeyID: "id", SecretAccessKey: "secret", SessionToken: "session", Expires: time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC),
+	}, "eu-west-1"))
 	assert.Equal(t, "AWS_ACCESS_KEY_ID=stale", environ[0], "the input is left alone")
 }
 
 func TestServedEnvironHasOneWayToCredentials(t *testing.T) {
-	environ := []string{"PATH=/bin", "AWS_REGION="}
+	environ := []string{"PATH=/bin", "AWS_REGION=", "AWS_BEARER_TOKEN_BEDROCK=stale"}
 	for _, name := range append(append([]string{}, stale...), sharedFiles...) {
 		environ = append(environ, name+"=stale")
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
@@ -19,24 +21,9 @@ import (
 
 var execCommand = &command{
 	name:    "exec",
-	usage:   "--role-arn ARN [flags] -- command [arguments]",
 	summary: "run a program with the role's credentials",
-	help: `Runs a program with the role's credentials. Other AWS credentials and
-AWS_PROFILE are taken out of its environment. Signals and the exit status pass
-through; 127 says that there is no such program, 126 that it cannot be run.
-
-Without --serve the keys are in the program's environment, and there alone. They
-are not renewed.
-
-With --serve no keys are in the environment. The program, and all that it
-starts, is led to an endpoint on loopback (AWS_CONTAINER_CREDENTIALS_FULL_URI),
-where every AWS SDK and tool asks for credentials, and asks again before they
-end. The endpoint answers for as long as the program runs, and while the token's
-source has a live token: with the Vercel CLI or VERCEL_OIDC_TOKEN_FILE without
-end, with VERCEL_OIDC_TOKEN until that token's expiry. The shared config and
-credentials files are shut out, since SDKs would look there first; of their
-settings the region is passed on.`,
-	run: runExec,
+	program: true,
+	setup:   setupExec,
 }
 
 // childExit ends the program with the child's exit status.
@@ -55,44 +42,55 @@ const (
 	exitNotFound  = 127
 )
 
-func runExec(ctx context.Context, c *command, args []string, s streams) error {
-	flags := c.flags()
+func setupExec(c *command, flags *flag.FlagSet) action {
 	var role roleFlags
 	var serve bool
 	role.add(flags)
+	role.addCache(flags)
 	flags.BoolVar(&serve, "serve", false, "renew the credentials: serve them on loopback while the program runs")
-	if done, err := c.parse(flags, args, s); done || err != nil {
-		return err
+	return func(ctx context.Context, child []string, s streams) error {
+		switch {
+		case len(child) == 0:
+			return c.misuse("no command to run: put it after --")
+		case serve && role.cache:
+			return c.misuse("--cache goes without --serve, which renews the credentials")
+		case serve && os.Getpid() == 1:
+			return asInit()
+		}
+		path, err := exec.LookPath(child[0])
+		if err != nil {
+			return cannotRun(s, child[0], lookPathStatus(child[0], err), err)
+		}
+		with, err := role.assume(ctx, c)
+		if err != nil {
+			return err
+		}
+		creds, err := with.kept(ctx, s.err)
+		if err != nil {
+			return err
+		}
+		if serve {
+			err = serveChild(with, path, child)
+		} else {
+			err = become(path, child, childEnviron(os.Environ(), creds, with.region))
+		}
+		var exit *childExit
+		if err == nil || errors.As(err, &exit) {
+			return err
+		}
+		return cannotRun(s, child[0], exitCannotRun, err)
 	}
-	child := flags.Args()
-	if len(child) == 0 {
-		return c.misuse("no command to run: put it after --")
-	}
-	if err := role.check(c); err != nil {
-		return err
-	}
-	path, err := exec.LookPath(child[0])
+}
+
+// asInit runs this command once more, in a process of its own. The first process
+// of a container is handed whatever loses its parent, and must wait for all of
+// it. That would take the Vercel CLI's end away from the library.
+func asInit() error {
+	self, err := os.Executable()
 	if err != nil {
-		return cannotRun(s, child[0], lookPathStatus(child[0], err), err)
-	}
-	with, err := role.assume(ctx)
-	if err != nil {
 		return err
 	}
-	creds, err := with.credentials(ctx)
-	if err != nil {
-		return err
-	}
-	if serve {
-		err = serveChild(with, path, child)
-	} else {
-		err = become(path, child, childEnviron(os.Environ(), creds))
-	}
-	var exit *childExit
-	if err == nil || errors.As(err, &exit) {
-		return err
-	}
-	return cannotRun(s, child[0], exitCannotRun, err)
+	return supervise(self, os.Args, os.Environ())
 }
 
 // cannotRun says that the program did not start.
@@ -128,12 +126,13 @@ func reason(err error) error {
 
 // serveChild runs the program, and serves it the credentials until it ends.
 func serveChild(role *assumed, path string, args []string) error {
-	server, err := credserver.Start(role.whole)
+	const where = "/credentials"
+	server, err := credserver.Start(credserver.Options{Roles: map[string]credserver.Retrieve{where: role.credentials}})
 	if err != nil {
 		return fmt.Errorf("no endpoint for its credentials: %w", err)
 	}
 	defer server.Close()
-	return supervise(path, args, servedEnviron(os.Environ(), server.Environ(), role.region))
+	return supervise(path, args, servedEnviron(os.Environ(), server.Environ(where), role.region))
 }
 
 // stale are the variables with which the SDKs find other credentials. See
@@ -164,38 +163,52 @@ var sharedFiles = []string{
 	"BOTO_CONFIG",
 }
 
-// without returns environ without some variables. Names are compared as Windows
-// does; other systems have no use for the lower-case ones.
+// bearer is how the variables begin that hold an API key for one service, such
+// as AWS_BEARER_TOKEN_BEDROCK. SDKs prefer such a key to all credentials. See
+// https://docs.aws.amazon.com/bedrock/latest/userguide/api-keys-use.html.
+const bearer = "AWS_BEARER_TOKEN_"
+
+// without returns environ without some variables, and without API keys. Names
+// are compared as Windows does; other systems have no use for the lower-case
+// ones.
 func without(environ, names []string) []string {
 	return slices.DeleteFunc(slices.Clone(environ), func(variable string) bool {
 		name, _, _ := strings.Cut(variable, "=")
-		return slices.Contains(names, strings.ToUpper(name))
+		name = strings.ToUpper(name)
+		return slices.Contains(names, name) || strings.HasPrefix(name, bearer)
 	})
 }
 
 // childEnviron returns environ with these credentials and no others.
-func childEnviron(environ []string, creds aws.Credentials) []string {
-	return append(without(environ, stale),
+// AWS_CREDENTIAL_EXPIRATION is for botocore, and for people.
+func childEnviron(environ []string, creds aws.Credentials, region string) []string {
+	return append(withRegion(without(environ, stale), region),
 		"AWS_ACCESS_KEY_ID="+creds.AccessKeyID,
 		"AWS_SECRET_ACCESS_KEY="+creds.SecretAccessKey,
 		"AWS_SESSION_TOKEN="+creds.SessionToken,
+		"AWS_CREDENTIAL_EXPIRATION="+creds.Expires.UTC().Format(time.RFC3339),
 	)
 }
 
 // servedEnviron returns environ with an endpoint for credentials, and no other
-// way to any. The region goes into both variables where neither says one:
-// botocore knows AWS_DEFAULT_REGION alone, most SDKs AWS_REGION alone.
+// way to any.
 func servedEnviron(environ, endpoint []string, region string) []string {
 	out := without(without(environ, stale), sharedFiles)
 	for _, name := range sharedFiles {
 		out = append(out, name+"="+os.DevNull)
 	}
-	if region != "" {
-		for _, name := range []string{"AWS_REGION", "AWS_DEFAULT_REGION"} {
-			if !slices.ContainsFunc(out, func(variable string) bool { return strings.HasPrefix(variable, name+"=") && variable != name+"=" }) {
-				out = append(without(out, []string{name}), name+"="+region)
-			}
+	return append(withRegion(out, region), endpoint...)
+}
+
+// withRegion puts the region, where there is one, into each of two variables
+// that does not say one: botocore knows AWS_DEFAULT_REGION alone, most SDKs
+// AWS_REGION alone.
+func withRegion(environ []string, region string) []string {
+	for _, name := range []string{"AWS_REGION", "AWS_DEFAULT_REGION"} {
+		said := func(variable string) bool { return strings.HasPrefix(variable, name+"=") && variable != name+"=" }
+		if region != "" && !slices.ContainsFunc(environ, said) {
+			environ = append(without(environ, []string{name}), name+"="+region)
 		}
 	}
-	return append(out, endpoint...)
+	return environ
 }

@@ -5,10 +5,11 @@ package main
 import (
 	"errors"
 	"os"
-	"os/exec"
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/vercelaws/vercelaws/cmd/vercelaws/internal/terminal"
 )
 
 // become replaces this program by another, which so gets every signal and
@@ -17,42 +18,72 @@ func become(path string, args, environ []string) error {
 	return syscall.Exec(path, args, environ)
 }
 
-// relayed are the signals that are sent to stop a program or to tell it
-// something. The rest have to do with jobs of a shell, which sends them to both.
-func relayed() []os.Signal {
-	return []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2}
+// lastSignal is the highest number of a signal anywhere.
+const lastSignal = 64
+
+// relayed are the signals that are passed on: all but those that no program can
+// receive, those by which the system and Go tell this program of its own doings,
+// and those that Go keeps to itself: PROF, and 32 to 34, which the C libraries use.
+func relayed() (all []os.Signal) {
+	for sig := syscall.Signal(1); sig <= lastSignal; sig++ {
+		switch sig {
+		case syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGCHLD, syscall.SIGURG, syscall.SIGPIPE, syscall.SIGPROF, 32, 33, 34:
+		default:
+			all = append(all, sig)
+		}
+	}
+	return all
 }
 
 // supervise runs another program to its end, passes signals on to it, and ends
 // as it did: by the same signal, or with its exit status in a *childExit.
 func supervise(path string, args, environ []string) error {
-	signals := make(chan os.Signal, 16)
-	if all := heeded(relayed()...); len(all) > 0 { // Notify takes none for all
-		signal.Notify(signals, all...)
-		defer signal.Stop(signals)
-	}
-
-	child := exec.Command(path)
-	child.Args = args
-	child.Env = environ
-	child.Stdin, child.Stdout, child.Stderr = os.Stdin, os.Stdout, os.Stderr
-	if err := child.Start(); err != nil {
+	signals := make(chan os.Signal, lastSignal)
+	signal.Notify(signals, heeded(relayed()...)...)
+	defer signal.Stop(signals)
+	child, err := os.StartProcess(path, args, &os.ProcAttr{Env: environ, Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
+	if err != nil {
 		return err
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- child.Wait() }()
+	go func() { ended <- await(child.Pid) }()
 	for {
 		select {
 		case sig := <-signals:
-			if !sentByTerminal(sig) {
-				_ = child.Process.Signal(sig)
+			if sentByTerminal(sig) {
+				continue
 			}
+			if sig == syscall.SIGTSTP { // it may have swallowed a SIGCONT, and a child that stands still does not stop
+				_ = child.Signal(syscall.SIGCONT)
+			}
+			_ = child.Signal(sig)
 		case err := <-ended:
-			var exit *exec.ExitError
-			if !errors.As(err, &exit) {
-				return err
-			}
-			return endLike(exit.Sys().(syscall.WaitStatus))
+			return err
+		}
+	}
+}
+
+// await returns how the child ended. The first process of a container waits for
+// whatever else ends there too, which would stay a zombie. A child that is
+// stopped as the terminal stops programs (Ctrl-Z) stops this program as well: the
+// shell waits for that.
+func await(child int) error {
+	which := child
+	if os.Getpid() == 1 {
+		which = -1
+	}
+	for {
+		var status syscall.WaitStatus
+		process, err := syscall.Wait4(which, &status, syscall.WUNTRACED, nil)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+		case err != nil:
+			return err
+		case process != child:
+		case !status.Stopped():
+			return endLike(status)
+		case status.StopSignal() != syscall.SIGSTOP: // who sends that has something else in mind
+			_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
 		}
 	}
 }
@@ -60,7 +91,7 @@ func supervise(path string, args, environ []string) error {
 // sentByTerminal reports whether a signal can be a key of the terminal. The
 // child has had it then, and a second one makes some programs give up in haste.
 func sentByTerminal(sig os.Signal) bool {
-	return (sig == syscall.SIGINT || sig == syscall.SIGQUIT) && inForeground()
+	return (sig == syscall.SIGINT || sig == syscall.SIGQUIT || sig == syscall.SIGTSTP) && terminal.InForeground()
 }
 
 // endLike returns how a child ended. Where that was a signal, sameEnd ends this
@@ -74,8 +105,12 @@ func endLike(status syscall.WaitStatus) error {
 
 // sameEnd ends this program by the signal that ended the child, so that a shell
 // can tell an interrupted program from one that failed. It returns where that
-// is not possible: the Go runtime would make a crash of the others.
+// is not possible: the Go runtime would make a crash of the others, and the first
+// process of a container ends by none.
 func sameEnd(sig syscall.Signal) {
+	if os.Getpid() == 1 {
+		return
+	}
 	switch sig {
 	case syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGKILL:
 		signal.Reset(sig)

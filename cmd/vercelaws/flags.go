@@ -1,44 +1,75 @@
 package main
 
 import (
+	"context"
+	"embed"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
+
+	"github.com/vercelaws/vercelaws/cmd/vercelaws/internal/terminal"
 )
 
-// flags returns an empty set of flags for c. It says nothing by itself: parse
-// turns its errors into answers.
-func (c *command) flags() *flag.FlagSet {
+// command is one of the program's commands.
+type command struct {
+	name    string // of one word, or two
+	summary string // one line for the list of commands
+
+	arguments bool // it takes arguments beside flags
+	program   bool // its arguments are a program's command line, with flags of its own
+
+	// setup adds the command's flags, and returns what runs it once they are set.
+	setup func(c *command, fs *flag.FlagSet) action
+}
+
+// action runs a command with the arguments that are not flags.
+type action func(ctx context.Context, args []string, s streams) error
+
+// flags returns the command's flags, and what runs it. The flags say nothing by
+// themselves: start turns their errors into answers.
+func (c *command) flags() (*flag.FlagSet, action) {
 	fs := flag.NewFlagSet(c.name, flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
-	return fs
+	return fs, c.setup(c, fs)
 }
 
-// parse reads args. It reports done if that was all there is to do, because
-// help was asked for. Arguments that are not flags are left in fs.Args.
-func (c *command) parse(fs *flag.FlagSet, args []string, s streams) (done bool, err error) {
-	err = fs.Parse(args)
-	switch {
-	case err == nil:
-		return false, nil
-	case errors.Is(err, flag.ErrHelp):
-		c.printHelp(s.out, fs)
-		return true, nil
+// start reads args and runs the command. Flags may stand after arguments, but
+// not after those of a program.
+func (c *command) start(ctx context.Context, args []string, s streams) error {
+	fs, run := c.flags()
+	var rest []string
+	for {
+		err := fs.Parse(args)
+		switch {
+		case errors.Is(err, flag.ErrHelp):
+			c.printHelp(s.out)
+			return nil
+		case err != nil:
+			return c.misuse("%s", c.explain(fs, err))
+		case c.program:
+			return run(ctx, fs.Args(), s)
+		case fs.NArg() == 0:
+			return run(ctx, rest, s)
+		case !c.arguments:
+			return c.misuse("%s takes flags only, so what is %q%s", c.name, fs.Arg(0), didYouMean(fs.Arg(0), c.words(fs)))
+		}
+		rest, args = append(rest, fs.Arg(0)), fs.Args()[1:]
 	}
-	return false, c.misuse("%s", c.explain(fs, err))
 }
 
-// noArguments refuses arguments that are not flags.
-func (c *command) noArguments(fs *flag.FlagSet) error {
-	if fs.NArg() == 0 {
-		return nil
+// words are what can stand after the command's name.
+func (c *command) words(fs *flag.FlagSet) (words []string) {
+	for _, other := range commands {
+		if word, ok := strings.CutPrefix(other.name, c.name+" "); ok {
+			words = append(words, word)
+		}
 	}
-	return c.misuse("%s takes flags only, so what is %q%s", c.name, fs.Arg(0), didYouMean("--", fs.Arg(0), names(fs)))
+	fs.VisitAll(func(f *flag.Flag) { words = append(words, "--"+f.Name) })
+	return words
 }
 
 // misuse returns the error for a mistake in c's command line.
@@ -50,7 +81,7 @@ func (c *command) misuse(format string, args ...any) error {
 func (c *command) explain(fs *flag.FlagSet, err error) string {
 	message := err.Error()
 	if name, ok := strings.CutPrefix(message, "flag provided but not defined: -"); ok {
-		return fmt.Sprintf("%s has no flag --%s%s", c.name, name, didYouMean("--", name, names(fs)))
+		return fmt.Sprintf("%s has no flag --%s%s", c.name, name, didYouMean(name, c.words(fs)))
 	}
 	if name, ok := strings.CutPrefix(message, "flag needs an argument: -"); ok {
 		if f := fs.Lookup(name); f != nil {
@@ -61,24 +92,29 @@ func (c *command) explain(fs *flag.FlagSet, err error) string {
 	return strings.ReplaceAll(message, "flag -", "--")
 }
 
-func (c *command) printHelp(w io.Writer, fs *flag.FlagSet) {
-	fmt.Fprintf(w, "usage: %s\n\n%s\n", strings.TrimSpace("vercelaws "+c.name+" "+c.usage), c.help)
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	first := true
-	fs.VisitAll(func(f *flag.Flag) {
-		if first {
-			fmt.Fprint(t, "\nflags:\n")
-			first = false
-		}
-		value, usage := flag.UnquoteUsage(f)
-		fmt.Fprintf(t, "  --%s\t%s\n", strings.TrimSpace(f.Name+" "+value), usage)
-	})
-	_ = t.Flush()
-}
+// texts are what is to know of each command beside its flags: the usage, an
+// example, and what it does.
+//
+//go:embed help
+var texts embed.FS
 
-func names(fs *flag.FlagSet) (names []string) {
-	fs.VisitAll(func(f *flag.Flag) { names = append(names, f.Name) })
-	return names
+// printHelp writes all of it, fitted to the terminal.
+func (c *command) printHelp(w io.Writer) {
+	text, err := texts.ReadFile("help/" + strings.ReplaceAll(c.name, " ", "-") + ".txt")
+	if err != nil {
+		panic(err) // each command has one
+	}
+	fmt.Fprint(w, terminal.Wrap(terminal.Flow(string(text)), terminal.Width(w), 0))
+	var rows [][2]string
+	fs, _ := c.flags()
+	fs.VisitAll(func(f *flag.Flag) {
+		value, usage := flag.UnquoteUsage(f)
+		rows = append(rows, [2]string{strings.TrimSpace("--" + f.Name + " " + value), usage})
+	})
+	if len(rows) > 0 {
+		fmt.Fprintln(w, "\nflags:")
+		printTable(w, rows)
+	}
 }
 
 // list is a flag that takes several values: repeated, or with commas.

@@ -17,6 +17,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/vercelaws/vercelaws/cmd/vercelaws/internal/terminal"
 )
 
 // The exit statuses of every command.
@@ -33,18 +35,25 @@ type streams struct {
 	out, err io.Writer
 }
 
-// command is one of the program's commands.
-type command struct {
-	name    string
-	usage   string // the arguments, as in "[flags]"
-	summary string // one line for the list of commands
-	help    string // what to know beside the flags
-	run     func(ctx context.Context, c *command, args []string, s streams) error
+// commands are all commands, in the order of the help.
+var commands []*command
+
+func init() { // completion looks at them
+	commands = []*command{
+		demoCommand, doctorCommand, trustPolicyCommand, trustPolicyCheckCommand,
+		credentialProcessCommand, execCommand, serveCommand, completionCommand,
+	}
 }
 
-// commands returns all commands, in the order of the help.
-func commands() []*command {
-	return []*command{demoCommand, doctorCommand, trustPolicyCommand, credentialProcessCommand, execCommand}
+// find returns the command that args begin with, and the other args.
+func find(args []string) (found *command, rest []string) {
+	for _, c := range commands {
+		words := strings.Fields(c.name)
+		if len(args) >= len(words) && slices.Equal(args[:len(words)], words) {
+			found, rest = c, args[len(words):] // trust-policy check after trust-policy
+		}
+	}
+	return found, rest
 }
 
 // errFailed ends a command that has already said what is wrong.
@@ -107,26 +116,32 @@ func dispatch(ctx context.Context, args []string, s streams) error {
 		printOverview(s.err)
 		return &usageError{message: "no command"}
 	}
-	name, rest := args[0], args[1:]
-	if name == "help" && len(rest) > 0 {
-		name, rest = rest[0], []string{"--help"}
-	}
-	switch name {
+	unknown := args[0]
+	switch args[0] {
 	case "help", "-h", "-help", "--help":
-		printOverview(s.out)
-		return nil
+		if len(args) == 1 {
+			printOverview(s.out)
+			return nil
+		}
+		c, rest := find(args[1:])
+		if c != nil && len(rest) == 0 {
+			c.printHelp(s.out)
+			return nil
+		}
+		unknown = strings.Join(args[1:], " ")
 	case "version", "-version", "--version":
 		_, err := fmt.Fprintln(s.out, version())
 		return err
+	default:
+		if c, rest := find(args); c != nil {
+			return c.start(ctx, rest, s)
+		}
 	}
 	var names []string
-	for _, c := range commands() {
-		if c.name == name {
-			return c.run(ctx, c, rest, s)
-		}
+	for _, c := range commands {
 		names = append(names, c.name)
 	}
-	return &usageError{message: fmt.Sprintf("there is no command %q%s", name, didYouMean("", name, names))}
+	return &usageError{message: fmt.Sprintf("there is no command %q%s", unknown, didYouMean(unknown, names))}
 }
 
 // version names the command, the version of its module, and the Go that built
@@ -141,8 +156,21 @@ func version() string {
 
 func printOverview(w io.Writer) {
 	fmt.Fprint(w, "usage: vercelaws command [flags]\n\nAWS credentials from a Vercel deployment's OIDC token.\n\ncommands:\n")
-	for _, c := range commands() {
-		fmt.Fprintf(w, "  %-20s %s\n", c.name, c.summary)
+	var rows [][2]string
+	for _, c := range commands {
+		rows = append(rows, [2]string{c.name, c.summary})
 	}
-	fmt.Fprint(w, "\nvercelaws command --help says more about each; vercelaws --version says which this is.\n")
+	printTable(w, rows)
+	fmt.Fprintln(w, "\n"+terminal.Wrap("vercelaws command --help says more about each; vercelaws --version says which this is.", terminal.Width(w), 0))
+}
+
+// printTable writes names, and beside each what it is.
+func printTable(w io.Writer, rows [][2]string) {
+	column := 0
+	for _, row := range rows {
+		column = max(column, len(row[0])+4)
+	}
+	for _, row := range rows {
+		fmt.Fprintf(w, "  %-*s%s\n", column-2, row[0], terminal.Wrap(row[1], terminal.Width(w), column))
+	}
 }

@@ -1,15 +1,19 @@
 package main
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf16"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/assert"
@@ -50,6 +54,15 @@ func TestScripts(t *testing.T) {
 			env.Defer(w.close)
 			env.Values[worldKey{}] = w
 			env.Vars = append(env.Vars, w.environ()...)
+			home := filepath.Join(env.WorkDir, "home")
+			for _, name := range []string{"HOME", "XDG_CACHE_HOME", "LocalAppData"} {
+				env.Setenv(name, home)
+			}
+			cache := home
+			if runtime.GOOS == "darwin" {
+				cache = filepath.Join(home, "Library", "Caches")
+			}
+			env.Setenv("CACHE", filepath.Join(cache, "vercelaws"))
 			return nil
 		},
 	})
@@ -59,6 +72,7 @@ func TestScripts(t *testing.T) {
 type world struct {
 	issuer *oidctest.Server
 	aws    *ststest.Server
+	policy string // that of the role
 }
 
 type worldKey struct{}
@@ -77,7 +91,8 @@ func newWorld() *world {
 	}
 	w.aws.AddProvider(w.issuer.Issuer(), w.issuer.Audience())
 	w.aws.AddProvider(w.issuer.URL, w.issuer.Audience()) // the global issuer
-	w.aws.AddRole(ststest.Role{ARN: roleARN, TrustPolicy: policy.String()})
+	w.policy = policy.String()
+	w.aws.AddRole(ststest.Role{ARN: roleARN, TrustPolicy: w.policy})
 	return w
 }
 
@@ -101,6 +116,7 @@ func (w *world) environ() []string {
 		"AWS_ENDPOINT_URL_STS=" + w.aws.URL,
 		"AWS_EC2_METADATA_DISABLED=true",
 		"AWS_MAX_ATTEMPTS=1",
+		"COLUMNS=500",              // lines that a script can look for
 		"GORACE=atexit_sleep_ms=0", // the race detector would keep each command for a second
 	}
 }
@@ -141,9 +157,23 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 		out := fmt.Sprintf(`{"Role": {"RoleName": "web", "Arn": %q, "AssumeRolePolicyDocument": %s}}`, roleARN, ts.ReadFile(args[1]))
 		ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(out), 0o600))
 	},
+	// powershell OUT FILE writes a text as > does in PowerShell.
+	"powershell": func(ts *testscript.TestScript, _ bool, args []string) {
+		out := []byte{0xFF, 0xFE}
+		for _, unit := range utf16.Encode([]rune(ts.ReadFile(args[1]))) {
+			out = binary.LittleEndian.AppendUint16(out, unit)
+		}
+		ts.Check(os.WriteFile(ts.MkAbs(args[0]), out, 0o600))
+	},
 	// provider ISSUER [AUDIENCE]... makes or changes the account's OIDC provider.
 	"provider": func(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Value(worldKey{}).(*world).aws.AddProvider(args[0], args[1:]...)
+	},
+	// calls N checks how often STS was asked for credentials.
+	"calls": func(ts *testscript.TestScript, _ bool, args []string) {
+		if got := fmt.Sprint(ts.Value(worldKey{}).(*world).aws.Calls("AssumeRoleWithWebIdentity")); got != args[0] {
+			ts.Fatalf("%s calls, want %s", got, args[0])
+		}
 	},
 	// status N COMMAND [ARG]... runs a command and checks its exit status.
 	"status": func(ts *testscript.TestScript, _ bool, args []string) {
@@ -185,7 +215,7 @@ func TestDidYouMean(t *testing.T) {
 		"kubernetes":   "",
 		"\xff\xfe\x00": "",
 	} {
-		assert.Equal(t, want, didYouMean("", word, known), word)
+		assert.Equal(t, want, didYouMean(word, known), word)
 	}
-	assert.Equal(t, "; did you mean --role-arn?", didYouMean("--", "role", []string{"role-arn", "audience"}))
+	assert.Equal(t, "; did you mean --role-arn?", didYouMean("role", []string{"--role-arn", "--audience"}))
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/vercelaws/vercelaws"
 	"github.com/vercelaws/vercelaws/cmd/vercelaws/internal/awsconfig"
+	"github.com/vercelaws/vercelaws/cmd/vercelaws/internal/credcache"
 	"github.com/vercelaws/vercelaws/cmd/vercelaws/internal/failure"
 	"github.com/vercelaws/vercelaws/internal/stsclient"
 	"github.com/vercelaws/vercelaws/oidc"
@@ -24,10 +27,15 @@ type roleFlags struct {
 	session  string
 	duration time.Duration
 	audience string
+	cache    bool
 }
 
 func (r *roleFlags) add(fs *flag.FlagSet) {
 	r.addARN(fs)
+	r.addRest(fs)
+}
+
+func (r *roleFlags) addRest(fs *flag.FlagSet) {
 	fs.StringVar(&r.session, "session-name", "", "the role session `name`; by default vercel-<project>-<environment>")
 	fs.Var((*lifetime)(&r.duration), "duration", "how long the credentials live, as `15m` to 12h; by default 1h")
 	r.addAudience(fs)
@@ -41,64 +49,103 @@ func (r *roleFlags) addAudience(fs *flag.FlagSet) {
 	fs.StringVar(&r.audience, "audience", "", "exchange the token for one with this `audience` first")
 }
 
-// check refuses a command line without a role.
-func (r *roleFlags) check(c *command) error {
-	if r.arn == "" {
-		return c.misuse("no role: give --role-arn ARN or set AWS_ROLE_ARN")
-	}
-	return nil
+func (r *roleFlags) addCache(fs *flag.FlagSet) {
+	fs.BoolVar(&r.cache, "cache", false, "keep the credentials in a file of yours alone for the next run, and use what is there; never in a deployment")
 }
 
 // assumed is a role that is being assumed.
 type assumed struct {
-	arn      string
+	roleFlags
+	command  *command
+	client   *sts.Client
+	source   oidc.TokenSource
 	provider *aws.CredentialsCache
 	region   string // "" if none is set
 }
 
 // assume prepares to assume the role, with the settings of the environment and
 // of the shared config file. It calls nobody.
-func (r *roleFlags) assume(ctx context.Context) (*assumed, error) {
+func (r roleFlags) assume(ctx context.Context, c *command) (*assumed, error) {
+	if r.arn == "" {
+		return nil, c.misuse("no role: give --role-arn ARN or set AWS_ROLE_ARN")
+	}
 	cfg, err := awsconfig.Load(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("the AWS settings do not load: %w", err)
 	}
-	a := &assumed{arn: r.arn, region: cfg.Region}
+	a := &assumed{roleFlags: r, command: c, source: tokenSource(), region: cfg.Region}
 	if cfg.Region == "" {
 		cfg.Region = stsclient.DefaultRegion(r.arn)
 	}
-	a.provider = vercelaws.NewProvider(r.arn, func(o *vercelaws.Options) {
-		o.Client = sts.NewFromConfig(cfg)
-		o.TokenSource = tokenSource()
-		o.RoleSessionName = r.session
-		o.Duration = r.duration
-		o.Audience = r.audience
-	})
+	a.client = sts.NewFromConfig(cfg)
+	a.provider = a.newProvider(a.source)
 	return a, nil
 }
 
-// credentials returns the role's credentials, with the early Expires of the
-// library.
-func (a *assumed) credentials(ctx context.Context) (aws.Credentials, error) {
-	creds, err := a.provider.Retrieve(ctx)
-	if err != nil {
-		f := failure.Of(err)
-		if f.Asked {
-			f.Words = fmt.Sprintf("cannot assume %s: %s", a.arn, f.Words)
-		}
-		return aws.Credentials{}, f
-	}
-	return creds, nil
+func (a *assumed) newProvider(source oidc.TokenSource) *aws.CredentialsCache {
+	return vercelaws.NewProvider(a.arn, func(o *vercelaws.Options) {
+		o.Client = a.client
+		o.TokenSource = source
+		o.RoleSessionName = a.session
+		o.Duration = a.duration
+		o.Audience = a.audience
+	})
 }
 
-// whole is credentials with their real end. An SDK in another process plans its own
-// refresh, and so needs that and not the earlier Expires of the library.
-func (a *assumed) whole(ctx context.Context) (aws.Credentials, error) {
-	creds, err := a.credentials(ctx)
-	if status, _ := refresh.StatusOf(a.provider); err == nil && status.AccessKeyID == creds.AccessKeyID {
-		creds.Expires = status.Expires
+// credentials returns the role's credentials, with their real end: the
+// provider's Expires is earlier, and says when to ask it again. An SDK in another
+// process plans its own refresh.
+func (a *assumed) credentials(ctx context.Context) (aws.Credentials, error) {
+	creds, err := a.provider.Retrieve(ctx)
+	for err == nil {
+		now, _ := refresh.StatusOf(a.provider)
+		if now.AccessKeyID == creds.AccessKeyID {
+			creds.Expires = now.Expires
+			return creds, nil
+		}
+		creds, err = a.provider.Retrieve(ctx) // a refresh has come between
 	}
-	return creds, err
+	f := failure.Of(err)
+	if f.Asked {
+		f.Words = fmt.Sprintf("cannot assume %s: %s", a.arn, f.Words)
+		return aws.Credentials{}, f
+	}
+	// What is wrong without any token is wrong in the flags.
+	_, flags := a.newProvider(noToken).Retrieve(ctx)
+	if flags != nil && flags.Error() == err.Error() {
+		return aws.Credentials{}, a.command.misuse("%s", f.Words)
+	}
+	return aws.Credentials{}, f
+}
+
+var noToken = oidc.TokenSourceFunc(func(context.Context) (oidc.Token, error) {
+	return oidc.Token{}, fmt.Errorf("%w: none is asked for", oidc.ErrNoToken)
+})
+
+// kept is credentials, through the cache if there is to be one. What keeps the
+// cache from being used goes to notes.
+func (a *assumed) kept(ctx context.Context, notes io.Writer) (aws.Credentials, error) {
+	if !a.cache {
+		return a.credentials(ctx)
+	}
+	token, err := a.source.Token(ctx)
+	if err != nil {
+		return aws.Credentials{}, failure.Of(err)
+	}
+	// The credentials are those of this token, whatever the source says later.
+	a.provider = a.newProvider(oidc.TokenSourceFunc(func(context.Context) (oidc.Token, error) { return token, nil }))
+	endpoint, err := stsclient.Endpoint(ctx, a.client)
+	if err != nil {
+		return aws.Credentials{}, err
+	}
+	cached, err := credcache.Open(ctx, endpoint.String(), a.arn, a.session, a.duration.String(), a.audience,
+		token.Issuer, token.Subject, strings.Join(token.Audience, " "), token.OwnerID, token.ProjectID, token.UserID)
+	if err != nil {
+		fmt.Fprintf(notes, "vercelaws: --cache is not used: %s\n", err)
+		return a.credentials(ctx)
+	}
+	defer cached.Close()
+	return cached.Retrieve(ctx, a.credentials)
 }
 
 // tokenSource is where the command's tokens come from: oidc.DefaultSource

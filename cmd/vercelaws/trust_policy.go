@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"slices"
@@ -14,31 +15,14 @@ import (
 
 var trustPolicyCommand = &command{
 	name:    "trust-policy",
-	usage:   "--account ID --team SLUG --project NAME --environment NAME [flags]",
 	summary: "write the trust policy, OIDC provider and role that AWS needs",
-	help: `Prints the trust policy of a role for a Vercel project. Every format but json
-has also the account's OIDC provider and the role, ready to apply. Names can be
-repeated or have commas between them: both names of a project that is being
-renamed, for example. A * as project or environment stands for all.
-
-The script of --format aws-cli can be run again: it brings up to date what is
-there. Terraform and CloudFormation cannot make a provider that the account has
-already, of which there is one for each team: --existing-provider has them use
-that one.
-
-vercelaws trust-policy check FILE looks for what is too wide in a policy that
-is there; trust-policy check --help says more.`,
-	run: runTrustPolicy,
+	setup:   setupTrustPolicy,
 }
 
-func runTrustPolicy(ctx context.Context, c *command, args []string, s streams) error {
-	if len(args) > 0 && args[0] == "check" {
-		return runTrustPolicyCheck(ctx, args[1:], s)
-	}
+func setupTrustPolicy(c *command, fs *flag.FlagSet) action {
 	var spec trustpolicy.Spec
 	var roleName, format string
 	var fromToken, existing bool
-	fs := c.flags()
 	fs.StringVar(&spec.AccountID, "account", "", "the AWS account's 12-digit `ID`")
 	fs.Var((*list)(&spec.Teams), "team", "a team's `slug`, as in vercel.com/<slug>")
 	fs.Var((*list)(&spec.Projects), "project", "a project's `name`")
@@ -50,45 +34,41 @@ func runTrustPolicy(ctx context.Context, c *command, args []string, s streams) e
 	fs.StringVar(&format, "format", "json", "the `format`: "+strings.Join(formatNames(), ", "))
 	fs.BoolVar(&existing, "existing-provider", false, "for terraform and cloudformation: the account has the OIDC provider already")
 	fs.BoolVar(&fromToken, "from-token", false, "take what is not given from the current token")
-	if done, err := c.parse(fs, args, s); done || err != nil {
+	return func(ctx context.Context, _ []string, s streams) error {
+		i := slices.Index(formatNames(), format)
+		if i < 0 {
+			return c.misuse("there is no format %q%s", format, didYouMean(format, formatNames()))
+		}
+		if existing && format != "terraform" && format != "cloudformation" {
+			return c.misuse("--existing-provider goes with --format terraform or cloudformation")
+		}
+		for _, question := range questions(spec) {
+			fmt.Fprintf(s.err, "vercelaws: %s\n", question)
+		}
+		if fromToken {
+			if err := fillFromToken(ctx, c, &spec, s.err); err != nil {
+				return err
+			}
+		}
+		if missing := missingFlags(spec); len(missing) > 0 {
+			return c.misuse("missing %s", strings.Join(missing, ", "))
+		}
+		made, err := setup.New(spec, roleName)
+		if err != nil {
+			return c.misuse("%s", strings.TrimPrefix(err.Error(), "trustpolicy: "))
+		}
+		made.ProviderExists = existing
+		for _, p := range made.Providers {
+			if existing {
+				fmt.Fprintf(s.err, "vercelaws: the provider %s must have the audience %s\n", p.ARN, failure.QuoteAll(p.Audiences))
+			}
+		}
+		for _, warning := range made.Policy.Warnings() {
+			fmt.Fprintf(s.err, "vercelaws: warning: %s\n", warning)
+		}
+		_, err = io.WriteString(s.out, setup.Formats[i].Write(made))
 		return err
 	}
-	if err := c.noArguments(fs); err != nil {
-		return err
-	}
-	i := slices.Index(formatNames(), format)
-	if i < 0 {
-		return c.misuse("there is no format %q%s", format, didYouMean("", format, formatNames()))
-	}
-	if existing && format != "terraform" && format != "cloudformation" {
-		return c.misuse("--existing-provider goes with --format terraform or cloudformation")
-	}
-	for _, question := range questions(spec) {
-		fmt.Fprintf(s.err, "vercelaws: %s\n", question)
-	}
-	if fromToken {
-		if err := fillFromToken(ctx, c, &spec, s.err); err != nil {
-			return err
-		}
-	}
-	if missing := missingFlags(spec); len(missing) > 0 {
-		return c.misuse("missing %s", strings.Join(missing, ", "))
-	}
-	made, err := setup.New(spec, roleName)
-	if err != nil {
-		return c.misuse("%s", strings.TrimPrefix(err.Error(), "trustpolicy: "))
-	}
-	made.ProviderExists = existing
-	for _, p := range made.Providers {
-		if existing {
-			fmt.Fprintf(s.err, "vercelaws: the provider %s must have the audience %s\n", p.ARN, failure.QuoteAll(p.Audiences))
-		}
-	}
-	for _, warning := range made.Policy.Warnings() {
-		fmt.Fprintf(s.err, "vercelaws: warning: %s\n", warning)
-	}
-	_, err = io.WriteString(s.out, setup.Formats[i].Write(made))
-	return err
 }
 
 func formatNames() (names []string) {
@@ -127,8 +107,8 @@ func questions(spec trustpolicy.Spec) (out []string) {
 		for _, name := range list.names {
 			lower := strings.ToLower(name)
 			switch {
-			case list.flag == "--environment" && !slices.Contains(standardEnvironments, name) && didYouMean("", name, standardEnvironments) != "":
-				out = append(out, fmt.Sprintf("--environment %s: is that a custom environment%s", name, didYouMean("", name, standardEnvironments)))
+			case list.flag == "--environment" && !slices.Contains(standardEnvironments, name) && didYouMean(name, standardEnvironments) != "":
+				out = append(out, fmt.Sprintf("--environment %s: is that a custom environment%s", name, didYouMean(name, standardEnvironments)))
 			case name != lower:
 				out = append(out, fmt.Sprintf("%s %s: Vercel's names are in lower case, and IAM compares them as they are; did you mean %s?", list.flag, name, lower))
 			}

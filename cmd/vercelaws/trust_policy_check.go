@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"slices"
@@ -12,99 +13,103 @@ import (
 	"github.com/vercelaws/vercelaws/trustpolicy"
 )
 
-// trustPolicyCheckCommand is the part of trust-policy that looks at a policy
-// that is there. It is reached through trustPolicyCommand.
+// trustPolicyCheckCommand looks at a policy that is there.
 var trustPolicyCheckCommand = &command{
-	name:  "trust-policy check",
-	usage: "FILE [flags]",
-	help: `Looks at a role's trust policy in JSON for what lets in more than it should,
-the worst first. FILE is the policy, or the output of aws iam get-role; - is the
-standard input. For CI:
-
-  aws iam get-role --role-name web --output json |
-    vercelaws trust-policy check - --expect-environment production
-
-critical  tokens of other customers of Vercel get in, or everyone at AWS
-high      every project and environment of the team, no condition on aud where
-          IAM wants one, or an environment that --expect-environment does not
-          name
-medium    projects or environments that the policy does not name, any audience,
-          or a Deny that does not deny
-low       production beside other environments, more characters than IAM takes
-          unless asked, or a mistake that keeps the policy from doing what was
-          meant
-
-The policy is evaluated for tokens: of the names in it, of names that its
-patterns admit, and of names that nobody wrote. Some of those that get in stand
-at the end. A policy that admits no token of Vercel fails too.
-
-It exits with 0, 1 for a policy that IAM would refuse or that admits no token of
-Vercel, or a warning of the severity of --fail-on or above, 2 for a wrong command
-line.`,
+	name:      "trust-policy check",
+	summary:   "say what is too wide in a role's trust policy",
+	arguments: true,
+	setup:     setupTrustPolicyCheck,
 }
 
-func runTrustPolicyCheck(_ context.Context, args []string, s streams) error {
-	c := trustPolicyCheckCommand
-	fs := c.flags()
+// findings are what the check found, as --json prints it.
+type findings struct {
+	OK     bool      `json:"ok"`
+	Found  []finding `json:"findings"` // what is wrong, the worst first
+	Notes  []finding `json:"notes,omitempty"`
+	Admits []string  `json:"admits,omitempty"` // some of the subjects that get in
+}
+
+type finding struct {
+	Severity string `json:"severity"`
+	Message  string `json:"message"`
+}
+
+func setupTrustPolicyCheck(c *command, fs *flag.FlagSet) action {
 	var expected list
+	var asJSON bool
 	failOn := trustpolicy.High
 	fs.Var(&expected, "expect-environment", "the `name` of an environment that the role is for; others are high")
 	fs.TextVar(&failOn, "fail-on", failOn, "the `severity` from which it fails: low, medium, high or critical")
-	// Flags may stand after the file.
-	var files []string
-	for {
-		if done, err := c.parse(fs, args, s); done || err != nil {
-			return err
+	fs.BoolVar(&asJSON, "json", false, "print the findings in JSON")
+	return func(_ context.Context, files []string, s streams) error {
+		if len(files) != 1 {
+			return c.misuse("trust-policy check takes one file, or - for the standard input, and has %d", len(files))
 		}
-		if fs.NArg() == 0 {
-			break
+		text, err := readPolicy(files[0], s.in)
+		if err != nil {
+			return c.misuse("cannot read the trust policy: %s", err)
 		}
-		files, args = append(files, fs.Arg(0)), fs.Args()[1:]
+		document, _, err := policyfile.Read(text)
+		if err != nil {
+			return c.misuse("there is no policy in %s: %s", failure.Quote(files[0]), err)
+		}
+		f := check(document, expected, failOn)
+		if asJSON {
+			err = writeJSON(s.out, f)
+		} else {
+			err = f.writeText(s.out)
+		}
+		if err == nil && !f.OK {
+			err = errFailed
+		}
+		return err
 	}
-	if len(files) != 1 {
-		return c.misuse("trust-policy check takes one file, or - for the standard input, and has %d", len(files))
-	}
-	text, err := readPolicy(files[0], s.in)
-	if err != nil {
-		return c.misuse("cannot read the trust policy: %s", err)
-	}
-	document, _, err := policyfile.Read(text)
-	if err != nil {
-		fmt.Fprintf(s.out, "refused   there is no policy in what was given: %s\n", err)
-		return errFailed
-	}
+}
+
+func check(document []byte, expected []string, failOn trustpolicy.Severity) findings {
 	policy, err := trustpolicy.Parse(document)
 	if err != nil {
-		fmt.Fprintf(s.out, "refused   %s\n", strings.TrimPrefix(err.Error(), "trustpolicy: "))
-		return errFailed
+		return findings{Found: []finding{{"refused", strings.TrimPrefix(err.Error(), "trustpolicy: ")}}}
+	}
+	reach := policy.Reach()
+	f := findings{OK: len(reach.Nobody) == 0, Found: []finding{}, Admits: reach.Subjects}
+	for _, why := range reach.Nobody {
+		f.Found = append(f.Found, finding{"nobody", "the policy admits no token of Vercel: " + why.String()})
 	}
 	warnings := policy.Warnings()
 	if len(expected) > 0 {
 		warnings = append(warnings, policy.ExpectEnvironments(expected...)...)
 		slices.SortStableFunc(warnings, func(a, b trustpolicy.Warning) int { return int(b.Severity - a.Severity) })
 	}
-	return reportCheck(s.out, warnings, policy.Reach(), failOn)
-}
-
-// reportCheck says what is wrong, the worst first, and which tokens get in.
-func reportCheck(out io.Writer, warnings []trustpolicy.Warning, reach trustpolicy.Reach, failOn trustpolicy.Severity) error {
-	for _, why := range reach.Nobody {
-		fmt.Fprintf(out, "nobody    the policy admits no token of Vercel: %s\n", why)
-	}
 	for _, w := range warnings {
-		fmt.Fprintf(out, "%-8s  %s\n", w.Severity, w)
-	}
-	if len(warnings) == 0 && len(reach.Nobody) == 0 {
-		fmt.Fprintln(out, "ok        nothing to warn of")
+		f.OK = f.OK && w.Severity < failOn
+		f.Found = append(f.Found, finding{w.Severity.String(), w.String()})
 	}
 	for _, audience := range reach.Exchanged {
-		fmt.Fprintf(out, "note      it admits only tokens that are exchanged for the audience %s, as with --audience\n", failure.Quote(audience))
+		f.Notes = append(f.Notes, finding{"note", "it admits only tokens that are exchanged for the audience " + failure.Quote(audience) + ", as with --audience"})
 	}
-	for _, subject := range reach.Subjects {
-		fmt.Fprintf(out, "admits    %s\n", failure.Quote(subject))
+	return f
+}
+
+// writeText writes the findings for a person, a line each.
+func (f findings) writeText(w io.Writer) error {
+	lines := slices.Clone(f.Found)
+	if len(lines) == 0 {
+		lines = []finding{{"ok", "nothing to warn of"}}
 	}
-	if len(reach.Nobody) > 0 || len(warnings) > 0 && warnings[0].Severity >= failOn {
-		return errFailed
+	lines = append(lines, f.Notes...)
+	const most = 8
+	for i, subject := range f.Admits {
+		if i == most {
+			lines = append(lines, finding{"admits", "others, too"})
+			break
+		}
+		lines = append(lines, finding{"admits", failure.Quote(subject)})
+	}
+	for _, line := range lines {
+		if _, err := fmt.Fprintf(w, "%-8s  %s\n", line.Severity, line.Message); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -108,9 +108,12 @@ var stsCode = regexp.MustCompile(`^[A-Za-z.]{1,64}$`)
 
 // code is the kind of a failure, in one word.
 func code(err error) string {
+	var wrong *vercelaws.ConfigError
 	var sts *vercelaws.AssumeRoleError
 	var exchange *oidc.ExchangeError
 	switch {
+	case errors.As(err, &wrong):
+		return "config"
 	case errors.As(err, &sts) && sts.Code == "":
 		return "no_answer"
 	case errors.As(err, &sts) && stsCode.MatchString(sts.Code):

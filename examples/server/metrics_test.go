@@ -16,6 +16,7 @@ func TestCode(t *testing.T) {
 		err  error
 		want string
 	}{
+		{&vercelaws.ConfigError{Setting: "AWS_RETRY_MODE"}, "config"},
 		{&vercelaws.AssumeRoleError{Code: "AccessDenied"}, "AccessDenied"},
 		{&vercelaws.AssumeRoleError{Code: "ExpiredTokenException"}, "ExpiredToken"},
 		{fmt.Errorf("operation error S3: %w", &vercelaws.AssumeRoleError{}), "no_answer"},

@@ -21,7 +21,11 @@ type conn struct {
 
 	left io.LimitedReader // what may still be read of an answer
 	in   *bufio.Reader
+	out  *bufio.Writer
 
+	wrote chan error // of the request under way
+
+	watch [1]byte   // read into while the connection is kept
 	since time.Time // when it was last used
 	quiet chan bool // of a kept one that was taken: whether nothing came meanwhile
 }
@@ -35,7 +39,7 @@ func (t *Transport) connect(ctx context.Context, u *url.URL) (*conn, error) {
 		}
 		return nil, err
 	}
-	c := &conn{Conn: raw, raw: raw, quiet: make(chan bool, 1)}
+	c := &conn{Conn: raw, raw: raw, quiet: make(chan bool, 1), wrote: make(chan error, 1)}
 	if u.Scheme == "https" {
 		over := tls.Client(raw, t.tlsConfig(u.Hostname()))
 		if err := over.HandshakeContext(ctx); err != nil {
@@ -45,7 +49,7 @@ func (t *Transport) connect(ctx context.Context, u *url.URL) (*conn, error) {
 		c.Conn = over
 	}
 	c.left.R = c.Conn
-	c.in = bufio.NewReader(&c.left)
+	c.in, c.out = bufio.NewReader(&c.left), bufio.NewWriter(c.Conn)
 	return c, nil
 }
 
@@ -54,19 +58,21 @@ func (t *Transport) connect(ctx context.Context, u *url.URL) (*conn, error) {
 func (c *conn) roundTrip(ctx context.Context, r *http.Request) (response *http.Response, again bool, err error) {
 	// Closing what is beneath TLS waits for nothing.
 	stop := context.AfterFunc(ctx, func() { c.raw.Close() })
-	wrote := make(chan error, 1)
 	go func() { // a server may answer before it has read all
-		err := r.Write(c.Conn)
+		err := r.Write(c.out)
+		if err == nil {
+			err = c.out.Flush()
+		}
 		if err != nil && !errors.As(err, new(*net.OpError)) {
 			c.raw.Close() // the server waits for the rest, and so would the answer
 		}
-		wrote <- err
+		c.wrote <- err
 	}()
 	response, err = c.read(r)
 	if err != nil {
 		c.raw.Close()
 	}
-	unsent := c.written(wrote)
+	unsent := c.written()
 	if err != nil && unsent != nil && !errors.As(unsent, new(*net.OpError)) {
 		err = errNotSent
 	}
@@ -76,15 +82,20 @@ func (c *conn) roundTrip(ctx context.Context, r *http.Request) (response *http.R
 
 // written waits a moment for the request to be written, and no longer: where a
 // server has answered before it read all of it, the connection is of no more use.
-func (c *conn) written(wrote <-chan error) error {
+func (c *conn) written() error {
+	select {
+	case err := <-c.wrote:
+		return err
+	default:
+	}
 	timer := time.NewTimer(50 * time.Millisecond)
 	defer timer.Stop()
 	select {
-	case err := <-wrote:
+	case err := <-c.wrote:
 		return err
 	case <-timer.C:
 		c.raw.Close()
-		return <-wrote
+		return <-c.wrote
 	}
 }
 
@@ -162,7 +173,7 @@ func (t *Transport) keep(key string, c *conn) {
 		return
 	}
 	go func() {
-		n, err := c.Conn.Read(make([]byte, 1))
+		n, err := c.Conn.Read(c.watch[:])
 		t.mu.Lock()
 		mine := t.remove(key, c)
 		t.mu.Unlock()

@@ -15,7 +15,6 @@ package http1
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -130,6 +129,9 @@ func Shared(bundle []byte) (*Transport, error) {
 	return t, nil
 }
 
+// Roots returns the roots that t trusts, nil for the system's.
+func (t *Transport) Roots() *x509.CertPool { return t.roots }
+
 // Client returns an HTTP client that uses t. It follows no redirect: a token
 // goes nowhere but to the address that was configured.
 func (t *Transport) Client() *http.Client {
@@ -137,6 +139,16 @@ func (t *Transport) Client() *http.Client {
 		Transport:     t,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+}
+
+// Do makes a request as Client does, for those who need no more than that of an
+// HTTP client: the SDK's. It costs half as much.
+func (t *Transport) Do(r *http.Request) (*http.Response, error) {
+	response, err := t.RoundTrip(r)
+	if err != nil {
+		return nil, &url.Error{Op: r.Method, URL: r.URL.Redacted(), Err: err}
+	}
+	return response, nil
 }
 
 // answerError says what is wrong with an answer, in words of this package alone.
@@ -194,12 +206,15 @@ func (t *Transport) send(ctx context.Context, r *http.Request) (*http.Response, 
 		if err != nil {
 			return nil, err
 		}
-		defer response.Body.Close() // what whole puts in its place needs none
+		through := response.Body
+		defer through.Close()
+		response.Body = io.NopCloser(io.LimitReader(through, MaxBody+1))
 		return response, whole(response)
 	}
-	c := t.take(keyOf(r.URL))
+	key := keyOf(r.URL)
+	c := t.take(key)
 	if c != nil {
-		response, err := t.use(ctx, c, r)
+		response, err := t.use(ctx, key, c, r)
 		if !errors.As(err, new(noAnswer)) || ctx.Err() != nil {
 			return response, err
 		}
@@ -207,58 +222,63 @@ func (t *Transport) send(ctx context.Context, r *http.Request) (*http.Response, 
 			if r.GetBody == nil {
 				return nil, err
 			}
-			body, again := r.GetBody()
-			if again != nil {
+			anew, failed := r.GetBody()
+			if failed != nil {
 				return nil, err
 			}
 			r = r.Clone(ctx)
-			r.Body = body
+			r.Body = anew
 		}
 	}
 	c, err := t.connect(ctx, r.URL)
 	if err != nil {
 		return nil, err
 	}
-	return t.use(ctx, c, r)
+	return t.use(ctx, key, c, r)
 }
 
 // use sends r on c, and then keeps c or closes it.
-func (t *Transport) use(ctx context.Context, c *conn, r *http.Request) (*http.Response, error) {
+func (t *Transport) use(ctx context.Context, key string, c *conn, r *http.Request) (*http.Response, error) {
 	response, again, err := c.roundTrip(ctx, r)
 	switch {
 	case err != nil:
 		return nil, err
 	case again:
-		t.keep(keyOf(r.URL), c)
+		t.keep(key, c)
 	default:
 		c.Close()
 	}
 	return response, nil
 }
 
-// whole reads the body of an answer.
+// body is one that was read.
+type body struct{ bytes.Buffer }
+
+// Close does nothing.
+func (*body) Close() error { return nil }
+
+// whole reads the body of an answer, which ends soon after MaxBody.
 func whole(r *http.Response) error {
 	switch {
 	case r.StatusCode < 200:
 		return errSwitches // 101; the others are passed over
-	case r.ContentLength > MaxBody && r.Body != http.NoBody:
+	case r.Body == http.NoBody:
+		return nil
+	case r.ContentLength > MaxBody:
 		return errTooLong
 	}
-	var body bytes.Buffer
-	if r.ContentLength > 0 && r.Body != http.NoBody {
-		body.Grow(int(r.ContentLength) + bytes.MinRead)
+	b := new(body)
+	if r.ContentLength > 0 {
+		b.Grow(int(r.ContentLength) + bytes.MinRead)
 	}
-	n, err := body.ReadFrom(io.LimitReader(r.Body, MaxBody+1))
+	n, err := b.ReadFrom(r.Body)
 	switch {
 	case err != nil:
 		return err
 	case n > MaxBody:
 		return errTooLong
 	}
-	if r.Request == nil || r.Request.Method != http.MethodHead {
-		r.ContentLength, r.TransferEncoding = n, nil
-	}
-	r.Body = io.NopCloser(&body)
+	r.Body, r.ContentLength, r.TransferEncoding = b, n, nil
 	return nil
 }
 
@@ -276,6 +296,9 @@ func plain(err error) error {
 	case errors.As(err, &record):
 		return errNotTLS
 	case errors.As(err, &op):
+		if op.Op == "proxyconnect" { // around whatever the proxy did
+			return plain(op.Err)
+		}
 		return op
 	case errors.As(err, new(noAnswer)):
 		return errNone
@@ -291,8 +314,15 @@ func plain(err error) error {
 func keyOf(u *url.URL) string { return u.Scheme + "://" + addressOf(u) }
 
 func addressOf(u *url.URL) string {
-	port := map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	return net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), port))
+	port := u.Port()
+	switch {
+	case port != "":
+	case u.Scheme == "https":
+		port = "443"
+	default:
+		port = "80"
+	}
+	return net.JoinHostPort(u.Hostname(), port)
 }
 
 func (t *Transport) tlsConfig(host string) *tls.Config {

@@ -104,12 +104,15 @@ func read(o Options) (Settings, error) {
 	if s.Region.Value == "" {
 		s.Region.Value = DefaultRegion(o.RoleARN)
 	}
-	if region := withoutFIPS(s.Region.Value); region != s.Region.Value {
+	switch region := withoutFIPS(s.Region.Value); {
+	case s.Endpoint.Value == "" && IsElsewhere(region, o.RoleARN):
+		// Vercel sets AWS_REGION to the function's own region, whatever the role.
+		s.Elsewhere, s.Region = s.Region, Setting[string]{Value: DefaultRegion(o.RoleARN)}
+	case region != s.Region.Value:
 		s.FIPS = Setting[bool]{true, s.Region.From}
 		s.Region.Value = region
 	}
 	errs[5] = s.conflict()
-	s.keepToPartition(o.RoleARN)
 	if err := errors.Join(errs[:]...); err != nil {
 		return Settings{}, err
 	}
@@ -210,19 +213,6 @@ func (s Settings) conflict() error {
 		return wrong(s.DualStack.From, "asks for a dual-stack endpoint, which only a region gives, and %s is set; unset one of them", s.Endpoint.From)
 	}
 	return nil
-}
-
-// keepToPartition has STS asked in the role's partition: that of another knows
-// no role of it. Vercel sets AWS_REGION to the function's own region, whatever
-// the role. An endpoint that is set is left alone, and so is a name that is not
-// like any region's.
-func (s *Settings) keepToPartition(roleARN string) {
-	role := rolePartition(roleARN)
-	if of := partitionOf(s.Region.Value); s.Endpoint.Value != "" || role == "" || of == "" || of == role {
-		return
-	}
-	s.Elsewhere = s.Region
-	s.Region = Setting[string]{Value: DefaultRegion(roleARN)}
 }
 
 // withoutFIPS returns the region that is meant by a name which, to the SDK, asks

@@ -15,6 +15,8 @@ import (
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/vercelaws/vercelaws/internal/http1"
 )
 
 const (
@@ -48,15 +50,17 @@ type Pacer interface {
 // Begins, if not nil, is called before each attempt.
 func Limits(pacer Pacer, begins func()) func(*sts.Options) {
 	return func(o *sts.Options) {
+		_, bounded := o.HTTPClient.(*http1.Transport) // by itself
 		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
 			if _, given := stack.Finalize.Get((*attempt)(nil).ID()); given {
 				return nil
 			}
-			return errors.Join(
-				// After all others, so inside the retries, and outside of what reads the answer.
-				stack.Finalize.Add(&attempt{pacer: pacer, begins: begins, limit: attemptLimit}, middleware.After),
-				stack.Deserialize.Add(answerSize{}, middleware.After),
-			)
+			// After all others, so inside the retries, and outside of what reads the answer.
+			err := stack.Finalize.Add(&attempt{pacer: pacer, begins: begins, limit: attemptLimit}, middleware.After)
+			if err != nil || bounded {
+				return err
+			}
+			return stack.Deserialize.Add(answerSize{}, middleware.After)
 		})
 	}
 }
@@ -105,7 +109,7 @@ func (a *attempt) once(ctx context.Context, in middleware.FinalizeInput, next mi
 	if answer, ok := out.Result.(*sts.AssumeRoleWithWebIdentityOutput); err == nil && ok && !isWhole(answer.Credentials) {
 		err = errNoCredentials
 	}
-	if CannotFetchKeys(err) {
+	if err != nil && CannotFetchKeys(err) {
 		err = keysError{err}
 	}
 	return out, metadata, err

@@ -37,6 +37,13 @@ func DefaultRegion(roleARN string) string {
 	return partitions[0].region
 }
 
+// IsElsewhere reports whether the region is of another partition than the role:
+// STS knows no role there. It is false where either is not one of AWS's.
+func IsElsewhere(region, roleARN string) bool {
+	role, of := rolePartition(roleARN), partitionOf(region)
+	return role != "" && of != "" && of != role
+}
+
 // rolePartition returns the partition of a role, or "" if it is not one of AWS's.
 func rolePartition(arn string) string {
 	_, rest, _ := strings.Cut(arn, ":")

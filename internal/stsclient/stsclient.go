@@ -160,7 +160,8 @@ func (s Settings) build(transport *http1.Transport, override func(*sts.Options))
 	standard := func(o *retry.StandardOptions) { o.RateLimiter = ratelimit.None }
 	so := sts.Options{
 		AppID:      s.AppID.Value,
-		HTTPClient: transport.Client(),
+		RetryMode:  aws.RetryMode(s.RetryMode.Value),
+		HTTPClient: transport,
 	}
 	if s.MaxAttempts.From != "" {
 		so.RetryMaxAttempts = s.MaxAttempts.Value
@@ -195,6 +196,8 @@ func (s Settings) build(transport *http1.Transport, override func(*sts.Options))
 	return clients
 }
 
+var unpaced = Limits(nil, nil)
+
 // AssumeRoleWithWebIdentity is the operation of that name. With a second
 // region, optFns may run at the same time for both. [Limits] among them are for
 // both together; without, they are those without a pacer.
@@ -203,7 +206,7 @@ func (c *Client) AssumeRoleWithWebIdentity(ctx context.Context, in *sts.AssumeRo
 	if err != nil {
 		return nil, err
 	}
-	optFns = append(optFns[:len(optFns):len(optFns)], Limits(nil, nil)) // the first counts
+	optFns = append(optFns[:len(optFns):len(optFns)], unpaced) // the first counts
 	if len(regions) == 1 {
 		return regions[0].AssumeRoleWithWebIdentity(ctx, in, optFns...)
 	}

@@ -85,7 +85,7 @@ func TestWhichClientsAreShared(t *testing.T) {
 	assert.Same(t, a, first(Options{RoleARN: roleNumber(2)}))
 	assert.NotSame(t, a, first(Options{RoleARN: testRole, FallbackRegion: "eu-west-1"}))
 	assert.NotSame(t, a, first(Options{RoleARN: testRole, Override: func(*sts.Options) {}}))
-	assert.Same(t, a.Options().HTTPClient.(*http.Client).Transport, first(Options{RoleARN: testRole, FallbackRegion: "eu-west-1"}).Options().HTTPClient.(*http.Client).Transport)
+	assert.Same(t, a.Options().HTTPClient, first(Options{RoleARN: testRole, FallbackRegion: "eu-west-1"}).Options().HTTPClient)
 	t.Setenv("AWS_REGION", "eu-west-1")
 	assert.NotSame(t, a, first(Options{RoleARN: testRole}), "the environment is read as it is")
 	t.Setenv("AWS_RETRY_MODE", "adaptive")

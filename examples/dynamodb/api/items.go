@@ -153,12 +153,13 @@ func failAWS(w http.ResponseWriter, r *http.Request, err error) {
 	}
 }
 
-// noIdentity tells whether err is about the function's own identity: there was
-// no usable token, AWS refused it, or Vercel did not exchange it.
+// noIdentity tells whether err is about the function's own identity: a setting is
+// wrong, there was no usable token, AWS refused it, or Vercel did not exchange it.
 func noIdentity(err error) bool {
+	var wrong *vercelaws.ConfigError
 	var refused *vercelaws.AssumeRoleError
 	var exchange *oidc.ExchangeError
-	return errors.As(err, &refused) || errors.As(err, &exchange) ||
+	return errors.As(err, &wrong) || errors.As(err, &refused) || errors.As(err, &exchange) ||
 		errors.Is(err, oidc.ErrNoToken) || errors.Is(err, oidc.ErrExpired) || errors.Is(err, oidc.ErrMalformed)
 }
 

@@ -4,10 +4,14 @@
 package credserver
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/json"
+	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"time"
@@ -15,39 +19,42 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// path is where the credentials are.
-const path = "/credentials"
-
 const (
 	readLimit  = 5 * time.Second  // for a request, which comes from this machine
 	writeLimit = 30 * time.Second // for an answer; the library takes 10 seconds at most
 	headLimit  = 8 << 10          // bytes of a request's head
 )
 
-// Server answers on a free port of the loopback interface.
-type Server struct {
-	// URL is where the credentials are: AWS_CONTAINER_CREDENTIALS_FULL_URI.
-	URL string
+// Retrieve gives credentials. Their Expires is what is answered as the
+// Expiration.
+type Retrieve = func(context.Context) (aws.Credentials, error)
 
-	host     string        // what a request's Host must be
-	token    func() string // what its Authorization must be; a function, so that nothing prints it
-	retrieve func(context.Context) (aws.Credentials, error)
-	http     *http.Server
+// Options say what is served.
+type Options struct {
+	Roles map[string]Retrieve // by path, such as /credentials
+	Port  int                 // 0: one that is free
+	Token string              // "": a new one
 }
 
-// Start starts a server of the credentials that retrieve returns. Their Expires
-// is what it answers as the Expiration.
-func Start(retrieve func(context.Context) (aws.Credentials, error)) (*Server, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+// Server answers on a port of the loopback interface.
+type Server struct {
+	host  string        // what a request's Host must be
+	token func() string // what its Authorization must be; a function, so that nothing prints it
+	roles map[string]Retrieve
+	http  *http.Server
+}
+
+// Start starts a server.
+func Start(o Options) (*Server, error) {
+	listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", o.Port))
 	if err != nil {
 		return nil, err
 	}
-	token := rand.Text() // 130 bits
+	token := cmp.Or(o.Token, rand.Text()) // 130 bits
 	s := &Server{
-		URL:      "http://" + listener.Addr().String() + path,
-		host:     listener.Addr().String(),
-		token:    func() string { return token },
-		retrieve: retrieve,
+		host:  listener.Addr().String(),
+		token: func() string { return token },
+		roles: o.Roles,
 	}
 	s.http = &http.Server{
 		Handler:           s,
@@ -55,18 +62,21 @@ func Start(retrieve func(context.Context) (aws.Credentials, error)) (*Server, er
 		WriteTimeout:      writeLimit,
 		MaxHeaderBytes:    headLimit,
 		ReadHeaderTimeout: readLimit,
+		ConnContext:       withConn,
+		ErrorLog:          log.New(io.Discard, "", 0), // the standard error is the program's
 	}
-	go func() { _ = s.http.Serve(listener) }()
+	go func() { _ = s.http.Serve(newGate(listener, room())) }()
 	return s, nil
 }
 
 // Close ends the server and its connections at once.
 func (s *Server) Close() { _ = s.http.Close() }
 
-// Environ returns the variables that lead an AWS SDK to the server.
-func (s *Server) Environ() []string {
+// Environ returns the variables that lead an AWS SDK to the credentials that
+// have this path.
+func (s *Server) Environ(path string) []string {
 	return []string{
-		"AWS_CONTAINER_CREDENTIALS_FULL_URI=" + s.URL,
+		"AWS_CONTAINER_CREDENTIALS_FULL_URI=http://" + s.host + path,
 		"AWS_CONTAINER_AUTHORIZATION_TOKEN=" + s.token(),
 	}
 }
@@ -90,17 +100,19 @@ type refusal struct {
 // rebinding) sends that name as the Host.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
+	retrieve := s.roles[r.URL.Path]
 	switch {
 	case r.Host != s.host:
 		deny(w, http.StatusMisdirectedRequest, "Host", "this is not the host that was asked for")
-	case r.URL.Path != path || r.URL.RawPath != "" || r.URL.RawQuery != "":
+	case retrieve == nil || r.URL.RawPath != "" || r.URL.RawQuery != "":
 		deny(w, http.StatusNotFound, "Path", "there is nothing here")
 	case r.Method != http.MethodGet:
 		deny(w, http.StatusMethodNotAllowed, "Method", "use GET")
 	case !s.authorized(r):
 		deny(w, http.StatusUnauthorized, "Token", "the Authorization header is not AWS_CONTAINER_AUTHORIZATION_TOKEN")
 	default:
-		s.serve(w, r)
+		admit(r)
+		serve(w, r, retrieve)
 	}
 }
 
@@ -109,8 +121,8 @@ func (s *Server) authorized(r *http.Request) bool {
 	return len(values) == 1 && subtle.ConstantTimeCompare([]byte(values[0]), []byte(s.token())) == 1
 }
 
-func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
-	creds, err := s.retrieve(r.Context())
+func serve(w http.ResponseWriter, r *http.Request, retrieve Retrieve) {
+	creds, err := retrieve(r.Context())
 	if err != nil {
 		deny(w, http.StatusBadGateway, "NoCredentials", err.Error())
 		return

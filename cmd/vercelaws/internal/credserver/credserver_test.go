@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -23,23 +24,26 @@ func someCredentials(context.Context) (aws.Credentials, error) {
 	return aws.Credentials{AccessKeyID: "ASIAEXAMPLE", SecretAccessKey: "secret", SessionToken: "session", Expires: expiry, CanExpire: true}, nil
 }
 
-func start(t *testing.T, retrieve func(context.Context) (aws.Credentials, error)) (s *Server, token string) {
-	s, err := Start(retrieve)
+func start(t *testing.T, retrieve Retrieve) (s *Server, uri, token string) {
+	s, err := Start(Options{Roles: map[string]Retrieve{"/credentials": retrieve}})
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
-	for _, variable := range s.Environ() {
-		if value, ok := strings.CutPrefix(variable, "AWS_CONTAINER_AUTHORIZATION_TOKEN="); ok {
+	for _, variable := range s.Environ("/credentials") {
+		switch name, value, _ := strings.Cut(variable, "="); name {
+		case "AWS_CONTAINER_CREDENTIALS_FULL_URI":
+			uri = value
+		case "AWS_CONTAINER_AUTHORIZATION_TOKEN":
 			token = value
 		}
 	}
 	require.NotEmpty(t, token)
-	return s, token
+	return s, uri, token
 }
 
 // The Go SDK's own client of the protocol gets the credentials, and their end.
 func TestServesTheSDK(t *testing.T) {
-	s, token := start(t, someCredentials)
-	client := endpointcreds.New(s.URL, func(o *endpointcreds.Options) { o.AuthorizationToken = token })
+	_, uri, token := start(t, someCredentials)
+	client := endpointcreds.New(uri, func(o *endpointcreds.Options) { o.AuthorizationToken = token })
 	got, err := client.Retrieve(t.Context())
 	require.NoError(t, err)
 	want, _ := someCredentials(t.Context())
@@ -50,7 +54,7 @@ func TestServesTheSDK(t *testing.T) {
 // Who does not ask as the protocol says, with the token, gets nothing.
 func TestRefuses(t *testing.T) {
 	asked := false
-	s, token := start(t, func(ctx context.Context) (aws.Credentials, error) {
+	s, uri, token := start(t, func(ctx context.Context) (aws.Credentials, error) {
 		asked = true
 		return someCredentials(ctx)
 	})
@@ -79,7 +83,7 @@ func TestRefuses(t *testing.T) {
 		"a preflight question": {func(r *http.Request) { r.Method = http.MethodOptions }, http.StatusMethodNotAllowed},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL, nil)
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, uri, nil)
 			require.NoError(t, err)
 			r.Header.Set("Authorization", token)
 			test.change(r)
@@ -100,18 +104,18 @@ func TestRefuses(t *testing.T) {
 
 // Why there are no credentials reaches the one who asks.
 func TestFailureIsExplained(t *testing.T) {
-	s, token := start(t, func(context.Context) (aws.Credentials, error) {
+	_, uri, token := start(t, func(context.Context) (aws.Credentials, error) {
 		return aws.Credentials{}, errors.New("VERCEL_OIDC_TOKEN: token expired 2h ago")
 	})
-	client := endpointcreds.New(s.URL, func(o *endpointcreds.Options) { o.AuthorizationToken = token; o.Retryer = aws.NopRetryer{} })
+	client := endpointcreds.New(uri, func(o *endpointcreds.Options) { o.AuthorizationToken = token; o.Retryer = aws.NopRetryer{} })
 	_, err := client.Retrieve(t.Context())
 	assert.ErrorContains(t, err, "token expired 2h ago")
 }
 
 // The answer is never kept by what stands between.
 func TestAnswerIsNotStored(t *testing.T) {
-	s, token := start(t, someCredentials)
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL, nil)
+	_, uri, token := start(t, someCredentials)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, uri, nil)
 	require.NoError(t, err)
 	r.Header.Set("Authorization", token)
 	response, err := http.DefaultClient.Do(r)
@@ -124,8 +128,87 @@ func TestAnswerIsNotStored(t *testing.T) {
 }
 
 func TestEachServerHasItsOwnToken(t *testing.T) {
-	a, tokenA := start(t, someCredentials)
-	b, tokenB := start(t, someCredentials)
+	_, a, tokenA := start(t, someCredentials)
+	_, b, tokenB := start(t, someCredentials)
 	assert.NotEqual(t, tokenA, tokenB)
-	assert.NotEqual(t, a.URL, b.URL)
+	assert.NotEqual(t, a, b)
+}
+
+// Many callers at once are all answered.
+func TestManyCallersAtOnce(t *testing.T) {
+	arrived, release := make(chan struct{}, 1000), make(chan struct{})
+	_, uri, token := start(t, func(ctx context.Context) (aws.Credentials, error) {
+		arrived <- struct{}{}
+		<-release
+		return someCredentials(ctx)
+	})
+	const callers = 500
+	errs := make(chan error, callers)
+	for range callers {
+		go func() {
+			client := endpointcreds.New(uri, func(o *endpointcreds.Options) {
+				o.AuthorizationToken = token
+				o.Retryer = aws.NopRetryer{}
+				o.HTTPClient = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+			})
+			_, err := client.Retrieve(t.Context())
+			errs <- err
+		}()
+	}
+	for range callers {
+		<-arrived // all wait for STS at the same time
+	}
+	close(release)
+	for range callers {
+		assert.NoError(t, <-errs)
+	}
+}
+
+// Connections that say nothing make room for others, in the order in which they
+// came. One that has shown the token stays.
+func TestSilentConnectionsMakeRoom(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	g := newGate(listener, 2)
+	meet := func() (client net.Conn, accepted *conn) {
+		client, err := net.Dial("tcp", listener.Addr().String())
+		require.NoError(t, err)
+		t.Cleanup(func() { client.Close() })
+		c, err := g.Accept()
+		require.NoError(t, err)
+		return client, c.(*conn)
+	}
+	first, known := meet()
+	second, _ := meet()
+	known.admit()
+	third, _ := meet() // instead of the first, which needs no room any more
+	meet()             // instead of the second
+	_, err = second.Read(make([]byte, 1))
+	assert.ErrorIs(t, err, io.EOF, "it was closed")
+	for _, open := range []net.Conn{first, third} {
+		require.NoError(t, open.SetReadDeadline(time.Now().Add(10*time.Millisecond)))
+		_, err := open.Read(make([]byte, 1))
+		assert.ErrorIs(t, err, os.ErrDeadlineExceeded, "it is open")
+	}
+}
+
+func TestRolesHaveTheirPaths(t *testing.T) {
+	give := func(id string) Retrieve {
+		return func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: id, SecretAccessKey: "secret", SessionToken: "session", Expires: expiry, CanExpire: true}, nil
+		}
+	}
+	s, err := Start(Options{Token: "0123456789abcdef", Roles: map[string]Retrieve{"/1/web": give("A"), "/1/jobs/web": give("B")}})
+	require.NoError(t, err)
+	defer s.Close()
+	for path, want := range map[string]string{"/1/web": "A", "/1/jobs/web": "B", "/1": "", "/1/web/": "", "/": ""} {
+		client := endpointcreds.New("http://"+s.host+path, func(o *endpointcreds.Options) {
+			o.AuthorizationToken = "0123456789abcdef"
+			o.Retryer = aws.NopRetryer{}
+		})
+		got, err := client.Retrieve(t.Context())
+		assert.Equal(t, want == "", err != nil, path)
+		assert.Equal(t, want, got.AccessKeyID, path)
+	}
 }

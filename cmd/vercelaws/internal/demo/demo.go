@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/vercelaws/vercelaws"
+	"github.com/vercelaws/vercelaws/cmd/vercelaws/internal/terminal"
 	"github.com/vercelaws/vercelaws/oidc"
 	"github.com/vercelaws/vercelaws/oidc/oidctest"
 	"github.com/vercelaws/vercelaws/ststest"
@@ -201,7 +202,7 @@ func (s *story) refused(ctx context.Context, d *deployment) error {
 
 The trust policy, evaluated for this token as IAM does:
 
-%s`, indent(wrap(refusal.Error(), 76)), indent(strings.TrimSpace(result.String())))); err != nil {
+%s`, "  "+terminal.Wrap(refusal.Error(), 80, 2), indent(strings.TrimSpace(result.String())))); err != nil {
 		return err
 	}
 	_, err = fmt.Fprint(s.out, "\nEach step was checked. For your own project:\n\n"+

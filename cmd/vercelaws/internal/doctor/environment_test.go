@@ -120,3 +120,33 @@ func TestEvaluatesForWhatThePolicyIsFor(t *testing.T) {
 		})
 	}
 }
+
+// A name in another case, or a short one, is asked about before a role of its
+// own is advised, and never for development.
+func TestAsksWhatIsMeant(t *testing.T) {
+	policy := func(environment string) string {
+		return `{"Version": "2012-10-17", "Statement": ` + statement(`{"StringEquals": {"oidc.vercel.com/acme:sub": "owner:acme:project:web:environment:`+environment+`", "oidc.vercel.com/acme:aud": "https://vercel.com/acme"}}`) + `}`
+	}
+	for _, c := range []struct {
+		named, own, chosen string
+		asks               bool
+	}{
+		{"Production", "production", "", true},
+		{"prod", "production", "", true},
+		{"PREVIEW", "preview", "", true},
+		{"Production", "production", "production", true},
+		{"Production", "development", "production", true},
+		{"production", "preview", "", false},
+		{"staging", "production", "", false},
+		{"Development", "development", "", false},
+	} {
+		t.Run(fmt.Sprint(c.named, " ", c.own, " ", c.chosen), func(t *testing.T) {
+			check := examine(t, policy(c.named), c.own, c.chosen)
+			assert.Equal(t, c.asks, strings.Contains(check.Summary, "did you mean"), check.Summary)
+			if c.asks {
+				assert.Contains(t, strings.Join(check.ToDo, "\n"), fmt.Sprintf(`in place of %q`, c.named))
+				assert.NotContains(t, strings.Join(check.ToDo, "\n"), "role of its own")
+			}
+		})
+	}
+}

@@ -103,7 +103,9 @@ func (e *examination) judge(c *Check, policy *trustpolicy.Document) {
 		c.Details = append(c.Details, marks(current)...)
 		c.Status = Warning
 		c.Summary += fmt.Sprintf("; the token at hand is of %s, which it does not admit", failure.Quote(own))
-		c.ToDo = []string{"nothing, if that is meant; to use AWS from there, give it a role of its own: " + e.ownRole(own)}
+		if !askWhatIsMeant(c, asked, own) {
+			c.ToDo = []string{"nothing, if that is meant; to use AWS from there, give it a role of its own: " + e.ownRole(own)}
+		}
 	}
 }
 
@@ -136,11 +138,30 @@ func (e *examination) judgeRefused(c *Check, policy *trustpolicy.Document, resul
 	// The role is for another environment: what is wrong for that one can be
 	// mended, but this one needs a role of its own.
 	c.Summary += fmt.Sprintf(": it is for %s", failure.QuoteAll(intended))
+	if askWhatIsMeant(c, intended, environment) {
+		return
+	}
 	_, subject, _ := e.claims()
 	if meant := e.evaluate(policy, inEnvironment(subject, intended[0])); meant.Decision == trustpolicy.ImplicitDeny {
 		change(c, meant)
 	}
 	c.ToDo = append(c.ToDo, fmt.Sprintf("give %s a role of its own: %s", failure.Quote(environment), e.ownRole(environment)))
+}
+
+// askWhatIsMeant asks whether production or preview was meant by a name that a
+// policy has for it, in another case or shortened, and reports whether it asks.
+func askWhatIsMeant(c *Check, names []string, environment string) bool {
+	if environment != "production" && environment != "preview" {
+		return false
+	}
+	for _, name := range names {
+		if lower := strings.ToLower(name); name != environment && (lower == environment || len(lower) >= 3 && strings.HasPrefix(environment, lower)) {
+			c.Summary += fmt.Sprintf("; did you mean %s?", environment)
+			c.ToDo = append(c.ToDo, fmt.Sprintf("write %s in place of %s, unless that is a custom environment: IAM compares names as they are", failure.Quote(environment), failure.Quote(name)))
+			return true
+		}
+	}
+	return false
 }
 
 // change says what to change so that a request is allowed that is not.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/vercelaws/vercelaws/cmd/vercelaws/internal/terminal"
 )
 
 // Status is how a check turned out.
@@ -17,6 +19,7 @@ const (
 	Warning Status = "warning"
 	Failed  Status = "failed"
 	Skipped Status = "skipped" // what it needs is missing
+	Unknown Status = "unknown" // it cannot be found out here
 )
 
 // Check is what was looked at, and what was found.
@@ -62,31 +65,38 @@ func (r *Report) add(c Check) {
 	r.Healthy = !slices.ContainsFunc(r.Checks, func(c Check) bool { return c.Status == Failed })
 }
 
-// WriteText writes the report for a person.
+// WriteText writes the report for a person, fitted to the terminal.
 func (r Report) WriteText(w io.Writer) error {
+	width := terminal.Width(w)
 	var b strings.Builder
 	for _, c := range r.Checks {
-		fmt.Fprintf(&b, "%-8s %-13s %s\n", c.Status, c.Name, lines(c.Summary, 23))
+		fmt.Fprintf(&b, "%-8s %-13s %s\n", c.Status, c.Name, fit(c.Summary, width, 23))
 		for _, d := range c.Details {
-			fmt.Fprintf(&b, "%23s%s\n", "", lines(d, 23))
+			fmt.Fprintf(&b, "%23s%s\n", "", fit(d, width, 23))
 		}
 		for _, todo := range c.ToDo {
-			fmt.Fprintf(&b, "%23sto do: %s\n", "", lines(todo, 30))
+			fmt.Fprintf(&b, "%23sto do: %s\n", "", fit(todo, width, 30))
 		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// lines moves the second line of a text and those after it in by some spaces,
+// commands is where a command begins that a person pastes. It ends its line.
+var commands = strings.NewReplacer(": aws ", ":\n\taws ", ": vercelaws ", ":\n\tvercelaws ")
+
+// fit wraps a text that begins in the column indent. It leaves commands whole,
 // and takes out what a terminal would obey: much of a report was written by
 // servers, and by a token that nobody has verified.
-func lines(text string, indent int) string {
+func fit(text string, width, indent int) string {
 	text = strings.Map(func(r rune) rune {
 		if r != '\n' && !unicode.IsPrint(r) {
 			return unicode.ReplacementChar
 		}
 		return r
 	}, strings.TrimRightFunc(text, unicode.IsSpace))
-	return strings.ReplaceAll(text, "\n", "\n"+strings.Repeat(" ", indent))
+	if indent+len(text) > width {
+		text = commands.Replace(text)
+	}
+	return terminal.Wrap(text, width, indent)
 }

@@ -4,15 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/vercelaws/vercelaws"
 	"github.com/vercelaws/vercelaws/cmd/vercelaws/internal/failure"
 	"github.com/vercelaws/vercelaws/cmd/vercelaws/internal/setup"
 	"github.com/vercelaws/vercelaws/cmd/vercelaws/internal/shell"
+	"github.com/vercelaws/vercelaws/internal/stsclient"
 	"github.com/vercelaws/vercelaws/oidc"
 	"github.com/vercelaws/vercelaws/trustpolicy"
 )
@@ -96,6 +101,12 @@ func (e *examination) checkIdentity(ctx context.Context) Check {
 	cfg.Credentials = e.provider
 	identity, err := e.client(cfg).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	if err != nil {
+		if e.isNotAWS() && hasNoOperation(err) {
+			// MinIO and Ceph, for two, have no such operation.
+			c.Status = Unknown
+			c.Summary = "the endpoint is not AWS's, and does not tell whose credentials these are: " + e.clean(err)
+			return c
+		}
 		c.Summary = "GetCallerIdentity fails: " + e.clean(err)
 		c.ToDo = []string{"check the clock, and what stands between here and AWS: the credentials are new"}
 		return c
@@ -103,4 +114,28 @@ func (e *examination) checkIdentity(ctx context.Context) Check {
 	c.Status = OK
 	c.Summary = failure.Quote(aws.ToString(identity.Arn))
 	return c
+}
+
+// isNotAWS reports whether this command's STS is that of another store.
+func (e *examination) isNotAWS() bool {
+	to, err := stsclient.Endpoint(context.Background(), e.client(e.config))
+	return err == nil && !strings.Contains(to.Hostname(), ".amazonaws.") && !strings.HasSuffix(to.Hostname(), ".api.aws")
+}
+
+// hasNoOperation reports whether err is an answer that may mean that a store has
+// no such operation: one of status 4xx or 501 that does not speak of credentials.
+func hasNoOperation(err error) bool {
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		switch api.ErrorCode() {
+		case "InvalidClientTokenId", "InvalidAccessKeyId", "ExpiredToken", "RequestExpired", "RequestTimeTooSkewed", "SignatureDoesNotMatch":
+			return false
+		}
+	}
+	var answer *smithyhttp.ResponseError
+	if !errors.As(err, &answer) || answer.Response == nil {
+		return false
+	}
+	status := answer.HTTPStatusCode()
+	return status/100 == 4 || status == http.StatusNotImplemented
 }

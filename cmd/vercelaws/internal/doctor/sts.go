@@ -143,8 +143,15 @@ func (e *examination) libraryWays(c *Check) (ways []*way, err error) {
 		return nil, err
 	}
 	c.Details = append(c.Details, told(settings)...)
-	if settings.Region.From == "" {
+	switch {
+	case settings.Elsewhere.Value != "":
+		c.warn(fmt.Sprintf("%s is %s, which is of another partition than the role, so STS is asked in %s: give the clients of AWS services a region of the role's partition, or see that the role ARN is right",
+			settings.Elsewhere.From, failure.Quote(settings.Elsewhere.Value), settings.Region.Value))
+	case settings.Region.From == "":
 		c.warn("set AWS_REGION: the clients of most AWS services do nothing without it")
+	}
+	if vercel := optIn[settings.Region.Value]; vercel != "" && settings.Endpoint.From == "" {
+		c.Details = append(c.Details, fmt.Sprintf("%s (Vercel's %s) is an opt-in region: STS refuses there, with RegionDisabledException, until the role's account enables it; --fallback-region is asked then", settings.Region.Value, vercel))
 	}
 	for _, w := range stsclient.Warnings() {
 		c.warn(w + "; this command reads it")
@@ -163,6 +170,11 @@ func (e *examination) libraryWays(c *Check) (ways []*way, err error) {
 	return ways, nil
 }
 
+// optIn are Vercel's regions in which an account's STS is off at first. See
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_enable-regions.html
+// and https://vercel.com/docs/regions.
+var optIn = map[string]string{"ap-east-1": "hkg1", "af-south-1": "cpt1"}
+
 // told are the settings of the library, a line each.
 func told(s stsclient.Settings) []string {
 	lines := []string{"without Options.Client, the library takes:"}
@@ -170,7 +182,11 @@ func told(s stsclient.Settings) []string {
 		lines = append(lines, fmt.Sprintf("  %-11s  %s, %s", name, value, from))
 	}
 	yes := map[bool]string{true: "yes", false: "no"}
-	add("region", s.Region.Value, origin(s.Region.From, "of the role's partition: no region is set"))
+	why := "of the role's partition: no region is set"
+	if s.Elsewhere.From != "" {
+		why = "of the role's partition: " + s.Elsewhere.From + " is of another"
+	}
+	add("region", s.Region.Value, origin(s.Region.From, why))
 	add("endpoint", s.Endpoint.Value, origin(s.Endpoint.From, "the region's"))
 	if s.FallbackRegion != "" {
 		add("fallback", s.FallbackRegion, s.FallbackEndpoint)
@@ -208,7 +224,7 @@ func (e *examination) ownWay(ctx context.Context) (*way, error) {
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Region == "" {
+	if cfg.Region == "" || cfg.BaseEndpoint == nil && stsclient.IsElsewhere(cfg.Region, e.RoleARN) {
 		cfg.Region = stsclient.DefaultRegion(e.RoleARN)
 	}
 	client := e.client(cfg)

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -194,6 +196,76 @@ func TestSTSNamesWhatIsWrong(t *testing.T) {
 				assert.Contains(t, c.Summary, says)
 			}
 			assert.NotEmpty(t, c.ToDo)
+		})
+	}
+}
+
+// Vercel sets AWS_REGION to the function's own region, whatever the role.
+func TestSTSOfTheRolesPartition(t *testing.T) {
+	const role = "arn:aws-us-gov:iam::123456789012:role/web"
+	for _, reachable := range []bool{true, false} {
+		setenv(t, map[string]string{"AWS_REGION": "us-east-1"})
+		servers := map[string]*httptest.Server{}
+		if reachable {
+			servers["us-gov-west-1"] = answering(t, nil)
+		}
+		e := &examination{Options: Options{RoleARN: role}, override: regions(servers)}
+		c := e.checkSTS(t.Context())
+		assert.Equal(t, map[bool]Status{true: Warning, false: Failed}[reachable], c.Status, "%+v", c)
+		assert.Contains(t, c.Summary, "in us-gov-west-1")
+		assert.NotContains(t, c.Summary, "us-east-1")
+		assert.Contains(t, strings.Join(c.ToDo, "\n"), `AWS_REGION is "us-east-1", which is of another partition than the role, so STS is asked in us-gov-west-1`)
+		assert.Contains(t, strings.Join(c.Details, "\n"), "us-gov-west-1, of the role's partition: AWS_REGION is of another")
+		assert.Equal(t, "us-gov-west-1", e.config.Region)
+	}
+}
+
+func TestSTSNamesOptInRegions(t *testing.T) {
+	for region, vercel := range map[string]string{"ap-east-1": "hkg1", "af-south-1": "cpt1", "eu-central-1": ""} {
+		setenv(t, map[string]string{"AWS_REGION": region})
+		e := &examination{Options: Options{RoleARN: role}, override: regions(map[string]*httptest.Server{region: answering(t, nil)})}
+		c := e.checkSTS(t.Context())
+		assert.Equal(t, OK, c.Status)
+		details := strings.Join(c.Details, "\n")
+		if vercel == "" {
+			assert.NotContains(t, details, "opt-in")
+			continue
+		}
+		assert.Contains(t, details, region+" (Vercel's "+vercel+") is an opt-in region")
+	}
+}
+
+// MinIO and Ceph have no GetCallerIdentity.
+func TestIdentityOfAStoreThatDoesNotTell(t *testing.T) {
+	for name, test := range map[string]struct {
+		status int
+		body   string
+		want   Status
+	}{
+		"MinIO":            {405, `<?xml version="1.0"?><Error><Code>MethodNotAllowed</Code><Message>The specified method is not allowed against this resource.</Message></Error>`, Unknown},
+		"Ceph":             {400, `<ErrorResponse><Error><Code>InvalidAction</Code><Message>no</Message></Error></ErrorResponse>`, Unknown},
+		"another":          {501, ``, Unknown},
+		"a fault":          {500, `<ErrorResponse><Error><Code>InternalFailure</Code></Error></ErrorResponse>`, Failed},
+		"dead credentials": {403, `<ErrorResponse><Error><Code>InvalidClientTokenId</Code></Error></ErrorResponse>`, Failed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			setenv(t, nil)
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(test.status)
+				fmt.Fprint(w, test.body)
+			}))
+			defer server.Close()
+			e := &examination{
+				Options:  Options{RoleARN: role},
+				config:   aws.Config{Region: "us-east-1", RetryMaxAttempts: 1},
+				provider: aws.NewCredentialsCache(credentials.NewStaticCredentialsProvider("ASIA", "secret", "session")),
+				override: regions(map[string]*httptest.Server{"us-east-1": server}),
+			}
+			c := e.checkIdentity(t.Context())
+			assert.Equal(t, test.want, c.Status, "%+v", c)
+			var r Report
+			r.add(c)
+			assert.Equal(t, test.want == Unknown, r.Healthy)
 		})
 	}
 }

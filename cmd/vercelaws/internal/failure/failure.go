@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/aws/smithy-go"
 
@@ -72,12 +73,12 @@ func ownWords(err error) string {
 }
 
 // code is what an error code of STS looks like.
-var code = regexp.MustCompile(`^[A-Za-z0-9.]{1,100}$`)
+var code = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9.]{1,100}$`) })
 
 // said is what STS answered. It was written by whoever answers there.
 func said(e *vercelaws.AssumeRoleError) string {
 	name := e.Code
-	if !code.MatchString(name) {
+	if !code().MatchString(name) {
 		name = Quote(name)
 	}
 	var api smithy.APIError
@@ -102,51 +103,47 @@ func QuoteAll(texts []string) string {
 func ofSTS(e *vercelaws.AssumeRoleError) Failure {
 	f := Failure{
 		Details: []string{fmt.Sprintf("the token has the issuer %s, subject %s, audience %s", Quote(e.Issuer), Quote(e.Subject), QuoteAll(e.Audience))},
+		ToDo:    flags.Replace(e.Advice()),
 		Asked:   true,
-		Refused: true,
+		Refused: e.Code != "" && !e.Temporary(),
 	}
-	if e.Code == "" {
-		f.Words, f.ToDo = unanswered(e)
-		f.Refused = false
+	switch {
+	case e.Code == "":
+		f.Words = unanswered(e)
+	case f.Refused:
+		f.Words = "STS refuses: " + said(e)
+	default:
+		f.Words = "STS fails: " + said(e)
+	}
+	if !f.Refused {
 		return f
 	}
-	f.Words = "STS refuses: " + said(e)
-	switch strings.TrimSuffix(e.Code, "Exception") {
+	switch strings.TrimSuffix(e.Code, "Exception") { // where the command knows more than the library
 	case "AccessDenied":
-		f.ToDo = "see that the role exists, and that its trust policy admits the token: vercelaws doctor --help says how to find the line"
+		f.ToDo = "see that the role exists in the account that its ARN names, and that its trust policy admits the token: vercelaws doctor --help says how to find the line"
 	case "ExpiredToken":
 		f.ToDo = "get a new token (`vercel env pull`), and check the local clock"
-	case "InvalidIdentityToken", "InvalidParameterValue":
+	case "InvalidIdentityToken":
 		f.ToDo = providerAdvice(e)
 	case "IDPRejectedClaim":
 		f.ToDo = "get a new token (`vercel env pull`, or deploy again): the issuer rejects this one, so it may have been revoked"
-	case "RegionDisabled":
-		f.ToDo = "activate STS for this region in IAM's account settings, or set AWS_REGION to another"
-	case "ValidationError":
-		f.ToDo = "check --role-arn and --session-name, and that --duration is not over the role's maximum session duration"
-	case "IDPCommunicationError":
-		f.Words, f.Refused = "STS cannot reach the token's issuer: "+said(e), false
-		f.ToDo = "try again: this usually passes"
-	default:
-		f.Words, f.Refused = "STS fails: "+said(e), false
-		f.ToDo = "try again, and check AWS_REGION and the STS endpoint"
 	}
 	return f
 }
 
 // unanswered says why there is no answer of STS, or none that can be used.
-func unanswered(e *vercelaws.AssumeRoleError) (words, todo string) {
+func unanswered(e *vercelaws.AssumeRoleError) string {
 	var transport *url.Error
 	reason := errors.Unwrap(e)
 	switch {
 	case reason == nil:
-		return "STS gave no credentials", "try again"
+		return "STS gave no credentials"
+	case !e.Temporary(): // the clock is wrong, which it says
+		return scrub.Text(reason.Error(), "", 600)
 	case errors.As(reason, &transport):
-		return "STS cannot be reached: " + scrub.Text(transport.Error(), "", 600), "check the network, AWS_REGION and AWS_ENDPOINT_URL_STS"
-	case strings.Contains(reason.Error(), "expired on arrival"):
-		return scrub.Text(reason.Error(), "", 600), "set the local clock right"
+		return "STS cannot be reached: " + scrub.Text(transport.Error(), "", 600)
 	}
-	return "STS does not answer as it should: " + Quote(reason.Error()), "check AWS_REGION, AWS_ENDPOINT_URL_STS and what stands between here and AWS"
+	return "STS does not answer as it should: " + Quote(reason.Error())
 }
 
 // providerAdvice is what to do where STS does not know the token's issuer or

@@ -3,11 +3,13 @@ package policyfile
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
 	"strings"
+	"unicode/utf16"
 
 	"github.com/vercelaws/vercelaws/cmd/vercelaws/internal/failure"
 )
@@ -20,6 +22,7 @@ type roleOutput struct {
 		Name   string          `json:"RoleName"`
 		Policy json.RawMessage `json:"AssumeRolePolicyDocument"`
 	}
+	Resources json.RawMessage // of a CloudFormation template, which is none
 }
 
 // Read finds the trust policy in what was given: the policy itself, the
@@ -27,7 +30,7 @@ type roleOutput struct {
 // IAM's API answers it (https://docs.aws.amazon.com/IAM/latest/APIReference/API_Role.html).
 // The ARN is the role's, where the output says it.
 func Read(given []byte) (policy []byte, roleARN string, err error) {
-	given = bytes.TrimSpace(bytes.TrimPrefix(given, []byte("\ufeff"))) // PowerShell writes a byte order mark
+	given = bytes.TrimSpace(decode(given))
 	if len(given) == 0 {
 		return nil, "", errors.New("it is empty")
 	}
@@ -43,7 +46,13 @@ func Read(given []byte) (policy []byte, roleARN string, err error) {
 		return policy, "", err
 	}
 	var out roleOutput
-	if json.Unmarshal(given, &out) != nil || out.Role == nil {
+	var broken *json.SyntaxError
+	switch err := json.Unmarshal(given, &out); {
+	case errors.As(err, &broken):
+		return nil, "", fmt.Errorf("it is not JSON: %s, at byte %d", broken, broken.Offset)
+	case out.Resources != nil:
+		return nil, "", errors.New("it is a CloudFormation template; give it the role's AssumeRolePolicyDocument alone, as vercelaws trust-policy --format json prints it, or the output of aws iam get-role")
+	case err != nil || out.Role == nil:
 		return given, "", nil
 	}
 	policy = bytes.TrimSpace(out.Role.Policy)
@@ -78,4 +87,22 @@ func unescape(text string) ([]byte, error) {
 		return nil, errors.New("it is not a URL-encoded policy")
 	}
 	return []byte(plain), nil
+}
+
+// decode returns a text in UTF-8. PowerShell writes UTF-16, or a byte order mark.
+func decode(text []byte) []byte {
+	var order binary.ByteOrder
+	switch {
+	case bytes.HasPrefix(text, []byte{0xFF, 0xFE}):
+		order = binary.LittleEndian
+	case bytes.HasPrefix(text, []byte{0xFE, 0xFF}):
+		order = binary.BigEndian
+	default:
+		return bytes.TrimPrefix(text, []byte("\ufeff"))
+	}
+	units := make([]uint16, len(text)/2-1)
+	for i := range units {
+		units[i] = order.Uint16(text[2*i+2:])
+	}
+	return []byte(string(utf16.Decode(units)))
 }

@@ -18,9 +18,16 @@ func TestRead(t *testing.T) {
 		"\ufeff " + policy + "\n": "",
 		encoded + "\n":            "",
 		`"` + encoded + `"`:       "",
-		`{"Role": {"RoleName": "web", "AssumeRolePolicyDocument": ` + policy + `}}`:         "",
-		`{"Role": {"RoleName": "web", "AssumeRolePolicyDocument": "` + encoded + `"}}`:      "",
-		`{"Role": {"RoleName": "web", "AssumeRolePolicyDocument": "  {\"Version\"...` + `"`: "?",
+		`{"Role": {"RoleName": "web", "AssumeRolePolicyDocument": ` + policy + `}}`:           "",
+		`{"Role": {"RoleName": "web", "AssumeRolePolicyDocument": "` + encoded + `"}}`:        "",
+		`{"Role": {"RoleName": "web", "AssumeRolePolicyDocument": "  {\"Version\"...` + `"}}`: "?",
+		`{"Version": "2012-10-17"`:       "it is not JSON: unexpected end of JSON input, at byte 24",
+		"Version: \"2012-10-17\"":        "it is not JSON: invalid character 'V'",
+		`{"Resources": {}}`:              "it is a CloudFormation template",
+		"\xff\xfe{\x00}\x00":             "?",
+		"\xfe\xff\x00[\x00]":             "?",
+		"\xff\xfe":                       "it is empty",
+		"\xff\xfe\x00":                   "it is empty", // cut short
 		"":                               "it is empty",
 		" \n":                            "it is empty",
 		`""`:                             "it is empty",
@@ -35,7 +42,7 @@ func TestRead(t *testing.T) {
 		case "":
 			require.NoError(t, err, given)
 			assert.JSONEq(t, policy, string(got), given)
-		case "?": // cut short: left for the parser to refuse
+		case "?": // left for the parser to refuse
 			require.NoError(t, err)
 			_, err = trustpolicy.Parse(got)
 			assert.Error(t, err)

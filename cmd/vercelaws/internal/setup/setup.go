@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/vercelaws/vercelaws/trustpolicy"
 )
@@ -45,11 +46,17 @@ var Formats = []Format{
 
 // roleNames are what IAM takes. See
 // https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html.
-var roleNames = regexp.MustCompile(`^[A-Za-z0-9_+=,.@-]{1,64}$`)
+var roleNames = whenUsed(`^[A-Za-z0-9_+=,.@-]{1,64}$`)
 
 // issuers are what a provider's URL can be. See
 // https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateOpenIDConnectProvider.html.
-var issuers = regexp.MustCompile(`^https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._-]+)*$`)
+var issuers = whenUsed(`^https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._-]+)*$`)
+
+// whenUsed is a regular expression that is made when it is first used: every
+// command links this package, and few use it.
+func whenUsed(expression string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
+}
 
 // New returns the setup that spec describes. If roleName is empty, it is
 // "vercel-" and the first project.
@@ -61,7 +68,7 @@ func New(spec trustpolicy.Spec, roleName string) (Setup, error) {
 	if roleName == "" {
 		roleName = defaultRoleName(spec)
 	}
-	if !roleNames.MatchString(roleName) {
+	if !roleNames().MatchString(roleName) {
 		return Setup{}, fmt.Errorf("the role name %q is not 1 to 64 of the characters A-Z a-z 0-9 _ + = , . @ -", roleName)
 	}
 	s := Setup{AccountID: spec.AccountID, RoleName: roleName, Policy: policy}
@@ -71,7 +78,7 @@ func New(spec trustpolicy.Spec, roleName string) (Setup, error) {
 		return Setup{}, fmt.Errorf("the audience %q has {{, where CloudFormation would put a secret in its place", spec.Audience)
 	}
 	for i, issuer := range urls {
-		if !issuers.MatchString(issuer) {
+		if !issuers().MatchString(issuer) {
 			return Setup{}, fmt.Errorf("the issuer %q is not one that IAM takes", issuer)
 		}
 		p := Provider{

@@ -3,7 +3,6 @@ package setup
 import (
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"strings"
 )
 
@@ -13,7 +12,7 @@ import (
 // https://registry.terraform.io/providers/hashicorp/aws/latest/docs/resources/iam_openid_connect_provider.
 func (s Setup) terraform() string {
 	var b strings.Builder
-	policy := jsonKey.ReplaceAllString(hclTemplate(s.Policy.String()), "$1 : ")
+	policy := jsonKey().ReplaceAllString(hclTemplate(s.Policy.String()), "$1 : ")
 	for i, p := range s.Providers {
 		label := numbered("vercel", i)
 		reference := "aws_iam_openid_connect_provider." + label + ".arn"
@@ -35,7 +34,7 @@ func (s Setup) terraform() string {
 
 // jsonKey is a key with its colon, each at the start of a line. Terraform wants
 // a space before the colon.
-var jsonKey = regexp.MustCompile(`(?m)^( *"(?:[^"\\]|\\.)*"): `)
+var jsonKey = whenUsed(`(?m)^( *"(?:[^"\\]|\\.)*"): `)
 
 // hclString quotes a string for HCL: as in JSON, but with its template
 // markers escaped.

@@ -5,20 +5,23 @@ package shell
 
 import (
 	"encoding/json"
-	"regexp"
 	"strings"
 )
 
-// plain are words that every shell takes as they are. zsh would expand one that
-// begins with an equals sign.
-var plain = regexp.MustCompile(`^[A-Za-z0-9_./:@%+,-][A-Za-z0-9_./:@%+=,-]*$`)
+// plain reports whether every shell takes a word as it is. zsh would expand one
+// that begins with an equals sign.
+func plain(s string) bool {
+	return s != "" && s[0] != '=' && !strings.ContainsFunc(s, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_./:@%+=,-", r))
+	})
+}
 
 // Word returns a word that a POSIX shell takes for exactly s; see
 // https://pubs.opengroup.org/onlinepubs/9799919799/utilities/V3_chap02.html#tag_19_02_02.
 // The one byte that no word can hold, NUL, is left out.
 func Word(s string) string {
 	s = strings.ReplaceAll(s, "\x00", "")
-	if plain.MatchString(s) {
+	if plain(s) {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
