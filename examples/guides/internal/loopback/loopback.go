@@ -112,15 +112,27 @@ func (a *AWS) Exchanged() int { return a.STS.Calls("AssumeRoleWithWebIdentity") 
 // returns what was answered.
 func (a *AWS) Send(t *testing.T, method, url string) (status int, body string) {
 	t.Helper()
-	return Send(t, method, url, oidc.Header, a.Issuer.Mint())
+	return a.SendBody(t, method, url, "")
 }
 
-// Send sends a request with a header, and returns what was answered.
+// SendBody is Send with a body and further headers.
+func (a *AWS) SendBody(t *testing.T, method, url, content string, header ...string) (status int, body string) {
+	t.Helper()
+	return send(t, method, url, content, append(header, oidc.Header, a.Issuer.Mint()))
+}
+
+// Send sends a request with headers, each a name and a value, and returns what
+// was answered.
 func Send(t *testing.T, method, url string, header ...string) (status int, body string) {
+	t.Helper()
+	return send(t, method, url, "", header)
+}
+
+func send(t *testing.T, method, url, content string, header []string) (status int, body string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, method, url, nil)
+	r, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(content))
 	if err != nil {
 		t.Fatal(err)
 	}
