@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/xml"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -118,6 +119,14 @@ func TestVerifyRules(t *testing.T) {
 		{"URL without a life, not S3", post, func(s *signing) { s.at = now.Add(-14 * time.Minute) }, "", ""},
 		{"a minute early", db, func(s *signing) { s.at = now.Add(time.Minute) }, "", ""},
 		{"14 minutes old, S3", put, func(s *signing) { s.at = now.Add(-14 * time.Minute) }, "", ""},
+		{"ten minutes early, S3", put, func(s *signing) { s.at = now.Add(10 * time.Minute) }, "", ""},
+		{"a path that ends in a slash", db, func(s *signing) { s.url += "a%20b/c/" }, "", ""},
+		{"a URL for one body", get, func(s *signing) {
+			s.method, s.body, s.hash, s.url = http.MethodPut, "snow", sha256Of("snow"), s.url+"&X-Amz-Content-Sha256="+sha256Of("snow")
+		}, "", ""},
+		{"a URL for another body", get, func(s *signing) {
+			s.method, s.body, s.hash, s.url = http.MethodPut, "rain", sha256Of("snow"), s.url+"&X-Amz-Content-Sha256="+sha256Of("snow")
+		}, "XAmzContentSHA256Mismatch", ""},
 		{"a region that the test knows", db, func(s *signing) { s.region = "xx-new-1" }, "", ""},
 
 		{"no authentication", db, func(s *signing) { s.after = func(r *http.Request) { r.Header.Del("Authorization") } }, "MissingAuthenticationToken", ""},
@@ -158,6 +167,10 @@ func TestVerifyRules(t *testing.T) {
 			s.hash, s.body = "STREAMING-UNSIGNED-PAYLOAD-TRAILER", "3\r\nsno\r\n1\r\nw\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n"
 			s.header = map[string]string{"X-Amz-Content-Sha256": s.hash, "X-Amz-Decoded-Content-Length": "4"}
 		}, "", ""},
+		{"chunks that run together", put, func(s *signing) {
+			s.hash, s.body = "STREAMING-UNSIGNED-PAYLOAD-TRAILER", "4\r\nsnow0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n"
+			s.header = map[string]string{"X-Amz-Content-Sha256": s.hash, "X-Amz-Decoded-Content-Length": "4"}
+		}, "IncompleteBody", ""},
 		{"chunks of another length", put, func(s *signing) {
 			s.hash, s.body = "STREAMING-UNSIGNED-PAYLOAD-TRAILER", "4\r\nsnow\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n"
 			s.header = map[string]string{"X-Amz-Content-Sha256": s.hash, "X-Amz-Decoded-Content-Length": "5"}
@@ -351,6 +364,9 @@ func TestTokenRules(t *testing.T) {
 		{"Exp for exp", issuer.Mint(func(c *oidctest.Claims) { c.Extra = map[string]any{"exp": nil, "Exp": now.Add(time.Hour).Unix()} }), nil, "InvalidIdentityToken"},
 		{"provider of another account", issuer.Mint(), func(in *input) { in.RoleArn = aws.String(foreign) }, "AccessDenied"},
 		{"role of a short account", issuer.Mint(), func(in *input) { in.RoleArn = aws.String("arn:aws:iam::1234:role/web") }, "ValidationError"},
+		{"a long role", issuer.Mint(), func(in *input) {
+			in.RoleArn = aws.String("arn:aws:iam::123456789012:role/" + strings.Repeat("a", 2048))
+		}, "ValidationError"},
 		{"ProviderId", issuer.Mint(), func(in *input) { in.ProviderId = aws.String("www.amazon.com") }, "ValidationError"},
 
 		{"a policy", issuer.Mint(), statement(`{"Sid":"a","Effect":"Allow","Action":"s3:Get*","Resource":["arn:aws:s3:::photos/*"],"Condition":{"Bool":{"aws:SecureTransport":"true"}}}`), ""},
@@ -391,6 +407,55 @@ func TestTokenRules(t *testing.T) {
 			}
 			require.Error(t, err)
 			assert.Equal(t, c.want, code(t, err), err)
+		})
+	}
+}
+
+// Two refusals whose words tell them from others with their code.
+func TestWords(t *testing.T) {
+	issuer, server := setUp(t)
+	stranger := oidctest.NewServer()
+	defer stranger.Close()
+	_, err := assume(t, server, stranger.Mint())
+	assert.ErrorContains(t, err, "No OpenIDConnect provider found in your account for "+stranger.Issuer())
+	_, err = assume(t, server, issuer.Mint(), func(in *sts.AssumeRoleWithWebIdentityInput) {
+		in.Policy = aws.String(`{"Statement":{"Effect":"Allow","Principal":"*","Action":"*","Resource":"*"}}`)
+	})
+	assert.ErrorContains(t, err, "Policy document should not specify a principal.")
+}
+
+// Keys count only where the issuer itself says so.
+func TestKeysOfAnotherIssuer(t *testing.T) {
+	issuer, server := setUp(t)
+	for name, c := range map[string]struct {
+		status   int
+		issuer   string // in discovery; if empty, the address
+		admitted bool
+	}{
+		"its own":                     {200, "", true},
+		"discovery of another":        {200, issuer.Issuer(), false},
+		"discovery that is not there": {404, "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var own string
+			front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				says := c.issuer
+				if says == "" {
+					says = own
+				}
+				w.WriteHeader(c.status)
+				fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q}`, says, issuer.Issuer()+"/.well-known/jwks")
+			}))
+			defer front.Close()
+			own = front.URL
+			server.AddProvider(own, issuer.Audience())
+			_, err := assume(t, server, issuer.Mint(func(c *oidctest.Claims) { c.Issuer = own }))
+			require.Error(t, err, "the role trusts the issuer's own tokens alone")
+			want := "Couldn't retrieve verification key"
+			if c.admitted {
+				want = "Not authorized to perform"
+			}
+			assert.ErrorContains(t, err, want)
 		})
 	}
 }

@@ -1,12 +1,11 @@
 // Package http1 is the HTTP/1.1 transport of the module's own clients: of STS,
 // of the token exchange and of an issuer's keys.
 //
-// It is not an [http.Transport] because of what that does with an answer which
-// is none. It quotes the server's bytes in errors and writes them to the standard
-// log, and STS's answers hold keys. It reads the body of a 101 answer from the
-// connection, which no context ends. It gives the first of two addresses half a
-// minute. Here an answer is read whole before anyone sees it, and all that can
-// go wrong with it is an error of that one request.
+// It is an [http.Transport] with these differences. An answer is read whole
+// before anyone sees it, so that all that can go wrong with it is an error of
+// that one request. What a server sends comes neither into an error nor into the
+// standard log, since STS's answers hold keys. A name's address that does not
+// answer is left for the next one after two seconds.
 //
 // HTTP/2 is left out on purpose. A connection that has died without a word is
 // noticed only by a request that times out on it. Over HTTP/1.1 that request
@@ -23,7 +22,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -55,37 +56,66 @@ const (
 // Transport is an [http.RoundTripper]. It keeps connections for later requests,
 // and uses the proxy that the environment names, as [http.ProxyFromEnvironment]
 // does; a connection through a proxy is used once. It is safe for concurrent
-// use. A request is sent again, once, where a kept connection turns out to be
-// closed before an answer began: each request of the module's may be repeated.
+// use.
+//
+// Where a kept connection turns out to be closed before an answer began, the
+// request is sent again, whatever its method, since each request of the module's
+// may be repeated. One with a body needs GetBody for that.
 type Transport struct {
-	roots *x509.CertPool // nil: the system's
-	dial  func(ctx context.Context, network, address string) (net.Conn, error)
 	proxy func(*http.Request) (*url.URL, error)
+	model *http.Transport // what single ones are made of
 
-	proxied *http.Transport // for requests through a proxy
+	mu   sync.Mutex
+	kept []single // with connections for later requests; the newest last; guarded by mu
+}
 
-	mu    sync.Mutex         // guards what follows
-	idle  map[string][]*conn // by scheme and address; the newest last
-	count int                // of idle
+// single is a net/http transport that one request at a time uses, so that it has
+// one connection. One that requests share makes more connections than there are
+// requests at a time: it goes on connecting for a request that has meanwhile got
+// another's connection.
+type single struct {
+	*http.Transport
+	host string // with the scheme
 }
 
 // New returns a Transport that trusts roots, or the system's roots if nil. Dial
-// opens connections; if nil, a [net.Dialer] does. Most callers want [Shared].
+// opens connections, and its errors are of type [*net.OpError]; if nil, a
+// [net.Dialer] does. Most callers want [Shared].
 func New(roots *x509.CertPool, dial func(ctx context.Context, network, address string) (net.Conn, error)) *Transport {
 	if dial == nil {
 		dial = newDialer().DialContext
 	}
-	t := &Transport{roots: roots, dial: dial, proxy: http.ProxyFromEnvironment, idle: map[string][]*conn{}}
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	t.proxied = &http.Transport{
-		Proxy:                  func(r *http.Request) (*url.URL, error) { return t.proxy(r) },
-		DialContext:            dial,
-		TLSClientConfig:        t.tlsConfig(""),
-		Protocols:              protocols,
-		DisableCompression:     true,
-		MaxResponseHeaderBytes: maxHeader,
-		MaxIdleConnsPerHost:    -1, // on one that it keeps, net/http logs what comes unasked
+	connect := func(ctx context.Context, network, address string) (net.Conn, error) {
+		raw, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return &conn{Conn: raw, raw: raw, left: maxAnswer}, nil
+	}
+	config := &tls.Config{RootCAs: roots, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12}
+	t := &Transport{proxy: http.ProxyFromEnvironment}
+	t.model = &http.Transport{ // with a dialer of ours, it leaves HTTP/2 alone
+		Proxy:       func(r *http.Request) (*url.URL, error) { return t.proxy(r) },
+		DialContext: connect,
+		DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			raw, err := dial(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			config := config.Clone()
+			config.ServerName, _, _ = net.SplitHostPort(address)
+			over := tls.Client(raw, config)
+			if err := over.HandshakeContext(ctx); err != nil {
+				raw.Close()
+				return nil, err
+			}
+			return &conn{Conn: over, raw: raw, left: maxAnswer}, nil
+		},
+		TLSClientConfig:     config, // through a proxy
+		DisableCompression:  true,
+		IdleConnTimeout:     idleLimit, // by the wall clock too: the process may have been frozen
+		MaxIdleConnsPerHost: 1,
+		ReadBufferSize:      readBuffer,
 		OnProxyConnectResponse: func(_ context.Context, _ *url.URL, _ *http.Request, r *http.Response) error {
 			if r.StatusCode != http.StatusOK {
 				return answerError(fmt.Sprintf("the proxy answers CONNECT with status %d", r.StatusCode))
@@ -129,9 +159,6 @@ func Shared(bundle []byte) (*Transport, error) {
 	return t, nil
 }
 
-// Roots returns the roots that t trusts, nil for the system's.
-func (t *Transport) Roots() *x509.CertPool { return t.roots }
-
 // Client returns an HTTP client that uses t. It follows no redirect: a token
 // goes nowhere but to the address that was configured.
 func (t *Transport) Client() *http.Client {
@@ -162,10 +189,12 @@ const (
 	errCutOff   answerError = "the connection was closed before the answer was complete"
 	errNone     answerError = "the connection was closed without an answer"
 	errTooLong  answerError = "the answer is longer than 1 MiB"
-	errSurplus  answerError = "the server sent more than the answer that it announced"
+	errSurplus  answerError = "the server sent more than was asked for"
 	errSwitches answerError = "the server switches to another protocol (status 101), which was not asked for"
 	errNotSent  answerError = "the request could not be written"
 	errNotTLS   answerError = "the server does not speak TLS; is the address one of plain HTTP?"
+	errAddress  answerError = "the address is not one of http or https"
+	errProxy    answerError = "the proxy that the environment names is not a URL"
 )
 
 // RoundTrip sends the request and reads the whole answer: one of status 200 or
@@ -174,157 +203,132 @@ const (
 // the connection is closed. Where the request's context ends, the error is the
 // context's cause.
 //
-// When a request's deadline passes, the connections to the same address that
-// are kept are closed too: they are as old, and may be as dead.
+// When a request's deadline passes, the connections that are kept are closed
+// too: they are as old, and may be as dead.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	ctx := r.Context()
-	response, err := t.send(ctx, r)
+	response, err := t.send(r)
 	if err == nil {
 		return response, nil
 	}
 	if r.Body != nil {
 		_ = r.Body.Close() // twice does no harm
 	}
-	if cause := context.Cause(ctx); cause != nil {
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			t.closeIdle(func(key string) bool { return key == keyOf(r.URL) })
-		}
+	if errors.Is(r.Context().Err(), context.DeadlineExceeded) {
+		t.CloseIdleConnections()
+	}
+	if cause := context.Cause(r.Context()); cause != nil {
 		return nil, cause
 	}
 	return nil, plain(err)
 }
 
-func (t *Transport) send(ctx context.Context, r *http.Request) (*http.Response, error) {
-	if r.URL == nil || r.URL.Host == "" || r.URL.Scheme != "http" && r.URL.Scheme != "https" {
-		return nil, answerError("the address is not one of http or https")
+// CloseIdleConnections closes the connections that no request is using.
+func (t *Transport) CloseIdleConnections() {
+	t.mu.Lock()
+	closing := t.kept
+	t.kept = nil
+	t.mu.Unlock()
+	for _, s := range closing {
+		s.CloseIdleConnections()
 	}
-	switch proxy, err := t.proxy(r); {
-	case err != nil:
-		return nil, answerError("the proxy that the environment names is not a URL")
-	case proxy != nil:
-		response, err := t.proxied.RoundTrip(r)
-		if err != nil {
-			return nil, err
-		}
-		through := response.Body
-		defer through.Close()
-		response.Body = io.NopCloser(io.LimitReader(through, MaxBody+1))
-		return response, whole(response)
-	}
-	key := keyOf(r.URL)
-	c := t.take(key)
-	if c != nil {
-		response, err := t.use(ctx, key, c, r)
-		if !errors.As(err, new(noAnswer)) || ctx.Err() != nil {
-			return response, err
-		}
-		if r.Body != nil && r.Body != http.NoBody {
-			if r.GetBody == nil {
-				return nil, err
-			}
-			anew, failed := r.GetBody()
-			if failed != nil {
-				return nil, err
-			}
-			r = r.Clone(ctx)
-			r.Body = anew
-		}
-	}
-	c, err := t.connect(ctx, r.URL)
-	if err != nil {
-		return nil, err
-	}
-	return t.use(ctx, key, c, r)
 }
 
-// use sends r on c, and then keeps c or closes it.
-func (t *Transport) use(ctx context.Context, key string, c *conn, r *http.Request) (*http.Response, error) {
-	response, again, err := c.roundTrip(ctx, r)
-	switch {
-	case err != nil:
-		return nil, err
-	case again:
-		t.keep(key, c)
-	default:
-		c.Close()
+// take returns the single transport that was kept last for a host, or a new one.
+func (t *Transport) take(host string) single {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i, s := range slices.Backward(t.kept) {
+		if s.host == host {
+			t.kept = slices.Delete(t.kept, i, i+1)
+			return s
+		}
 	}
+	return single{t.model.Clone(), host}
+}
+
+func (t *Transport) keep(s single) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.kept) == maxIdle {
+		t.kept[0].CloseIdleConnections()
+		t.kept = slices.Delete(t.kept, 0, 1)
+	}
+	t.kept = append(t.kept, s)
+}
+
+// send sends the request and reads the answer.
+func (t *Transport) send(r *http.Request) (*http.Response, error) {
+	if r.URL == nil || r.URL.Host == "" || r.URL.Scheme != "http" && r.URL.Scheme != "https" {
+		return nil, errAddress
+	}
+	proxy, err := t.proxy(r)
+	if err != nil {
+		return nil, errProxy
+	}
+	var unsent error
+	c := new(conn) // the one that is used; stays so where TLS is spoken through a proxy
+	r = r.Clone(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) {
+			if own, ok := info.Conn.(*conn); ok {
+				c = own
+			}
+		},
+		WroteRequest: func(info httptrace.WroteRequestInfo) { unsent = info.Err },
+		PutIdleConn:  func(error) { c.end() },
+	}))
+	r.Header["Idempotency-Key"] = nil // is not sent; lets net/http send the request again
+	r.Close = r.Close || proxy != nil // beneath TLS, c sees no end of an answer
+	s := t.take(r.URL.Scheme + "://" + r.URL.Host)
+	response, err := s.RoundTrip(r)
+	switch {
+	case err == nil:
+		err = whole(response)
+	case unsent != nil && !errors.As(unsent, new(*net.OpError)) && !errors.As(err, new(answerError)):
+		err = errNotSent
+	}
+	if err == nil && c.end() {
+		err = errSurplus
+	}
+	if err != nil {
+		s.CloseIdleConnections() // and ends what is still connecting
+		return nil, err
+	}
+	t.keep(s)
 	return response, nil
 }
 
-// body is one that was read.
-type body struct{ bytes.Buffer }
-
-// Close does nothing.
-func (*body) Close() error { return nil }
-
-// whole reads the body of an answer, which ends soon after MaxBody.
+// whole reads the body of an answer.
 func whole(r *http.Response) error {
+	defer r.Body.Close()
 	switch {
 	case r.StatusCode < 200:
 		return errSwitches // 101; the others are passed over
-	case r.Body == http.NoBody:
-		return nil
-	case r.ContentLength > MaxBody:
+	case r.ContentLength > MaxBody && r.Body != http.NoBody:
 		return errTooLong
 	}
-	b := new(body)
-	if r.ContentLength > 0 {
-		b.Grow(int(r.ContentLength) + bytes.MinRead)
+	body, err := io.ReadAll(io.LimitReader(r.Body, MaxBody+1))
+	if len(body) > MaxBody {
+		err = errTooLong
 	}
-	n, err := b.ReadFrom(r.Body)
-	switch {
-	case err != nil:
-		return err
-	case n > MaxBody:
-		return errTooLong
-	}
-	r.Body, r.ContentLength, r.TransferEncoding = b, n, nil
-	return nil
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return err
 }
 
 // plain returns err without words of net/http, which may quote the server.
 func plain(err error) error {
 	var ours answerError
-	var verify *tls.CertificateVerificationError
-	var record tls.RecordHeaderError
 	var op *net.OpError
 	switch {
 	case errors.As(err, &ours):
 		return ours
-	case errors.As(err, &verify):
-		return verify
-	case errors.As(err, &record):
+	case errors.As(err, new(tls.RecordHeaderError)):
 		return errNotTLS
 	case errors.As(err, &op):
-		if op.Op == "proxyconnect" { // around whatever the proxy did
-			return plain(op.Err)
-		}
 		return op
-	case errors.As(err, new(noAnswer)):
-		return errNone
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.ErrClosedPipe):
 		return errCutOff
 	case strings.HasPrefix(err.Error(), "tls: "), strings.HasPrefix(err.Error(), "x509: "):
 		return err
 	}
 	return errNotHTTP
-}
-
-// keyOf is the scheme and address of u.
-func keyOf(u *url.URL) string { return u.Scheme + "://" + addressOf(u) }
-
-func addressOf(u *url.URL) string {
-	port := u.Port()
-	switch {
-	case port != "":
-	case u.Scheme == "https":
-		port = "443"
-	default:
-		port = "80"
-	}
-	return net.JoinHostPort(u.Hostname(), port)
-}
-
-func (t *Transport) tlsConfig(host string) *tls.Config {
-	return &tls.Config{ServerName: host, RootCAs: t.roots, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12}
 }

@@ -218,6 +218,9 @@ func (s Settings) conflict() error {
 // withoutFIPS returns the region that is meant by a name which, to the SDK, asks
 // for a FIPS endpoint too, such as us-east-1-fips.
 func withoutFIPS(region string) string {
+	if !strings.Contains(region, "fips") {
+		return region
+	}
 	return strings.NewReplacer("-fips-", "-", "fips-", "", "-fips", "").Replace(region)
 }
 

@@ -74,6 +74,14 @@ func TestASlowSTSSucceeds(t *testing.T) {
 			_, err := assume(ctx, c, Limits(nil, nil))
 			require.NoError(t, err)
 			assert.EqualValues(t, 2, r.requests.Load())
+
+			ours := New(Options{RoleARN: role, Override: override(r)})
+			ctx, cancel = context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			_, err = assume(ctx, ours)
+			require.NoError(t, err)
+			assert.EqualValues(t, 4, r.requests.Load())
+			ours.region[0].Options().HTTPClient.(*http.Client).CloseIdleConnections()
 		})
 	}
 }
