@@ -60,15 +60,15 @@ func TestSnippetsCompile(t *testing.T) {
 		if b.file() != "" {
 			continue
 		}
+		// What the compiler says is of the page's line.
+		b.text = fmt.Sprintf("//line %s:%d\n%s", b.page, b.line, b.text)
 		name, text := "snippet.go", b.text
-		if !strings.HasPrefix(text, "package ") {
+		if !strings.Contains(text, "\npackage ") {
 			text = wrap(t, b)
 		} else if strings.Contains(text, "\nfunc Test") {
 			name = "snippet_test.go"
 			tests++
 		}
-		// What the compiler says is of the page's line.
-		text = fmt.Sprintf("//line %s:%d\n%s", b.page, b.line-strings.Count(text[:strings.Index(text, firstLine(b.text))], "\n"), text)
 		module.write(t, fmt.Sprintf("snippet%d/%s", i, name), text)
 	}
 	require.NotZero(t, tests)
@@ -123,11 +123,6 @@ func endOf(text, lines string) int {
 		}
 	}
 	return 0
-}
-
-func firstLine(text string) string {
-	line, _, _ := strings.Cut(text, "\n")
-	return line
 }
 
 // wrap makes a file of a fragment.
