@@ -33,6 +33,8 @@ func routes(client *s3.Client) *fiber.App {
 	app := fiber.New(fiber.Config{ReadBufferSize: 32 << 10})
 	app.Use(func(c *fiber.Ctx) error {
 		ctx := oidc.HeaderContext(c.UserContext(), func(name string) string { return c.Get(name) })
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
 		c.SetUserContext(ctx)
 		return c.Next()
 	})

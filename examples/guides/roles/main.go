@@ -84,19 +84,28 @@ func (s *service) save(id, roleARN string) error {
 	return nil
 }
 
-// checkTrust tries the role under a name that is nobody's. A role that admits it
-// would serve whoever enters its ARN.
-func checkTrust(ctx context.Context, roleARN string) error {
-	_, err := vercelaws.NewProvider(roleARN, func(o *vercelaws.Options) {
-		o.RoleSessionName = "nobody"
-	}).Retrieve(ctx)
+// checkTrust looks at what the trust policy of a role demands that the customer
+// enters: the role must admit the customer's session name, and not another. A role
+// that admits any name would serve whoever enters its ARN.
+func checkTrust(ctx context.Context, id, roleARN string) error {
+	if err := try(ctx, roleARN, sessionName(id)); err != nil {
+		return err
+	}
+	err := try(ctx, roleARN, sessionName("nobody")) // of the same form, so that customer-* is found out
 	var refused *vercelaws.AssumeRoleError
 	switch {
 	case err == nil:
-		return errors.New("the role's trust policy does not demand sts:RoleSessionName")
+		return errors.New("the role's trust policy does not demand the sts:RoleSessionName")
 	case errors.As(err, &refused) && refused.Code == "AccessDenied":
 		return nil
 	}
+	return err
+}
+
+func try(ctx context.Context, roleARN, sessionName string) error {
+	_, err := vercelaws.NewProvider(roleARN, func(o *vercelaws.Options) {
+		o.RoleSessionName = sessionName
+	}).Retrieve(ctx)
 	return err
 }
 
@@ -127,9 +136,9 @@ func (s *service) putRole(w http.ResponseWriter, r *http.Request, id string) {
 		return
 	}
 	roleARN := strings.TrimSpace(string(text))
-	if err := checkTrust(r.Context(), roleARN); err != nil {
+	if err := checkTrust(r.Context(), id, roleARN); err != nil {
 		log.Print(err)
-		http.Error(w, "have the trust policy demand the sts:RoleSessionName "+sessionName(id), http.StatusBadRequest)
+		http.Error(w, "have the role's trust policy demand the sts:RoleSessionName "+sessionName(id), http.StatusBadRequest)
 		return
 	}
 	if err := s.save(id, roleARN); err != nil {

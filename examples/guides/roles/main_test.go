@@ -30,13 +30,17 @@ func start(t *testing.T) *account {
 	t.Helper()
 	a := &account{AWS: loopback.Start(t, http.NotFoundHandler()), t: t}
 	for role, name := range map[string]string{shopRole: "customer-7f3a", blogRole: "customer-c01d"} {
-		a.AddRole(t, role, trustpolicy.Condition{Operator: "StringEquals", Key: "sts:RoleSessionName", Values: []string{name}})
+		a.AddRole(t, role, nameIs("StringEquals", name))
 	}
 	cfg, err := config.LoadDefaultConfig(t.Context())
 	require.NoError(t, err)
 	a.service = newService(cfg, map[string]string{"shop-key": "7f3a", "blog-key": "c01d", "bad-key": "bad"})
 	a.url = loopback.Serve(t, a.service.routes()) + "/role"
 	return a
+}
+
+func nameIs(operator string, names ...string) trustpolicy.Condition {
+	return trustpolicy.Condition{Operator: operator, Key: "sts:RoleSessionName", Values: names}
 }
 
 func (a *account) put(key, role string) (status int) {
@@ -73,29 +77,43 @@ func TestEachCustomerHasItsOwnAccount(t *testing.T) {
 	assert.Equal(t, http.StatusNotFound, status)
 }
 
-// TestAnotherCustomersRole has a customer enter the ARN of the shop's role, before
-// and after the shop has.
+// TestAnotherCustomersRole has a customer enter the ARN of the shop's role.
 func TestAnotherCustomersRole(t *testing.T) {
 	a := start(t)
-	require.Equal(t, http.StatusNoContent, a.put("bad-key", shopRole), "nobody has said yet that it is theirs")
+	assert.Equal(t, http.StatusBadRequest, a.put("bad-key", shopRole))
+	require.NoError(t, a.service.save("bad", shopRole)) // a service that does not try it first
 	status, body := a.get("bad-key")
 	assert.Equal(t, http.StatusBadGateway, status, body)
-
-	b := start(t)
-	require.Equal(t, http.StatusNoContent, b.put("shop-key", shopRole))
-	assert.Equal(t, http.StatusConflict, b.put("bad-key", shopRole))
 }
 
-// TestOpenRoleIsNotSaved has the shop's trust policy lack the condition, which
-// would give its account to whoever enters the ARN: the confused deputy.
-func TestOpenRoleIsNotSaved(t *testing.T) {
+// TestOneRoleHasOneOwner has a trust policy admit two customers: the provider of
+// a role assumes it under its owner's name, whoever asks.
+func TestOneRoleHasOneOwner(t *testing.T) {
 	a := start(t)
-	a.AddRole(t, shopRole)
-	for _, key := range []string{"bad-key", "shop-key"} {
-		assert.Equal(t, http.StatusBadRequest, a.put(key, shopRole))
-	}
-	require.NoError(t, a.service.save("bad", shopRole)) // a service that does not look
+	a.AddRole(t, shopRole, nameIs("StringEquals", "customer-7f3a", "customer-bad"))
+	require.Equal(t, http.StatusNoContent, a.put("shop-key", shopRole))
+	assert.Equal(t, http.StatusConflict, a.put("bad-key", shopRole))
 	status, body := a.get("bad-key")
-	assert.Equal(t, http.StatusOK, status)
-	assert.Contains(t, body, "111111111111", "this is what the condition prevents")
+	assert.Equal(t, http.StatusNotFound, status, body)
+}
+
+// TestOpenRoleIsNotSaved has the shop's trust policy admit any customer's name,
+// which would give its account to whoever enters the ARN: the confused deputy.
+func TestOpenRoleIsNotSaved(t *testing.T) {
+	for name, conditions := range map[string][]trustpolicy.Condition{
+		"no condition":   nil,
+		"any customer's": {nameIs("StringLike", "customer-*")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := start(t)
+			a.AddRole(t, shopRole, conditions...)
+			for _, key := range []string{"bad-key", "shop-key"} {
+				assert.Equal(t, http.StatusBadRequest, a.put(key, shopRole))
+			}
+			require.NoError(t, a.service.save("bad", shopRole)) // a service that does not try it first
+			status, body := a.get("bad-key")
+			assert.Equal(t, http.StatusOK, status)
+			assert.Contains(t, body, "111111111111", "this is what the condition prevents")
+		})
+	}
 }
