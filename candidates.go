@@ -48,7 +48,7 @@ func (c candidate) lives() bool { return c.leaf != nil && c.token.CheckExpiry(ti
 // A token that comes up at several places is tried once.
 func (f *fetcher) candidates(ctx context.Context) iter.Seq2[candidate, error] {
 	return func(yield func(candidate, error) bool) {
-		w := &walk{fetcher: f, ctx: ctx, yield: yield, tried: map[string]bool{}}
+		w := &walk{fetcher: f, ctx: ctx, yield: yield}
 		if l := f.request(); l != nil && l.Request.Given(ctx) {
 			// The caller's choice: nothing stands in for it.
 			c, err := w.read(l)
@@ -77,8 +77,8 @@ type walk struct {
 	*fetcher
 	ctx   context.Context
 	yield func(candidate, error) bool
-	over  bool            // nobody wants another candidate
-	tried map[string]bool // by JWT
+	over  bool     // nobody wants another candidate
+	tried []string // JWTs; pacing keeps them few
 
 	draws  int  // of recent
 	newest bool // the next one goes by newness
@@ -140,8 +140,8 @@ func inGrace(t oidc.Token) bool {
 
 // give has c tried, if it was not.
 func (w *walk) give(c candidate) {
-	if raw := c.token.Raw(); !w.over && !w.tried[raw] {
-		w.tried[raw] = true
+	if raw := c.token.Raw(); !w.over && !slices.Contains(w.tried, raw) {
+		w.tried = append(w.tried, raw)
 		w.over = !w.yield(c, nil)
 	}
 }
@@ -202,7 +202,7 @@ func (w *walk) refusedLately() {
 	for !w.over && w.refusals.Wait(w.ctx) == nil {
 		_, all := w.borrowable()
 		for _, c := range w.refused {
-			if !w.tried[c.token.Raw()] {
+			if !slices.Contains(w.tried, c.token.Raw()) {
 				all = append(all, borrowed{candidate: c, refused: w.known.When(c.token.Raw())})
 			}
 		}
@@ -265,7 +265,7 @@ func (w *walk) borrowable() (fresh, refused []borrowed) {
 		return nil, nil
 	}
 	for _, s := range l.Request.Recent().All(isForeign) {
-		if w.tried[s.Token.Raw()] || l.Check(s.Token) != nil || !w.mayBorrow(s.Token) {
+		if slices.Contains(w.tried, s.Token.Raw()) || l.Check(s.Token) != nil || !w.mayBorrow(s.Token) {
 			continue
 		}
 		b := borrowed{candidate{token: s.Token, leaf: l}, s, w.known.When(s.Token.Raw())}

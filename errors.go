@@ -125,6 +125,9 @@ func (f *fetcher) configured() error {
 		return f.invalid
 	}
 	_, err := c.Regions()
+	if err == nil {
+		return nil
+	}
 	var setting *stsclient.SettingError // perhaps the first of several
 	if errors.As(err, &setting) {
 		return &ConfigError{setting.Setting, strings.ReplaceAll(err.Error(), "\n", "; ")}
@@ -252,6 +255,9 @@ func isThrottle(code string) bool {
 
 // isRefusal reports whether STS, or the exchange, answered and said no.
 func isRefusal(err error) bool {
+	if err == nil {
+		return false
+	}
 	var exchange *oidc.ExchangeError
 	if errors.As(err, &exchange) {
 		return exchange.Refused

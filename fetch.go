@@ -87,7 +87,6 @@ func (f *fetcher) Retrieve(ctx context.Context) (aws.Credentials, error) {
 		return aws.Credentials{}, err
 	}
 	failed := failures{fetcher: f}
-	var unclear []candidate // after whose answer others come first
 	for c, err := range f.candidates(ctx) {
 		if err != nil {
 			failed.without(c, err)
@@ -109,18 +108,19 @@ func (f *fetcher) Retrieve(ctx context.Context) (aws.Credentials, error) {
 		case nothing:
 			return aws.Credentials{}, failed.err(ctx)
 		case othersFirst:
-			unclear = append(unclear, c)
+			failed.unclear = append(failed.unclear, c)
 		}
-		if len(unclear) == maxUnclear {
+		if len(failed.unclear) == maxUnclear {
 			break
 		}
 	}
-	for attempt := 1; len(unclear) > 0 && attempt < maxAttempts && pace.Pause(ctx, attempt); attempt++ {
-		creds, err := f.try(ctx, unclear[0])
+	for attempt := 1; len(failed.unclear) > 0 && attempt < maxAttempts && pace.Pause(ctx, attempt); attempt++ {
+		c := failed.unclear[0]
+		creds, err := f.try(ctx, c)
 		if err == nil {
 			return creds, nil
 		}
-		failed.with(unclear[0], err)
+		failed.with(c, err)
 		if nextAfter(err) != othersFirst {
 			break
 		}
@@ -171,6 +171,7 @@ type failures struct {
 	own     error        // with the context's own token
 	tried   error        // with the first of the others that were tried
 	reasons leaf.Reasons // why sources have no token
+	unclear []candidate  // after whose answer others come first
 }
 
 // without takes note that a source has no token that can be used.
@@ -239,6 +240,9 @@ func (f *fetcher) try(ctx context.Context, c candidate) (aws.Credentials, error)
 
 // exchanged is the token that STS is given for c.
 func (f *fetcher) exchanged(ctx context.Context, c candidate) (oidc.Token, error) {
+	if len(c.leaf.Steps) == 0 {
+		return c.token, nil
+	}
 	if last := f.last(); last.lives() && last.token.Raw() != c.token.Raw() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, exchangeShare)
@@ -380,15 +384,18 @@ func (c *stsCall) look(out *sts.AssumeRoleWithWebIdentityOutput) error {
 
 // ask makes the operation. The SDK's client counts the faults of each HTTP
 // request, also from inside a client that wraps it; for any other an operation is
-// one request.
+// one request. A client of the user's own may do anything.
 func (c *stsCall) ask(ctx context.Context, in *sts.AssumeRoleWithWebIdentityInput) (*sts.AssumeRoleWithWebIdentityOutput, error) {
+	if _, ours := c.client.(*stsclient.Client); ours {
+		return c.client.AssumeRoleWithWebIdentity(ctx, in, stsclient.Limits(c.faults, nil), onceIfUnclear)
+	}
 	end, err := c.faults.Begin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	begins := func() { end(false) } // once a request is made, the requests are counted
 	out, err := guard.Do(ctx, c.calls, "Options.Client", userGrace, func(ctx context.Context) (*sts.AssumeRoleWithWebIdentityOutput, error) {
-		return c.client.AssumeRoleWithWebIdentity(ctx, in, stsclient.Limits(c.faults, begins), func(o *sts.Options) { o.Retryer = onceIfUnclear{o.Retryer} })
+		return c.client.AssumeRoleWithWebIdentity(ctx, in, stsclient.Limits(c.faults, begins), onceIfUnclear)
 	})
 	end(stsclient.IsFault(err))
 	return out, err
@@ -396,10 +403,12 @@ func (c *stsCall) ask(ctx context.Context, in *sts.AssumeRoleWithWebIdentityInpu
 
 // onceIfUnclear leaves an answer that may be about the token to the fetch, which
 // tries other tokens before this one again.
-type onceIfUnclear struct{ aws.Retryer }
+func onceIfUnclear(o *sts.Options) { o.Retryer = clearRetryer{o.Retryer} }
+
+type clearRetryer struct{ aws.Retryer }
 
 // IsErrorRetryable implements [aws.Retryer].
-func (r onceIfUnclear) IsErrorRetryable(err error) bool {
+func (r clearRetryer) IsErrorRetryable(err error) bool {
 	return !isUnclear(err) && r.Retryer.IsErrorRetryable(err)
 }
 

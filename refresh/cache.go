@@ -3,6 +3,7 @@ package refresh
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -72,7 +73,7 @@ func (f *fetch) frozen() bool { return clock.Since(f.began) > callLimit+time.Sec
 
 func newCache(provider aws.CredentialsProvider, o Options) *cache {
 	c := &cache{
-		caller: caller{provider: provider, carry: o.Carry, window: o.ExpiryWindow},
+		caller: caller{provider: provider, name: fmt.Sprintf("%T", provider), carry: o.Carry, window: o.ExpiryWindow},
 		first:  rand.Float64(),
 		jitter: rand.Float64(),
 		events: queue{handle: o.OnEvent},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -32,9 +33,10 @@ const (
 type caller struct {
 	provider aws.CredentialsProvider
 	carry    func(context.Context) context.Context
+	name     string        // of the provider, for errors
 	window   time.Duration // Options.ExpiryWindow
 
-	calls, hooks, retries, carries guard.Calls // of each method apart
+	calls, hooks, retries guard.Calls // of each method apart
 }
 
 // outcome is what came of a fetch.
@@ -51,58 +53,45 @@ var errEnded = errors.New("refresh: the credentials ended as they came; is the l
 // call fetches within limited, for a caller whose context is ctx. The credentials
 // before are for HandleFailToRefresh.
 func (c *caller) call(limited, ctx context.Context, background bool, before aws.Credentials) outcome {
-	values := context.Background()
-	if !background || c.carry != nil {
-		var outer *callContext
-		var err error
-		if values, outer, err = c.take(limited, ctx); err != nil {
-			return outcome{err: err}
-		}
-		// Another cache's fetch waits for this one. It is to hear why it failed. A
-		// context that was kept from a fetch that is over says nothing, and a fetch
-		// that is nearly over does not end this one for others who wait.
-		if !background && outer != nil && outer.Err() == nil {
-			deadline, _ := outer.Deadline()
-			if left := time.Until(deadline) - callGrace; left > time.Second {
-				sooner, cancel := context.WithTimeout(limited, left)
-				defer cancel()
-				limited = sooner
-			}
-		}
+	type answer struct {
+		outcome
+		values context.Context
 	}
 	began := time.Now()
-	out, err := guard.Do(limited, &c.calls, fmt.Sprintf("%T", c.provider), callGrace, func(ctx context.Context) (outcome, error) {
-		return c.retrieve(&callContext{ctx, values}), nil
+	call := &callContext{}
+	a, err := guard.Do(limited, &c.calls, c.name, callGrace, func(limited context.Context) (answer, error) {
+		values := context.Background()
+		if !background || c.carry != nil {
+			values = ctx
+			outer, _ := ctx.Value(callKey{}).(*callContext)
+			if c.carry != nil {
+				values = c.carry(ctx)
+			}
+			// Another cache's fetch waits for this one. It is to hear why it failed. A
+			// context that was kept from a fetch that is over says nothing, and a fetch
+			// that is nearly over does not end this one for others who wait.
+			if !background && outer != nil && outer.Err() == nil {
+				deadline, _ := outer.Deadline()
+				if left := time.Until(deadline) - callGrace; left > time.Second {
+					var cancel context.CancelFunc
+					limited, cancel = context.WithTimeout(limited, left)
+					defer cancel()
+				}
+			}
+		}
+		call.Context, call.values = limited, values
+		call.asked.Store(int64(time.Since(began)))
+		return answer{c.retrieve(call), values}, nil
 	})
+	out := a.outcome
 	if err != nil {
-		out.err = fmt.Errorf("refresh: %w", err)
+		out.err, a.values = fmt.Errorf("refresh: %w", err), context.Background()
 	}
 	if hook, ok := c.provider.(aws.HandleFailRefreshCredentialsCacheStrategy); ok && out.err != nil {
-		out = c.failed(limited, values, hook, before, out.err)
+		out = c.failed(limited, a.values, hook, before, out.err)
 	}
-	out.took = time.Since(began)
+	out.took = time.Since(began) - time.Duration(call.asked.Load())
 	return out
-}
-
-// take returns what a fetch takes along of a caller's context, and the fetch that
-// the caller is within, if any.
-func (c *caller) take(limited, ctx context.Context) (context.Context, *callContext, error) {
-	type taken struct {
-		values context.Context
-		outer  *callContext
-	}
-	t, err := guard.Do(limited, &c.carries, "Options.Carry, or a method of the caller's context,", callGrace, func(context.Context) (taken, error) {
-		t := taken{values: ctx}
-		t.outer, _ = ctx.Value(callKey{}).(*callContext)
-		if c.carry != nil {
-			t.values = c.carry(ctx)
-		}
-		return t, nil
-	})
-	if err != nil {
-		return nil, nil, fmt.Errorf("refresh: %w", err)
-	}
-	return t.values, t.outer, nil
 }
 
 // retrieve asks the provider.
@@ -128,7 +117,7 @@ func (c *caller) retrieve(ctx context.Context) outcome {
 func (c *caller) unusable(creds aws.Credentials) error {
 	switch {
 	case !creds.HasKeys():
-		return fmt.Errorf("refresh: %T returned credentials without keys and no error", c.provider)
+		return fmt.Errorf("refresh: %s returned credentials without keys and no error", c.name)
 	case creds.CanExpire && !clock.Wall().Before(creds.Expires):
 		return errEnded
 	}
@@ -160,8 +149,8 @@ func (c *caller) failed(limited, values context.Context, hook aws.HandleFailRefr
 	deadline, _ := limited.Deadline()
 	ctx, cancel := context.WithTimeout(context.Background(), max(time.Until(deadline), hookLeast))
 	defer cancel()
-	out, failed := guard.Do(ctx, &c.hooks, fmt.Sprintf("HandleFailToRefresh of %T", c.provider), hookGrace, func(ctx context.Context) (outcome, error) {
-		creds, failed := hook.HandleFailToRefresh(&callContext{ctx, values}, before, err)
+	out, failed := guard.Do(ctx, &c.hooks, "HandleFailToRefresh of "+c.name, hookGrace, func(ctx context.Context) (outcome, error) {
+		creds, failed := hook.HandleFailToRefresh(&callContext{Context: ctx, values: values}, before, err)
 		if failed != nil {
 			return outcome{err: failed}, nil
 		}
@@ -185,6 +174,7 @@ func (c *caller) failed(limited, values context.Context, hook aws.HandleFailRefr
 type callContext struct {
 	context.Context // the limit
 	values          context.Context
+	asked           atomic.Int64 // the time from the call's beginning until the provider was asked
 }
 
 type callKey struct{}

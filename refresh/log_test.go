@@ -70,6 +70,20 @@ func TestTheSameFailureAgainIsNoNewsForAWhile(t *testing.T) {
 	})
 }
 
+// The logger of Options gets a record for each event, on a goroutine that no
+// caller waits for.
+func TestTheLoggerOfOptions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var text bytes.Buffer
+		p := newFake()
+		c := NewCredentialsCache(p, func(o *Options) { o.Logger, o.ExpiryWindow = toText(&text), time.Hour })
+		p.key(t, c)
+		synctest.Wait()
+		assert.Equal(t, `level=INFO msg="AWS credentials refreshed" reason=missing took=0s expires=`+
+			p.end("AKIA1").Format("2006-01-02T15:04:05.000Z07:00")+" expiry_window=36m0s\n", text.String())
+	})
+}
+
 func toText(b *bytes.Buffer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {

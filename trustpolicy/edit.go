@@ -12,6 +12,9 @@ import (
 func (d *Document) Apply(advice ...Advice) (*Document, error) {
 	out := *d
 	out.Statements = slices.Clone(d.Statements)
+	for i := range out.Statements {
+		out.Statements[i].Conditions = slices.Clone(out.Statements[i].Conditions)
+	}
 	for _, a := range advice {
 		if err := out.apply(a); err != nil {
 			return nil, fmt.Errorf("trustpolicy: %q: %w", a.Edit, err)
@@ -32,16 +35,15 @@ func (d *Document) apply(a Advice) error {
 	if err != nil || i < 0 || i >= len(d.Statements) {
 		return a.notThere()
 	}
-	d.Statements[i], err = d.Statements[i].with(a)
-	return err
+	return d.Statements[i].change(a)
 }
 
 func (a Advice) notThere() error {
 	return fmt.Errorf("the policy has no place %s", plainAll(a.Path, "."))
 }
 
-// with returns a copy of s with one change made.
-func (s Statement) with(a Advice) (Statement, error) {
+// change makes one change of s, whose list of conditions is its own.
+func (s *Statement) change(a Advice) error {
 	var values *[]string
 	switch rest := a.Path[2:]; {
 	case slices.Equal(rest, []string{"Principal", "Federated"}):
@@ -51,25 +53,24 @@ func (s Statement) with(a Advice) (Statement, error) {
 	case len(rest) == 3 && rest[0] == "Condition":
 		at := slices.IndexFunc(s.Conditions, func(c Condition) bool { return c.Operator == rest[1] && c.Key == rest[2] })
 		if (at < 0) != (a.Edit == AddCondition) {
-			return s, a.notThere()
+			return a.notThere()
 		}
-		s.Conditions = slices.Clone(s.Conditions)
 		switch a.Edit {
 		case AddCondition:
 			s.Conditions = append(s.Conditions, Condition{Operator: rest[1], Key: rest[2], Values: []string{a.Value}})
-			return s, nil
+			return nil
 		case RenameKey:
 			for _, c := range s.Conditions {
 				if c.Operator == rest[1] && equalFold(c.Key, a.Value) != no {
-					return s, fmt.Errorf("%s has the key %s already", plain(c.Operator), quoted(c.Key))
+					return fmt.Errorf("%s has the key %s already", plain(c.Operator), quoted(c.Key))
 				}
 			}
 			s.Conditions[at].Key = a.Value
-			return s, nil
+			return nil
 		}
 		values = &s.Conditions[at].Values
 	default:
-		return s, a.notThere()
+		return a.notThere()
 	}
 	switch a.Edit {
 	case AddValue:
@@ -77,9 +78,9 @@ func (s Statement) with(a Advice) (Statement, error) {
 	case SetValue:
 		*values = []string{a.Value}
 	default:
-		return s, fmt.Errorf("there is nothing to apply at %s", plainAll(a.Path, "."))
+		return fmt.Errorf("there is nothing to apply at %s", plainAll(a.Path, "."))
 	}
-	return s, nil
+	return nil
 }
 
 // escape writes a value so that a condition takes it literally. See

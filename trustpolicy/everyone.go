@@ -35,8 +35,8 @@ var whereKeys = []string{"aws:sourceip", "aws:sourcevpc", "aws:sourcevpce", "aws
 // something in one account, a path in one organization, the ID of one role.
 var fixedWho = whenUsed(`^(arn:[^:*?]*:[^:*?]*:[^:*?]*:[0-9]{12}:|o-[a-z0-9]+/|A[A-Z0-9]{15,}:)`)
 
-// warnEveryone warns of a statement for everyone, by what its conditions leave,
-// and returns how severely.
+// warnEveryone warns of a statement for everyone that gives a way in, by what its
+// conditions leave, and returns how severely.
 func (d *Document) warnEveryone(s Statement, warn warner) Severity {
 	var who []string
 	stranger := false // somebody who is not of an issuer that the conditions are about gets in
@@ -47,6 +47,9 @@ func (d *Document) warnEveryone(s Statement, warn warner) Severity {
 		who = append(who, way.who)
 		decision := (&Document{Version: d.Version, Statements: []Statement{s}}).Evaluate(Request{Action: way.action}).Decision
 		stranger = stranger || decision != ImplicitDeny
+	}
+	if who == nil {
+		return Low
 	}
 	all := strings.Join(who, ", and ")
 	holds := func(keys []string) bool {
@@ -124,14 +127,4 @@ func (s Statement) covers(action string) bool {
 		return e.action(s.NotActions) != yes
 	}
 	return e.action(s.Actions) != no
-}
-
-// letsIn reports whether the statement allows any of the ways in.
-func (s Statement) letsIn() bool {
-	for _, way := range waysIn {
-		if s.allows(way.action) {
-			return true
-		}
-	}
-	return false
 }

@@ -73,8 +73,7 @@ type place struct{ pattern, at int }
 
 // state is a text as far as it is read, and its places.
 type state struct {
-	before *state
-	last   byte
+	text   string
 	places []place
 }
 
@@ -83,26 +82,23 @@ type state struct {
 // left.
 func (n names) all(allowed func(byte) bool, work *int) (found []string) {
 	s := &search{patterns: n.patterns, work: work}
-	start := &state{}
+	var start state
 	for i := range s.patterns {
 		start.places = s.enter(start.places, i, []int{0})
 	}
 	seen, ended := map[string]bool{}, map[string]bool{}
-	next := []*state{start}
-	for ; len(next) > 0 && *work > 0; next = next[1:] {
+	for next := []state{start}; len(next) > 0 && *work > 0; next = next[1:] {
 		now := next[0]
-		if now.before != nil {
-			matched := slices.DeleteFunc(append(s.places[:0], now.places...), func(p place) bool { return p.at < len(s.patterns[p.pattern].pattern) })
-			if key := s.keyOf(matched); !ended[string(key)] {
-				ended[string(key)] = true
-				found = append(found, now.text())
-			}
+		matched := slices.DeleteFunc(append(s.places[:0], now.places...), func(p place) bool { return p.at < len(s.patterns[p.pattern].pattern) })
+		if key := s.keyOf(matched); now.text != "" && !ended[string(key)] {
+			ended[string(key)] = true
+			found = append(found, now.text)
 		}
 		for _, c := range s.choices(now.places, allowed) {
 			places := s.step(now.places, c)
 			if key := s.keyOf(places); s.spend(len(key)) && !seen[string(key)] {
 				seen[string(key)] = true
-				next = append(next, &state{now, c, slices.Clone(places)})
+				next = append(next, state{now.text + string([]byte{c}), slices.Clone(places)})
 			}
 		}
 		if len(seen) > mostStates {
@@ -110,15 +106,6 @@ func (n names) all(allowed func(byte) bool, work *int) (found []string) {
 		}
 	}
 	return found
-}
-
-func (n *state) text() string {
-	var all []byte
-	for ; n.before != nil; n = n.before {
-		all = append(all, n.last)
-	}
-	slices.Reverse(all)
-	return string(all)
 }
 
 func (s *search) keyOf(places []place) []byte {

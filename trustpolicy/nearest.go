@@ -48,8 +48,7 @@ func (s StatementResult) outcomes() (out []Outcome) {
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/id_session-tags.html.
 func (s Statement) onlyTags() bool {
 	return len(s.Actions) > 0 && !slices.ContainsFunc(s.Actions, func(action string) bool {
-		action = lowerASCII(action)
-		return action != "sts:tagsession" && action != "sts:setsourceidentity"
+		return !slices.Contains([]string{"sts:tagsession", "sts:setsourceidentity", "sts:setcontext"}, lowerASCII(action))
 	})
 }
 
@@ -77,7 +76,7 @@ func (r *adviser) repair(i int) repair {
 	case s.Action == Held:
 	case len(s.Statement.NotActions) > 0:
 		f.block(i, "its NotAction leaves out %s; a statement with Action says what it allows", quoted(r.Result.request.Action))
-	case len(s.Statement.Actions) == 1 && len(s.Statement.Principals.Others) == 0:
+	case len(s.Statement.Actions) == 1 && len(s.Statement.Principals.Others) == 0 && !s.Statement.Principals.everyone():
 		f.change(i, SetValue, []string{"Action"}, r.Result.request.Action,
 			fmt.Sprintf(`set "Action": %s`, quoted(r.Result.request.Action)),
 			fmt.Sprintf(`its "Action" is %s`, quoted(s.Statement.Actions[0])))
@@ -87,11 +86,9 @@ func (r *adviser) repair(i int) repair {
 			fmt.Sprintf(`its "Action" is %s`, quotedAll(s.Statement.Actions, " or ")))
 	}
 	changed := s.Statement
+	changed.Conditions = slices.Clone(changed.Conditions)
 	for _, a := range f.advice {
-		var err error
-		if changed, err = changed.with(a); err != nil {
-			f.apart = true
-		}
+		f.apart = f.apart || changed.change(a) != nil
 	}
 	if f.apart {
 		return f

@@ -171,6 +171,7 @@ func FuzzParse(f *testing.F) {
 		_ = result.String()
 		_ = d.Warnings()
 		_ = d.ExpectEnvironments("production")
+		_ = d.Reach()
 		again, err := Parse([]byte(d.String()))
 		if err != nil {
 			t.Fatalf("what String writes does not parse: %v\n%s", err, d)

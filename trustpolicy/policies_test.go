@@ -75,7 +75,7 @@ func TestPolicies(t *testing.T) {
 	}
 	good := team(eq, "sub", web+"production")
 
-	cases := []struct{ verdict, from, name, says, policy string }{
+	cases := []struct{ outcome, from, name, says, policy string }{
 		// Good ones: nothing is said of them.
 		{"ok", vercelAWS, "one project's production", "", good},
 		{"ok", vercelAWS, "in global mode", "", all(eq, "sub", web+"production")},
@@ -113,6 +113,8 @@ func TestPolicies(t *testing.T) {
 		{"ok", logic, "a Deny of revoked sessions", "", good + `,{"Effect":"Deny","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"}`},
 		{"ok", others, "in China", "", strings.ReplaceAll(good, "arn:aws:", "arn:aws-cn:")},
 		{"ok", escapes, "an escape for what is no wildcard", "", team(eq, "sub", "owner:acme:project:web:environment:production", "StringNotLike", "sub", "${*}")},
+
+		{"ok", oidcURL, "a test's issuer", "", by("127.0.0.1:4711/acme", eq, "sub", web+"production", eq, "aud", aud)},
 
 		// What IAM refuses.
 		{"refused", stsOnly, "a misspelt action", "did you mean sts:AssumeRoleWithWebIdentity?", acting(`"sts:AssumeRoleWithWebIdendity"`)},
@@ -170,6 +172,7 @@ func TestPolicies(t *testing.T) {
 		{"nobody", oidcURL, "a provider with a slash at its end", "is not Vercel's", by("oidc.vercel.com/acme/", eq, "sub", web+"production", eq, "aud", aud)},
 		{"nobody", oidcURL, "the provider vercel.com", "is not Vercel's", by("vercel.com/acme", eq, "sub", web+"production", eq, "aud", aud)},
 		{"nobody", oidcURL, "a provider with a scheme", "is not Vercel's", by("https://oidc.vercel.com/acme", eq, "sub", web+"production", eq, "aud", aud)},
+		{"nobody", oidcURL, "a team in upper case in the provider", "is not Vercel's", by("oidc.vercel.com/Acme", eq, "sub", web+"production", eq, "aud", aud)},
 		{"nobody", oidcURL, "a team's ID in the provider", "is not Vercel's", by("oidc.vercel.com/team_abc", eq, "sub", web+"production", eq, "aud", aud)},
 		{"nobody", opsString, "a star that is taken literally", "taken literally", team(eq, "sub", web+"*")},
 		{"nobody", opsString, "a project that is a star", "taken literally", team(eq, "sub", "owner:acme:project:*:environment:production")},
@@ -248,27 +251,27 @@ func TestPolicies(t *testing.T) {
 	}
 	count := map[string]int{}
 	for _, c := range cases {
-		count[c.verdict]++
-		t.Run(c.verdict+"/"+c.name, func(t *testing.T) {
+		count[c.outcome]++
+		t.Run(c.outcome+"/"+c.name, func(t *testing.T) {
 			d, err := Parse([]byte(policy(c.policy)))
-			if c.verdict == "refused" {
+			if c.outcome == "refused" {
 				require.ErrorContains(t, err, c.says, c.from)
 				return
 			}
 			require.NoError(t, err, c.from)
 			reach, warnings := d.Reach(), d.Warnings()
-			if c.verdict == "nobody" {
+			if c.outcome == "nobody" {
 				require.NotEmpty(t, reach.Nobody, c.from)
 				assert.Contains(t, fmt.Sprint(reach.Nobody), c.says, c.from)
 				assert.Empty(t, reach.Subjects)
 				return
 			}
 			require.Empty(t, reach.Nobody, c.from)
-			verdict := "ok"
+			outcome := "ok"
 			if len(warnings) > 0 {
-				verdict = warnings[0].Severity.String()
+				outcome = warnings[0].Severity.String()
 			}
-			assert.Equal(t, c.verdict, verdict, "%s: %v", c.from, warnings)
+			assert.Equal(t, c.outcome, outcome, "%s: %v", c.from, warnings)
 			assert.Contains(t, fmt.Sprint(warnings), c.says, c.from)
 		})
 	}

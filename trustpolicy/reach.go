@@ -250,18 +250,27 @@ func (d *Document) providers(s Statement) []string {
 }
 
 // teamOf returns the team whose tokens have an issuer: "*" for the global one,
-// and "" where it is not one of Vercel's.
-func teamOf(host string) string {
+// and "" where it is not one of Vercel's. A path minds case.
+func teamOf(issuer string) string {
 	global := issuerHost(GlobalIssuer)
-	host = lowerASCII(host)
-	if host == global {
+	host, team, inTeamMode := strings.Cut(issuer, "/")
+	switch {
+	case equalFold(host, global) != yes:
+		return ""
+	case !inTeamMode:
 		return "*"
-	}
-	team, ok := strings.CutPrefix(host, global+"/")
-	if !ok || !isName(team) {
+	case !isName(team):
 		return ""
 	}
 	return team
+}
+
+// ofTest reports whether a provider is that of a test with an issuer of its own:
+// IAM takes no port in a provider's URL. See
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_create_oidc.html.
+func ofTest(provider string) bool {
+	host := providerHost(provider)
+	return strings.Contains(host, ":") && !strings.Contains(host, "://")
 }
 
 // isName reports whether a team or project can have a name. Their IDs look like
@@ -295,7 +304,7 @@ func (o *opening) reach() reach {
 					if !o.try(&r, provider, team, owner, subject, audiences) {
 						continue
 					}
-					r.vercel = r.vercel || team != ""
+					r.vercel = r.vercel || team != "" || ofTest(provider)
 					if team == "*" && !o.parts[ownerPart].fixed[owner] {
 						r.foreign = cmp.Or(r.foreign, subject)
 					}

@@ -323,6 +323,29 @@ func TestReachTakesLittleMemory(t *testing.T) {
 	}
 }
 
+// What fits IAM's largest quota can be told, however its subjects are written.
+func TestWhatIAMTakesCanBeTold(t *testing.T) {
+	for name, format := range map[string]string{
+		"exact": "owner:acme:project:project-%02d:environment:production", "environments": "owner:acme:project:project-%02d:environment:*",
+		"projects": "owner:acme:project:project-%02d-*:environment:production", "both": "owner:acme:project:p%02d-*:environment:prod*", "any owner": "*:project:project-%02d:environment:*",
+	} {
+		for _, operator := range []string{"StringLike", "ForAnyValue:StringLike"} {
+			var subjects, statements []string
+			for i := range 60 {
+				subjects = append(subjects, fmt.Sprintf(format, i))
+			}
+			for i := range 10 {
+				statements = append(statements, statement("Allow", fmt.Sprintf(`%q:{"oidc.vercel.com/acme:sub":["%s"]},"StringEquals":{"oidc.vercel.com/acme:aud":"https://vercel.com/acme"}`, operator, strings.Join(subjects[6*i:6*i+6], `","`))))
+			}
+			for _, text := range []string{policy(statements...), allowIf(fmt.Sprintf(`%q:{"oidc.vercel.com/acme:sub":["%s"]}`, operator, strings.Join(subjects, `","`)))} {
+				d := mustParse(t, text)
+				told := fmt.Sprint(d.Warnings(), d.ExpectEnvironments("production"), d.Reach().Nobody)
+				assert.NotContains(t, told, "too many", "%s %s", name, operator)
+			}
+		}
+	}
+}
+
 // Advice and String take work in proportion to a policy's statements.
 func TestAdviceIsLinearInStatements(t *testing.T) {
 	allocations := func(statements int) float64 {

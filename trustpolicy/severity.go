@@ -7,16 +7,19 @@ type Severity int
 
 // The severities, from the least.
 const (
-	// Low: a mistake that keeps the policy from doing what was meant, or a
-	// role for environments that are better apart.
+	// Low: a mistake that keeps the policy from doing what was meant, a length
+	// that IAM takes only if asked, or a role for environments that are better
+	// apart.
 	Low Severity = iota
-	// Medium: more tokens pass than have to: any project of the team, any
-	// audience, a Deny that does not deny, or everyone as principal where a
-	// condition says who.
+	// Medium: more tokens get in than have to: of projects or environments that
+	// the policy does not name, or of any audience; a Deny does not deny; or
+	// everyone is a principal where a condition says who.
 	Medium
-	// High: every project and environment of the team passes.
+	// High: every project and environment of the team gets in; or IAM refuses a
+	// change of the policy, since it is too long or has no test of aud for a
+	// provider that many share.
 	High
-	// Critical: others than the team pass, with tokens or without.
+	// Critical: tokens of other customers of Vercel get in, or everyone.
 	Critical
 )
 
@@ -44,8 +47,7 @@ func (s *Severity) UnmarshalText(text []byte) error {
 	return fmt.Errorf("trustpolicy: %s is not a severity: low, medium, high or critical", quoted(string(text)))
 }
 
-// Warning is something in a policy that is wider than it looks, or can never
-// do what was meant.
+// Warning is something that a policy lets in, or a mistake in it.
 type Warning struct {
 	Statement int    // counted from 1; 0 for the policy as a whole
 	Message   string // one sentence; what it holds of the policy is quoted

@@ -26,7 +26,7 @@ func (d *Document) Warnings() []Warning {
 			out = append(out, Warning{i + 1, fmt.Sprintf(format, args...), severity})
 		}
 		s.mistakes(d.Version, warn)
-		if everyone := s.Principals.everyone() && s.letsIn(); everyone && d.warnEveryone(s, warn) == Critical || !s.allows(Action) {
+		if s.Principals.everyone() && d.warnEveryone(s, warn) == Critical || !s.allows(Action) {
 			continue
 		}
 		r := d.opening(i, &work).reach()
@@ -42,7 +42,9 @@ func (d *Document) Warnings() []Warning {
 		out = append(out, Warning{other, fmt.Sprintf("production and %s share this role: a branch that nobody has approved can do what production can", branch), Low})
 	}
 	out = append(out, d.tooLong()...)
-	loudestFirst(out)
+	slices.SortStableFunc(out, func(a, b Warning) int {
+		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(a.Statement, b.Statement))
+	})
 	return out
 }
 
@@ -76,8 +78,7 @@ func (d *Document) tooWide(s Statement, r reach, warn warner) {
 
 // why says by which test of sub a subject gets in.
 func (d *Document) why(s Statement, subject string) string {
-	work := budget
-	e := &evaluation{version: d.Version, work: work, request: Request{Context: map[string][]string{}}}
+	e := &evaluation{version: d.Version, work: budget}
 	for _, c := range s.Conditions {
 		o := parseOperator(c.Operator)
 		if claimOf(c.Key) != "sub" || !o.isString() || o.negated {
@@ -107,20 +108,14 @@ const (
 func (d *Document) tooLong() []Warning {
 	text, err := json.Marshal(d)
 	length := utf8.RuneCount(text) - bytes.Count(text, []byte(" "))
-	if err != nil || length <= quota {
+	takes, severity := fmt.Sprintf("%d at most", mostQuota), High
+	switch {
+	case err != nil || length <= quota:
 		return nil
+	case length <= mostQuota:
+		takes, severity = fmt.Sprintf("%d unless the account has asked for a higher quota, of up to %d", quota, mostQuota), Low
 	}
-	split := fmt.Sprintf("divide its subjects among %d roles", (length+quota-1)/quota)
-	if length > mostQuota {
-		return []Warning{{0, fmt.Sprintf("the policy has %d characters without white space, and IAM takes %d at most: %s", length, mostQuota, split), High}}
-	}
-	return []Warning{{0, fmt.Sprintf("the policy has %d characters without white space, and IAM takes %d unless the account has a higher quota (up to %d): %s, or ask for a higher quota", length, quota, mostQuota, split), Low}}
-}
-
-func loudestFirst(all []Warning) {
-	slices.SortStableFunc(all, func(a, b Warning) int {
-		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(a.Statement, b.Statement))
-	})
+	return []Warning{{0, fmt.Sprintf("the policy has %d characters without white space, and IAM takes %s: divide its subjects among %d roles", length, takes, (length+quota-1)/quota), severity}}
 }
 
 // openid are the claims that IAM has condition keys for, beside those of
@@ -132,9 +127,6 @@ func (s Statement) mistakes(version string, warn warner) {
 	for _, arn := range s.Principals.Federated {
 		if strings.Contains(arn, "://") {
 			warn(Low, "the provider ARN %s holds a scheme; IAM writes it without https://", quoted(arn))
-		}
-		if strings.ContainsAny(arn, "*?") {
-			warn(Low, "the provider ARN %s holds a wildcard, which a principal cannot have", quoted(arn))
 		}
 	}
 	for _, c := range s.Conditions {

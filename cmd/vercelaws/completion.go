@@ -56,8 +56,9 @@ func complete(words []string) (found []string) {
 		known = c.words(fs)
 		if len(rest) > 0 {
 			known = slices.DeleteFunc(known, func(word string) bool { return word[0] != '-' })
-			if values := flagValues[rest[len(rest)-1]]; values != nil {
-				known = slices.Clone(values)
+			name := rest[len(rest)-1]
+			if f := fs.Lookup(strings.TrimPrefix(name, "--")); f != nil && !isSwitch(f) {
+				known = slices.Clone(flagValues[name])
 			}
 		}
 		if c.name == "completion" {
@@ -70,6 +71,12 @@ func complete(words []string) (found []string) {
 		known = slices.Compact(append(known, "help"))
 	}
 	return slices.DeleteFunc(known, func(word string) bool { return slices.Contains(rest, "--") || !strings.HasPrefix(word, last) })
+}
+
+// isSwitch reports whether a flag takes no value.
+func isSwitch(f *flag.Flag) bool {
+	_, ok := f.Value.(interface{ IsBoolFlag() bool })
+	return ok
 }
 
 // flagValues are the values of flags that have few.

@@ -22,6 +22,9 @@ func TestComplete(t *testing.T) {
 		"trust-policy check --fail-on ":   "low medium high critical",
 		"trust-policy --format t":         "terraform",
 		"trust-policy --environment prod": "production",
+		"exec --duration ":                "", // so files, or nothing
+		"exec --serve --c":                "--cache",
+		"doctor --trust-policy ":          "",
 		"exec --se":                       "--session-name --serve",
 		"exec --serve -- ":                "",
 		"exec -- --s":                     "",

@@ -50,13 +50,9 @@ func supervise(path string, args, environ []string) error {
 	for {
 		select {
 		case sig := <-signals:
-			if sentByTerminal(sig) {
-				continue
+			if !sentByTerminal(sig) {
+				_ = child.Signal(sig)
 			}
-			if sig == syscall.SIGTSTP { // it may have swallowed a SIGCONT, and a child that stands still does not stop
-				_ = child.Signal(syscall.SIGCONT)
-			}
-			_ = child.Signal(sig)
 		case err := <-ended:
 			return err
 		}

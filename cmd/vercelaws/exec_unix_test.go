@@ -147,7 +147,7 @@ func TestExecPassesSignals(t *testing.T) {
 // for the shell to see, and both go on together.
 func TestExecStopsWithTheChild(t *testing.T) {
 	enter(t)
-	r, _ := startExecIn(t, &syscall.SysProcAttr{Setpgid: true}, `echo ready; read -r line; echo "$line"; exit 5`, "--serve")
+	r, _ := startExecIn(t, &syscall.SysProcAttr{Setpgid: true}, `echo ready; while read -r line; do echo "$line"; done; exit 5`, "--serve")
 	for range 3 {
 		require.NoError(t, r.Process.Signal(syscall.SIGTSTP))
 		var status syscall.WaitStatus
@@ -155,12 +155,13 @@ func TestExecStopsWithTheChild(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, status.Stopped(), "%#x", status)
 		require.NoError(t, r.Process.Signal(syscall.SIGCONT))
+		_, err = io.WriteString(r.in, "on it goes\n")
+		require.NoError(t, err)
+		line, err := r.out.ReadString('\n')
+		require.NoError(t, err)
+		assert.Equal(t, "on it goes\n", line)
 	}
-	_, err := io.WriteString(r.in, "on it goes\n")
-	require.NoError(t, err)
-	line, err := r.out.ReadString('\n')
-	require.NoError(t, err)
-	assert.Equal(t, "on it goes\n", line)
+	require.NoError(t, r.in.Close())
 	assert.Equal(t, 5, r.end(t).ExitStatus())
 }
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,8 +20,8 @@ const MaxHung = 4
 // Calls are the calls that are under way of one piece of a user's code. The zero
 // value has none. It is safe for concurrent use.
 type Calls struct {
-	mu      sync.Mutex // guards running
-	running map[context.Context]struct{}
+	mu      sync.Mutex        // guards running
+	running []context.Context // of each call
 }
 
 // Do calls f on a goroutine of its own and returns what f returns. What names f
@@ -30,8 +31,6 @@ type Calls struct {
 // returns an error that wraps the cause of ctx's end, and what f returns later is
 // dropped. While [MaxHung] calls hang, Do returns an error at once.
 func Do[T any](ctx context.Context, c *Calls, what string, grace time.Duration, f func(context.Context) (T, error)) (T, error) {
-	ctx, cancel := context.WithCancel(ctx) // its identity is the call's
-	defer cancel()
 	var zero T
 	if n := c.enter(ctx); n >= MaxHung {
 		return zero, fmt.Errorf("%s has not returned from %d calls whose contexts have ended, so it is not called again until it does", what, n)
@@ -42,16 +41,20 @@ func Do[T any](ctx context.Context, c *Calls, what string, grace time.Duration, 
 	}
 	returned := make(chan result, 1)
 	go func() {
-		r := result{err: fmt.Errorf("%s ended its goroutine", what)} // unless it returns
+		var r result
+		has := false // returned
 		defer func() {
-			if v := recover(); v != nil {
+			switch v := recover(); {
+			case v != nil:
 				r = result{err: fmt.Errorf("%s panicked: %w", what, panicked(v))}
+			case !has:
+				r = result{err: fmt.Errorf("%s ended its goroutine", what)}
 			}
 			c.leave(ctx)
 			returned <- r
 		}()
-		value, err := f(ctx)
-		r = result{value, err}
+		r.value, r.err = f(ctx)
+		has = true
 	}()
 	select {
 	case r := <-returned:
@@ -74,16 +77,13 @@ func (c *Calls) enter(ctx context.Context) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	hung := 0
-	for other := range c.running {
+	for _, other := range c.running {
 		if other.Err() != nil {
 			hung++
 		}
 	}
 	if hung < MaxHung {
-		if c.running == nil {
-			c.running = map[context.Context]struct{}{}
-		}
-		c.running[ctx] = struct{}{}
+		c.running = append(c.running, ctx)
 	}
 	return hung
 }
@@ -91,7 +91,8 @@ func (c *Calls) enter(ctx context.Context) int {
 func (c *Calls) leave(ctx context.Context) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.running, ctx)
+	at := slices.Index(c.running, ctx)
+	c.running = slices.Delete(c.running, at, at+1)
 }
 
 // panicked says where a panic was. The value is left out: it may hold a secret.

@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -75,7 +76,7 @@ type Transport struct {
 // another's connection.
 type single struct {
 	*http.Transport
-	host string // with the scheme
+	scheme, host string
 }
 
 // New returns a Transport that trusts roots, or the system's roots if nil. Dial
@@ -233,17 +234,17 @@ func (t *Transport) CloseIdleConnections() {
 	}
 }
 
-// take returns the single transport that was kept last for a host, or a new one.
-func (t *Transport) take(host string) single {
+// take returns the single transport that was kept last for u's host, or a new one.
+func (t *Transport) take(u *url.URL) single {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i, s := range slices.Backward(t.kept) {
-		if s.host == host {
+		if s.scheme == u.Scheme && s.host == u.Host {
 			t.kept = slices.Delete(t.kept, i, i+1)
 			return s
 		}
 	}
-	return single{t.model.Clone(), host}
+	return single{t.model.Clone(), u.Scheme, u.Host}
 }
 
 func (t *Transport) keep(s single) {
@@ -266,19 +267,19 @@ func (t *Transport) send(r *http.Request) (*http.Response, error) {
 		return nil, errProxy
 	}
 	var unsent error
-	c := new(conn) // the one that is used; stays so where TLS is spoken through a proxy
-	r = r.Clone(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
+	var c *conn // the one that is used; stays nil where TLS is spoken through a proxy
+	header := r.Header
+	r = r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) {
-			if own, ok := info.Conn.(*conn); ok {
-				c = own
-			}
+			c, _ = info.Conn.(*conn)
 		},
 		WroteRequest: func(info httptrace.WroteRequestInfo) { unsent = info.Err },
-		PutIdleConn:  func(error) { c.end() },
+		PutIdleConn:  func(error) { _ = c != nil && c.end() },
 	}))
+	r.Header = maps.Clone(header)
 	r.Header["Idempotency-Key"] = nil // is not sent; lets net/http send the request again
 	r.Close = r.Close || proxy != nil // beneath TLS, c sees no end of an answer
-	s := t.take(r.URL.Scheme + "://" + r.URL.Host)
+	s := t.take(r.URL)
 	response, err := s.RoundTrip(r)
 	switch {
 	case err == nil:
@@ -286,7 +287,7 @@ func (t *Transport) send(r *http.Request) (*http.Response, error) {
 	case unsent != nil && !errors.As(unsent, new(*net.OpError)) && !errors.As(err, new(answerError)):
 		err = errNotSent
 	}
-	if err == nil && c.end() {
+	if err == nil && c != nil && c.end() {
 		err = errSurplus
 	}
 	if err != nil {

@@ -140,7 +140,7 @@ func read(text string, depth int) (v Value, rest string, err error) {
 func readContainer(text string, depth int) (members map[string]Value, items []Value, rest string, err error) {
 	closing := byte(']')
 	if text[0] == '{' {
-		closing, members = '}', make(map[string]Value)
+		closing, members = '}', make(map[string]Value, min(16, len(text)/16)) // some 16 in a token of Vercel's
 	}
 	if depth == maxDepth {
 		return nil, nil, "", errTooDeep

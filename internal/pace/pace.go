@@ -35,38 +35,51 @@ type Pacer struct {
 // ctx's cause. Whoever began calls end once, and says whether the operation
 // failed. One that panics or never returns has failed.
 func (p *Pacer) Begin(ctx context.Context) (end func(failed bool), err error) {
-	if err := p.wait(ctx, func() { p.underWay++ }); err != nil {
+	if err := p.wait(ctx, 1); err != nil {
 		return nil, err
 	}
-	var once sync.Once
+	ended := false // guarded by mu
 	return func(failed bool) {
-		once.Do(func() {
-			p.change(func() {
-				p.underWay--
-				if failed {
-					p.owe()
-				}
-			})
-		})
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if ended {
+			return
+		}
+		ended = true
+		p.underWay--
+		if failed {
+			p.owe()
+		}
+		p.wake()
 	}, nil
 }
 
 // Wait waits until an operation may begin, and begins none.
-func (p *Pacer) Wait(ctx context.Context) error { return p.wait(ctx, func() {}) }
+func (p *Pacer) Wait(ctx context.Context) error { return p.wait(ctx, 0) }
 
 // Fail counts a failure of something that seemed to have gone well.
-func (p *Pacer) Fail() { p.change(p.owe) }
+func (p *Pacer) Fail() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.owe()
+	p.wake()
+}
 
 // Clear forgets what is owed, since an operation has succeeded.
-func (p *Pacer) Clear() { p.change(func() { p.paid = time.Time{} }) }
+func (p *Pacer) Clear() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.paid = time.Time{}
+	p.wake()
+}
 
-// wait waits for room, and calls enter, which needs mu, when there is.
-func (p *Pacer) wait(ctx context.Context, enter func()) error {
+// wait waits for room, and then has n more operations under way.
+func (p *Pacer) wait(ctx context.Context, n int) error {
 	for {
 		p.mu.Lock()
 		pause := p.pause()
 		if pause <= 0 {
-			enter()
+			p.underWay += n
 			p.mu.Unlock()
 			return nil
 		}
@@ -118,11 +131,8 @@ func (p *Pacer) owe() {
 	p.paid = time.Now().Add(min(max(p.owed(), 0)+Every, p.most()))
 }
 
-// change makes a change after which those who wait look again.
-func (p *Pacer) change(f func()) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	f()
+// wake needs mu. It has those who wait look again.
+func (p *Pacer) wake() {
 	if p.changed != nil {
 		close(p.changed)
 		p.changed = nil

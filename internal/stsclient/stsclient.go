@@ -43,7 +43,7 @@ type Client struct {
 
 	mu     sync.Mutex
 	region []*sts.Client // the first, and the second if there is one; nil: not yet built; guarded by mu
-	key    string        // guarded by mu
+	key    any           // a string; guarded by mu
 }
 
 // New returns a Client, and reads nothing yet: the environment is read when the
@@ -61,12 +61,12 @@ func (c *Client) Regions() ([]*sts.Client, error) {
 
 // EndpointKey is the same for Clients that ask the same endpoint first: its host
 // where one is set, and otherwise the region, and which of its endpoints.
-func (c *Client) EndpointKey() (string, error) {
+func (c *Client) EndpointKey() (any, error) {
 	_, key, err := c.build()
 	return key, err
 }
 
-func (c *Client) build() ([]*sts.Client, string, error) {
+func (c *Client) build() ([]*sts.Client, any, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.region != nil {
@@ -74,10 +74,10 @@ func (c *Client) build() ([]*sts.Client, string, error) {
 	}
 	settings, err := read(c.options)
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	if c.region, err = settings.clients(c.options.Override); err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	c.key = settings.endpointKey()
 	return c.region, c.key, nil

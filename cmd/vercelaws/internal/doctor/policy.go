@@ -138,14 +138,14 @@ func (e *examination) judgeRefused(c *Check, policy *trustpolicy.Document, resul
 	// The role is for another environment: what is wrong for that one can be
 	// mended, but this one needs a role of its own.
 	c.Summary += fmt.Sprintf(": it is for %s", failure.QuoteAll(intended))
-	if askWhatIsMeant(c, intended, environment) {
-		return
-	}
+	asks := askWhatIsMeant(c, intended, environment)
 	_, subject, _ := e.claims()
 	if meant := e.evaluate(policy, inEnvironment(subject, intended[0])); meant.Decision == trustpolicy.ImplicitDeny {
 		change(c, meant)
 	}
-	c.ToDo = append(c.ToDo, fmt.Sprintf("give %s a role of its own: %s", failure.Quote(environment), e.ownRole(environment)))
+	if !asks {
+		c.ToDo = append(c.ToDo, fmt.Sprintf("give %s a role of its own: %s", failure.Quote(environment), e.ownRole(environment)))
+	}
 }
 
 // askWhatIsMeant asks whether production or preview was meant by a name that a
