@@ -1,12 +1,14 @@
 package e2e
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -16,18 +18,28 @@ import (
 	"github.com/vercelaws/vercelaws/oidc"
 )
 
-// startGuide builds a program of examples/guides, starts it, and returns its
-// URL. Those that need none of these servers are tested where they are.
+// guides is the folder of the programs of examples/guides that these servers
+// can serve. The rest is tested where it is.
+var guides = sync.OnceValues(func() (string, error) {
+	folder := filepath.Join(scratch, "guides")
+	if err := os.Mkdir(folder, 0o755); err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), buildTime)
+	defer cancel()
+	build := exec.CommandContext(ctx, "go", "build", "-o", folder, "./gin", "./echo", "./chi", "./fiber", "./presign", "./minio-go", "./gocloud", "./pgx")
+	build.Dir = filepath.Join("..", "examples", "guides")
+	build.Stderr = os.Stderr
+	return folder, build.Run()
+})
+
+// startGuide starts a program and returns its URL.
 func startGuide(t *testing.T, name string, environ ...string) (url string, server *process.Process) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), name)
-	build := exec.CommandContext(within(t, buildTime), "go", "build", "-o", path, "./"+name)
-	build.Dir = filepath.Join("..", "examples", "guides")
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, string(out))
-
+	folder, err := guides()
+	require.NoError(t, err)
 	port := freePort(t)
-	cmd := exec.Command(path)
+	cmd := exec.Command(filepath.Join(folder, name))
 	cmd.Env = append([]string{"PORT=" + port, "HOME=" + t.TempDir(), "VERCEL=1", "VERCEL_ENV=production",
 		"AWS_REGION=us-east-1", "AWS_EC2_METADATA_DISABLED=true"}, environ...)
 	server, err = process.Start(cmd)
@@ -59,23 +71,42 @@ func askGuide(t *testing.T, url string) (status int, body string) {
 	return res.StatusCode, string(b)
 }
 
-func TestGuideMinIOGo(t *testing.T) {
-	url, server := startGuide(t, "minio-go", "AWS_ROLE_ARN="+store.RoleARN, "AWS_ENDPOINT_URL_STS="+store.URL, "AWS_ENDPOINT_URL_S3="+store.URL)
-	for range 2 {
-		status, body := askGuide(t, url+"/photos")
-		require.Equal(t, http.StatusOK, status, server.Output())
-		assert.JSONEq(t, `["`+strings.Join(photoKeys, `","`)+`"]`, body)
+func startGuideOnStore(t *testing.T, name string) (url string, server *process.Process) {
+	t.Helper()
+	return startGuide(t, name, "AWS_ROLE_ARN="+store.RoleARN, "AWS_ENDPOINT_URL_STS="+store.URL, "AWS_ENDPOINT_URL_S3="+store.URL)
+}
+
+func TestGuidesListABucket(t *testing.T) {
+	for _, name := range []string{"gin", "echo", "chi", "fiber", "minio-go"} {
+		t.Run(name, func(t *testing.T) {
+			url, server := startGuideOnStore(t, name)
+			for range 2 {
+				status, body := askGuide(t, url+"/photos")
+				require.Equal(t, http.StatusOK, status, server.Output())
+				assert.JSONEq(t, `["`+strings.Join(photoKeys, `","`)+`"]`, body)
+			}
+		})
 	}
 }
 
-func TestGuideGocloud(t *testing.T) {
-	url, server := startGuide(t, "gocloud", "AWS_ROLE_ARN="+store.RoleARN, "AWS_ENDPOINT_URL_STS="+store.URL, "AWS_ENDPOINT_URL_S3="+store.URL)
-	for _, path := range []string{"/photos/", "/urls/"} { // the client follows the redirect to the store
-		status, body := askGuide(t, url+path+photoKeys[0])
-		require.Equal(t, http.StatusOK, status, server.Output())
-		assert.Equal(t, photoKeys[0], body)
+// TestGuidesPresign follows redirects to URLs of the store.
+func TestGuidesPresign(t *testing.T) {
+	for name, path := range map[string]string{"presign": "/photos/", "gocloud": "/urls/"} {
+		t.Run(name, func(t *testing.T) {
+			url, server := startGuideOnStore(t, name)
+			status, body := askGuide(t, url+path+photoKeys[0])
+			require.Equal(t, http.StatusOK, status, server.Output())
+			assert.Equal(t, photoKeys[0], body)
+		})
 	}
-	status, _ := askGuide(t, url+"/photos/no-such.jpg")
+}
+
+func TestGuideGocloudReads(t *testing.T) {
+	url, server := startGuideOnStore(t, "gocloud")
+	status, body := askGuide(t, url+"/photos/"+photoKeys[0])
+	require.Equal(t, http.StatusOK, status, server.Output())
+	assert.Equal(t, photoKeys[0], body)
+	status, _ = askGuide(t, url+"/photos/no-such.jpg")
 	assert.Equal(t, http.StatusNotFound, status)
 }
 

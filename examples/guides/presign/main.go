@@ -38,7 +38,7 @@ func newProvider(roleARN string) *aws.CredentialsCache {
 func routes(client *s3.Client) http.Handler {
 	presigner := s3.NewPresignClient(client, s3.WithPresignExpires(life))
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /photos/{name}", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("GET /photos/{name...}", func(w http.ResponseWriter, r *http.Request) {
 		url, err := presigner.PresignGetObject(r.Context(), &s3.GetObjectInput{
 			Bucket: aws.String("photos"), Key: aws.String(r.PathValue("name")),
 		})
