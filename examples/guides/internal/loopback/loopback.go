@@ -109,7 +109,7 @@ func (a *AWS) Callers() []ststest.Session {
 func (a *AWS) Exchanged() int { return a.STS.Calls("AssumeRoleWithWebIdentity") }
 
 // Send sends a request as Vercel does, with a token of the deployment, and
-// returns what was answered.
+// returns what is answered.
 func (a *AWS) Send(t *testing.T, method, url string) (status int, body string) {
 	t.Helper()
 	return a.SendBody(t, method, url, "")
@@ -213,8 +213,6 @@ func (b *Bucket) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.Method == http.MethodPut:
 		b.objects[key] = string(body)
-	case key == "" && r.URL.Query().Has("location"):
-		fmt.Fprintf(w, `<LocationConstraint>%s</LocationConstraint>`, Region)
 	case key == "":
 		var list struct {
 			XMLName  xml.Name `xml:"ListBucketResult"`
