@@ -183,9 +183,11 @@ func (w *walk) recent() (any bool) {
 		}
 		any = true
 		w.draws++
-		if w.draws%3 == 0 && len(refused) > 0 && time.Since(refused[0].refused) >= refusedLately {
-			w.give(refused[0].candidate)
-			continue
+		if w.draws%3 == 0 && len(refused) > 0 {
+			if oldest := slices.MinFunc(refused, byRefusal); time.Since(oldest.refused) >= refusedLately {
+				w.give(oldest.candidate)
+				continue
+			}
 		}
 		if w.newest {
 			w.give(slices.MaxFunc(fresh, byArrival).candidate)
@@ -257,8 +259,7 @@ func byCount(a, b borrowed) int   { return cmp.Or(cmp.Compare(a.Count, b.Count),
 func byRefusal(a, b borrowed) int { return a.refused.Compare(b.refused) }
 
 // borrowable are the tokens of recent requests that can be tried: those that STS
-// has never refused to this provider, and the others, the one refused longest ago
-// first.
+// has never refused to this provider, and the others.
 func (w *walk) borrowable() (fresh, refused []borrowed) {
 	l := w.request()
 	if l == nil {
@@ -275,7 +276,6 @@ func (w *walk) borrowable() (fresh, refused []borrowed) {
 			refused = append(refused, b)
 		}
 	}
-	slices.SortFunc(refused, byRefusal)
 	return fresh, refused
 }
 

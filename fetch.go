@@ -256,9 +256,9 @@ func (f *fetcher) exchanged(ctx context.Context, c candidate) (oidc.Token, error
 		}); err != nil {
 			return oidc.Token{}, noToken(f.roleARN, err)
 		}
-	}
-	if token.Raw() == "" {
-		return oidc.Token{}, noToken(f.roleARN, fmt.Errorf("%w: a step of Options.TokenSource returned a zero Token and no error", oidc.ErrNoToken))
+		if token.Raw() == "" {
+			return oidc.Token{}, noToken(f.roleARN, fmt.Errorf("%w: a step of Options.TokenSource returned a zero Token and no error", oidc.ErrNoToken))
+		}
 	}
 	return token, nil
 }

@@ -245,11 +245,16 @@ func looksLikeJWT(raw string) bool {
 		switch c := raw[i]; {
 		case c == '.' && length > 0:
 			parts, length = parts+1, 0
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '_':
+		case isBase64url(c):
 			length++
 		default:
 			return false
 		}
 	}
 	return parts == 3 && length > 0
+}
+
+// isBase64url reports whether c is a character of base64url (RFC 4648, section 5).
+func isBase64url(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_'
 }

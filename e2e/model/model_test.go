@@ -18,6 +18,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"pgregory.net/rapid"
 
+	"github.com/vercelaws/vercelaws"
+	"github.com/vercelaws/vercelaws/oidc"
 	"github.com/vercelaws/vercelaws/refresh"
 )
 
@@ -27,7 +29,7 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
-	for k, v := range map[string]string{"VERCEL": "1", "VERCEL_ENV": "production", "VERCEL_OIDC_TOKEN_FILE": ""} {
+	for k, v := range map[string]string{"VERCEL": "1", "VERCEL_ENV": "production", "VERCEL_TARGET_ENV": "", "VERCEL_OIDC_TOKEN_FILE": ""} {
 		_ = os.Setenv(k, v)
 	}
 	os.Exit(m.Run())
@@ -42,13 +44,14 @@ type history struct {
 	Environment     tokenKind     // VERCEL_OIDC_TOKEN
 	ExchangedLife   time.Duration // 0: that of the source token
 	Uncached        bool          // whether exchanged tokens must not be kept
+	SourceFirst     bool          // whether a user's own source comes before the default ones
 	Steps           []step
 }
 
 // String is a history as a failure shows it.
 func (h history) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "credentials of %s, tokens of %s, SDK %t, project known %t, environment %s, exchanged tokens of %s, uncached %t", h.Life, h.TokenLife, h.SDK, h.KnownProject, h.Environment, h.ExchangedLife, h.Uncached)
+	fmt.Fprintf(&b, "credentials of %s, tokens of %s, SDK %t, project known %t, environment %s, exchanged tokens of %s, uncached %t, own source first %t", h.Life, h.TokenLife, h.SDK, h.KnownProject, h.Environment, h.ExchangedLife, h.Uncached, h.SourceFirst)
 	for _, s := range h.Steps {
 		fmt.Fprintf(&b, "\n  %s", s)
 	}
@@ -70,6 +73,7 @@ const (
 	verdict
 	hear // of a service, through the middleware
 	flood
+	crowd
 	jump
 	setRight
 )
@@ -100,7 +104,7 @@ func (s step) String() string {
 	case breakExchange:
 		return fmt.Sprintf("exchange of %s is %s", who, s.Fault)
 	case breakSource:
-		return fmt.Sprintf("source of %s is %s", who, s.Mode)
+		return fmt.Sprintf("%s of %s is %s", []string{"source", "step"}[s.N], who, s.Mode)
 	case breakHandler:
 		return fmt.Sprintf("handlers of %s are %s", who, s.Mode)
 	case mend:
@@ -113,6 +117,8 @@ func (s step) String() string {
 		return fmt.Sprintf("a client of %s hears %q, %q, token %s, limit %s", who, words[s.N].code, words[s.N].message, s.Token, s.Limit)
 	case flood:
 		return fmt.Sprintf("%d forged tokens a second come with a good one, cold, like %s", s.N, who)
+	case crowd:
+		return fmt.Sprintf("%d %s ask at once, like %s, token %s", s.N, []string{"providers", "callers of the exchange"}[s.Mode], who, s.Token)
 	case jump:
 		return "clock is set to " + s.For.String()
 	case setRight:
@@ -130,8 +136,8 @@ func drawStep(t *rapid.T) step {
 		weighted = append(weighted, jump, jump, jump, setRight, setRight)
 	}
 	s := step{Action: rapid.SampledFrom(weighted).Draw(t, "action")}
-	who := rapid.IntRange(0, 3)
-	token := rapid.SampledFrom([]tokenKind{good, good, good, fresh, forged, recurring, foreign, expired, explicit, garbage, missing, background})
+	who := rapid.IntRange(0, 5)
+	token := rapid.SampledFrom([]tokenKind{good, good, good, fresh, forged, recurring, foreign, preview, expired, explicit, rejected, garbage, missing, background})
 	callerLimit := rapid.SampledFrom([]time.Duration{0, 600 * time.Millisecond, time.Second, 30 * time.Second, 100 * time.Millisecond})
 	switch s.Action {
 	case ask:
@@ -139,6 +145,16 @@ func drawStep(t *rapid.T) step {
 		if rapid.IntRange(0, 49).Draw(t, "flood") == 49 {
 			s.Action, s.N = flood, rapid.SampledFrom([]int{5, 20, 50}).Draw(t, "rate")
 			s.Who = rapid.SampledFrom([]int{0, 3}).Draw(t, "like")
+		} else if rapid.IntRange(0, 29).Draw(t, "crowd") == 29 {
+			s.Action, s.N = crowd, 20
+			s.Who = rapid.SampledFrom([]int{0, 1, 3, 3, 4, 5}).Draw(t, "like")
+			s.Token = rapid.SampledFrom([]tokenKind{fresh, explicit, forged}).Draw(t, "tokens")
+			if s.Token == explicit { // which are not remembered, so that what follows is no slower
+				s.N = 100
+			}
+			if s.Who == 3 || s.Who == 5 {
+				s.Mode = trouble(rapid.IntRange(0, 1).Draw(t, "exchange alone"))
+			}
 		}
 	case keepAsking:
 		s.Who, s.N, s.Token, s.Limit = who.Draw(t, "who"), rapid.SampledFrom([]int{3, 10, 25}).Draw(t, "times"), token.Draw(t, "token"), callerLimit.Draw(t, "limit")
@@ -148,9 +164,10 @@ func drawStep(t *rapid.T) step {
 	case breakSTS:
 		s.Who, s.Fault = who.Draw(t, "who"), fault(rapid.IntRange(0, faults-1).Draw(t, "fault"))
 	case breakExchange:
-		s.Who, s.Fault = 3, fault(rapid.IntRange(0, faults-1).Draw(t, "fault"))
+		s.Who, s.Fault = rapid.SampledFrom([]int{3, 5}).Draw(t, "who"), fault(rapid.IntRange(0, faults-1).Draw(t, "fault"))
 	case breakSource:
-		s.Who, s.Mode = rapid.SampledFrom([]int{0, 1, 3}).Draw(t, "who"), trouble(rapid.IntRange(0, troubles-1).Draw(t, "mode"))
+		s.Who, s.Mode = rapid.SampledFrom([]int{0, 1, 3, 4, 5}).Draw(t, "who"), trouble(rapid.IntRange(0, troubles-1).Draw(t, "mode"))
+		s.N = rapid.IntRange(0, 1).Draw(t, "step")
 	case breakHandler:
 		s.Who, s.Mode = who.Draw(t, "who"), trouble(rapid.IntRange(0, troubles-1).Draw(t, "mode"))
 	case invalidate, verdict:
@@ -173,6 +190,7 @@ func drawHistory(t *rapid.T) history {
 		Environment:   rapid.SampledFrom([]tokenKind{missing, good, forged, expired}).Draw(t, "environment"),
 		ExchangedLife: rapid.SampledFrom([]time.Duration{0, 20 * time.Minute}).Draw(t, "exchanged life"),
 		Uncached:      rapid.Bool().Draw(t, "uncached"),
+		SourceFirst:   rapid.Bool().Draw(t, "own source first"),
 		Steps: slices.Concat( // nine on average, two for each subject
 			rapid.SliceOfN(rapid.Custom(drawStep), 1, 30).Draw(t, "steps"),
 			rapid.SliceOfN(rapid.Custom(drawStep), 0, 6).Draw(t, "more steps")),
@@ -238,7 +256,7 @@ func (w *world) end() {
 // recovers has a request with a new token ask.
 func (s *subject) recovers(when string, most time.Duration) {
 	start := s.w.elapsed()
-	if _, err := s.retrieve(s.w.context(fresh)); err != nil {
+	if _, err := s.retrieve(s.context(fresh)); err != nil {
 		s.w.problem("%s: no credentials %s: %v", s.name, when, err)
 	}
 	if took := s.w.elapsed() - start; took > most {
@@ -254,7 +272,7 @@ func (w *world) mend() {
 		}
 		s.handler.set(none)
 		if s.source != nil {
-			s.source.set(none)
+			s.source.set(none, false)
 		}
 	}
 	w.release()
@@ -279,7 +297,7 @@ func (w *world) do(s step) {
 	case breakExchange:
 		who.exchange.set(s.Fault)
 	case breakSource:
-		who.source.set(s.Mode)
+		who.source.set(s.Mode, s.N == 1)
 	case breakHandler:
 		who.handler.set(s.Mode)
 	case mend:
@@ -294,19 +312,21 @@ func (w *world) do(s step) {
 			key = "ASIAUNKNOWN"
 		}
 		start := w.elapsed()
-		refresh.ReportRejected(w.context(s.Token), who.cache, key)
+		refresh.ReportRejected(who.context(s.Token), who.cache, key)
 		who.calledDead()
 		if w.elapsed() != start {
 			w.problem("%s: ReportRejected took %s", who.name, w.elapsed()-start)
 		}
 	case hear:
-		ctx, cancel := w.limited(s)
+		ctx, cancel := who.limited(s)
 		defer cancel()
 		who.hear(ctx, s.N)
 	case flood:
 		if offset() == 0 { // good tokens may look expired to a wrong clock
 			w.flood(s.N, who.exchange != nil)
 		}
+	case crowd:
+		w.crowd(who, s)
 	case jump:
 		w.setClock(s.For)
 	case setRight:
@@ -359,7 +379,7 @@ func (w *world) checkSetRight() {
 			// shares its failure: it cannot ask again within their ten seconds. The
 			// next one is not to.
 			start := w.elapsed()
-			_, err := s.retrieve(w.context(fresh))
+			_, err := s.retrieve(s.context(fresh))
 			if took := w.elapsed() - start; took > 2*time.Second || err != nil && took > time.Second/2 {
 				w.problem("%s: after %s of a clock that was set right: %v", s.name, took, err)
 			}
@@ -369,17 +389,17 @@ func (w *world) checkSetRight() {
 }
 
 func (w *world) call(who *subject, s step) {
-	ctx, cancel := w.limited(s)
+	ctx, cancel := who.limited(s)
 	defer cancel()
 	_, _ = who.retrieve(ctx)
 }
 
 // limited is the context of a step.
-func (w *world) limited(s step) (context.Context, context.CancelFunc) {
+func (who *subject) limited(s step) (context.Context, context.CancelFunc) {
 	if s.Limit > 0 {
-		return context.WithTimeout(w.context(s.Token), s.Limit)
+		return context.WithTimeout(who.context(s.Token), s.Limit)
 	}
-	return context.WithCancel(w.context(s.Token))
+	return context.WithCancel(who.context(s.Token))
 }
 
 // flood is a cold start under a flood of forged tokens, each new, among which a
@@ -405,7 +425,7 @@ func (w *world) flood(rate int, exchanged bool) {
 			kind = good
 		}
 		wg.Go(func() {
-			creds, err := s.retrieve(w.context(kind))
+			creds, err := s.retrieve(s.context(kind))
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			if kind == good && err == nil {
@@ -426,4 +446,54 @@ func (w *world) flood(rate int, exchanged bool) {
 		w.problem("no credentials in 5 s under a flood of %d forged tokens a second", rate)
 	}
 	wg.Wait()
+}
+
+// crowd has many providers, or callers of an exchange, ask at once, each with a
+// token of its own and at the endpoints of who. Where those are well, none is to
+// wait for another.
+func (w *world) crowd(who *subject, s step) {
+	if f, _ := who.sts.is(); f == hangsForGood {
+		return
+	}
+	takes, well := who.sts.takes()
+	source := oidc.DefaultSource()
+	if who.exchange != nil {
+		if f, _ := who.exchange.is(); f == hangsForGood {
+			return
+		}
+		source = who.exchange.source(source, "a crowd")
+		d, ok := who.exchange.takes()
+		takes, well = takes+d, well && ok
+		if s.Mode == 1 {
+			takes, well = d, ok
+		}
+	}
+	well = well && s.Token != forged && offset() == 0
+	start := w.elapsed()
+	var wg sync.WaitGroup
+	for range s.N {
+		if s.Token == explicit {
+			w.renew()
+		}
+		ctx := who.context(s.Token)
+		wg.Go(func() {
+			var err error
+			if s.Mode == 1 {
+				_, err = source.Token(ctx)
+			} else {
+				_, err = vercelaws.NewProvider(roleARN("crowd"), func(o *vercelaws.Options) {
+					o.Client, o.TokenSource = who.sts.client, source
+				}).Retrieve(ctx)
+			}
+			took := w.elapsed() - start
+			switch {
+			case took > limit:
+				w.problem("%s: one of a crowd waited %s", who.name, took)
+			case well && (err != nil || took > takes):
+				w.problem("%s: one of a healthy crowd waited %s: %v", who.name, took, err)
+			}
+		})
+	}
+	wg.Wait()
+	time.Sleep(limit) // so that what the crowd has left returns
 }

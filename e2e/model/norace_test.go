@@ -2,4 +2,4 @@
 
 package model
 
-const checks = "10000"
+const checks = "5000"

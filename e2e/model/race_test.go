@@ -3,4 +3,4 @@
 package model
 
 // checks is less where each history takes ten times as long.
-const checks = "1000"
+const checks = "500"

@@ -39,6 +39,38 @@ func TestFoundOnce(t *testing.T) {
 				{Action: keepAsking, Who: 3, N: 10, Token: fresh, For: 30 * time.Second},
 			},
 		},
+		"a step that gives a zero token ends there, and the exchange is not asked with it": {
+			Life: 15 * time.Minute, TokenLife: 2 * time.Hour,
+			Steps: []step{
+				{Action: breakSource, Who: 3, N: 1, Mode: uses},
+				{Action: ask, Who: 3, N: 1, Token: good},
+			},
+		},
+		"a second crowd at an endpoint that fails is paced from its first request on": {
+			Life: time.Hour, TokenLife: 2 * time.Hour, KnownProject: true,
+			Steps: []step{
+				{Action: breakExchange, Who: 3, Fault: resets},
+				{Action: crowd, Who: 3, N: 100, Token: explicit},
+				{Action: crowd, Who: 3, N: 100, Token: explicit, Mode: 1},
+			},
+		},
+		"a crowd at an endpoint that hangs is paced while its requests hang": {
+			Life: time.Hour, TokenLife: 2 * time.Hour,
+			Steps: []step{
+				{Action: breakSTS, Fault: hangs},
+				{Action: breakSTS, Who: 1, Fault: hangs},
+				{Action: crowd, N: 100, Token: explicit},
+				{Action: crowd, Who: 1, N: 100, Token: explicit},
+			},
+		},
+		"an operation that waited before it was refused leaves room for three beside it": {
+			Life: 15 * time.Minute, TokenLife: 2 * time.Hour,
+			Steps: []step{
+				{Action: keepAsking, Who: 3, N: 10, Token: forged, Limit: 600 * ms, For: 5 * time.Minute},
+				{Action: breakExchange, Who: 3, Fault: unavailable},
+				{Action: ask, Who: 3, N: 1, Token: forged, Limit: time.Second},
+			},
+		},
 	} {
 		t.Run(name, func(t *testing.T) { replay(t, h) })
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/smithy-go/middleware"
 
 	"github.com/vercelaws/vercelaws"
+	"github.com/vercelaws/vercelaws/oidc"
 )
 
 // words are what a service says of a request.
@@ -96,6 +97,9 @@ func (s *subject) hear(ctx context.Context, which int) {
 	// No fetch is under way, no back-off lasts, and the verdict will be believed.
 	sure := s.calls == 0 && w.elapsed()-s.asked > time.Minute && w.elapsed()-s.verdict > 10*time.Minute && w.standing == 0
 	w.mu.Unlock()
+	if _, err := oidc.FromRequest().Token(ctx); err != nil && requestLeaf().Request.Given(ctx) {
+		sure = false // that fetch ends where nobody sees it
+	}
 	out, err := v.client.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	ended := w.elapsed()
 	synctest.Wait()

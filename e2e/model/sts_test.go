@@ -3,6 +3,7 @@
 package model
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,12 +34,20 @@ type fakeSTS struct {
 	life     time.Duration
 	sdk      bool   // whether clients reach it through the SDK, which dates its answers
 	audience string // of the tokens that the role admits
+	client   stscreds.AssumeRoleWithWebIdentityAPIClient
 
-	given map[string]issued // guarded by mu
+	given      map[string]issued // guarded by mu like what follows
+	identified bool              // it has accepted a token of its subject's that came with a request
 }
 
 func (w *world) newSTS(name string, life time.Duration, sdk bool) *fakeSTS {
-	return &fakeSTS{server: server{w: w, name: name}, life: life, sdk: sdk, audience: vercelAudience, given: map[string]issued{}}
+	s := &fakeSTS{server: server{w: w, name: name, since: -time.Hour}, life: life, sdk: sdk, audience: vercelAudience, given: map[string]issued{}}
+	if sdk {
+		s.client = sts.New(sts.Options{Region: "us-east-1", Credentials: aws.AnonymousCredentials{}, HTTPClient: transport{s}})
+	} else {
+		s.client = &plainClient{s}
+	}
+	return s
 }
 
 func (s *fakeSTS) credentials(key string) (issued, bool) {
@@ -57,14 +66,6 @@ func (s *fakeSTS) newest() string {
 
 func (s *fakeSTS) key(n int) string { return fmt.Sprintf("ASIA%s%04d", strings.ToUpper(s.name), n) }
 
-// client is s as Options.Client.
-func (s *fakeSTS) client() stscreds.AssumeRoleWithWebIdentityAPIClient {
-	if !s.sdk {
-		return plainClient{s}
-	}
-	return sts.New(sts.Options{Region: "us-east-1", Credentials: aws.AnonymousCredentials{}, HTTPClient: transport{s}})
-}
-
 // answer is an answer of STS, by whatever road.
 type answer struct {
 	status        int
@@ -74,29 +75,66 @@ type answer struct {
 }
 
 // ask is one request to STS. An empty token is not looked at.
-func (s *fakeSTS) ask(ctx context.Context, raw string) (answer, error) {
-	f, err := s.meet(ctx, raw)
+func (s *fakeSTS) ask(ctx context.Context, role, raw string) (answer, error) {
+	role = strings.TrimPrefix(role, roleARN(""))
+	if raw != "" {
+		s.inspect(ctx, role, raw)
+	}
+	r, f, err := s.meet(ctx, role, raw)
 	if err != nil {
 		return answer{}, err
 	}
+	a, o := s.answer(f, role, raw)
+	s.end(r, o)
+	return a, nil
+}
+
+// inspect is what is promised of the tokens that STS sees.
+func (s *fakeSTS) inspect(ctx context.Context, role, raw string) {
+	s.w.inspect(&s.server, raw)
+	t, came := s.w.origin(raw)
+	request := requestLeaf()
+	own, _ := request.Read(ctx)
+	chosen, isOwn := request.Request.Given(ctx), own.Raw() == came
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case t.chosen && !(chosen && isOwn):
+		s.w.problem("%s: a token that a caller chose was lent to another", s.name)
+	case chosen && !isOwn:
+		s.w.problem("%s: another token stands in for the one that the caller chose", s.name)
+	case s.identified && role == s.name && !isOwn && !t.same():
+		s.w.problem("%s: a token of another identity than the one accepted last was borrowed", s.name)
+	}
+}
+
+func (s *fakeSTS) answer(f fault, role, raw string) (answer, outcome) {
 	switch f {
 	case unavailable:
-		return answer{status: 503, code: "ServiceUnavailable", message: "try later"}, nil
+		return answer{status: 503, code: "ServiceUnavailable", message: "try later"}, faulted
 	case throttles:
-		return answer{status: 400, code: "Throttling", message: "rate exceeded"}, nil
+		return answer{status: 400, code: "Throttling", message: "rate exceeded"}, faulted
 	case answersGarbage:
-		return answer{garbage: true, message: "<html>" + raw}, nil
+		return answer{garbage: true, message: "<html>" + raw}, faulted
 	case empty:
-		return answer{creds: &types.Credentials{}}, nil
+		return answer{creds: &types.Credentials{}}, faulted
 	case expiredOnArrival:
-		return answer{creds: s.issue(-time.Minute)}, nil
+		if offset() < 0 && !s.sdk { // to a client that is not told STS's clock they live
+			return answer{creds: s.issue(-time.Minute)}, served
+		}
+		if s.sdk {
+			// To the SDK it is a success, and it is counted as a fault only when the
+			// operation has ended: one that waits may begin in between.
+			return answer{creds: s.issue(-time.Minute)}, lapsed
+		}
+		return answer{creds: s.issue(-time.Minute)}, faulted
 	}
 	said := answer{status: 403, code: "AccessDenied", message: "no"}
 	t, genuine := s.w.made(raw)
 	if genuine && t.audience != s.audience {
 		s.w.problem("%s: STS was shown a token with audience %s", s.name, t.audience)
 	}
-	genuine = genuine && !t.forged && t.project == project && t.audience == s.audience
+	genuine = genuine && !t.forged && t.project == cmp.Or(s.party, project) && t.audience == s.audience
 	switch {
 	case f == refuses:
 	case f == badPolicy:
@@ -104,12 +142,16 @@ func (s *fakeSTS) ask(ctx context.Context, raw string) (answer, error) {
 	case f == echoes:
 		said = answer{status: 400, code: "InvalidIdentityToken", message: "no: " + raw}
 	case raw == "" || genuine && s.w.stsNow().Before(t.end.Add(5*time.Minute)):
-		return answer{creds: s.issue(s.life)}, nil
+		if raw != "" && !t.chosen && role == s.name && offset() == 0 {
+			s.mu.Lock()
+			s.identified = true
+			s.mu.Unlock()
+		}
+		return answer{creds: s.issue(s.life)}, served
 	case genuine:
 		said = answer{status: 400, code: "ExpiredTokenException", message: "expired"}
 	}
-	s.note(&s.refused, s.w.elapsed())
-	return said, nil
+	return said, refused
 }
 
 func (s *fakeSTS) issue(life time.Duration) *types.Credentials {
@@ -129,8 +171,8 @@ func (s *fakeSTS) issue(life time.Duration) *types.Credentials {
 // plainClient is a client that a user wrote.
 type plainClient struct{ s *fakeSTS }
 
-func (c plainClient) AssumeRoleWithWebIdentity(ctx context.Context, in *sts.AssumeRoleWithWebIdentityInput, _ ...func(*sts.Options)) (*sts.AssumeRoleWithWebIdentityOutput, error) {
-	a, err := c.s.ask(ctx, aws.ToString(in.WebIdentityToken))
+func (c *plainClient) AssumeRoleWithWebIdentity(ctx context.Context, in *sts.AssumeRoleWithWebIdentityInput, _ ...func(*sts.Options)) (*sts.AssumeRoleWithWebIdentityOutput, error) {
+	a, err := c.s.ask(ctx, aws.ToString(in.RoleArn), aws.ToString(in.WebIdentityToken))
 	switch {
 	case err != nil:
 		return nil, err
@@ -156,7 +198,7 @@ func (t transport) Do(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := t.s.ask(r.Context(), form.Get("WebIdentityToken"))
+	a, err := t.s.ask(r.Context(), form.Get("RoleArn"), form.Get("WebIdentityToken"))
 	if err != nil {
 		return nil, err
 	}

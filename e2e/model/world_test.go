@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing/synctest"
@@ -19,7 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/vercelaws/vercelaws"
-	"github.com/vercelaws/vercelaws/internal/recent"
+	"github.com/vercelaws/vercelaws/internal/leaf"
 	"github.com/vercelaws/vercelaws/oidc"
 	"github.com/vercelaws/vercelaws/refresh"
 )
@@ -28,15 +29,17 @@ const limit = 10 * time.Second // of every call
 
 // world is one process, with what it talks to.
 type world struct {
-	start     time.Time // of the history; STS's clock goes by it
-	tokenLife time.Duration
-	subjects  []*subject
-	released  chan struct{} // closed when what hangs for good may return
+	start        time.Time // of the history; STS's clock goes by it
+	tokenLife    time.Duration
+	sourceFirst  bool // whether a user's own source is asked before the default ones
+	knownProject bool // whether VERCEL_PROJECT_ID is set
+	subjects     []*subject
+	released     chan struct{} // closed when what hangs for good may return
 
-	mu        sync.Mutex // guards what follows
-	tokens    map[string]minted
-	recurs    string
-	set       time.Duration // when the clock was set last
+	mu        sync.Mutex        // guards what follows
+	tokens    map[string]minted // by JWT
+	recurs    map[string]string // see again
+	set       time.Duration     // when the clock was set last
 	forgeries [2]string
 	turn      int
 	secrets   []string
@@ -52,8 +55,9 @@ type subject struct {
 	w        *world
 	name     string
 	cache    *aws.CredentialsCache
+	party    string // the project whose tokens it is given; "": it serves requests of the deployment
 	sts      *fakeSTS
-	source   *fakeSource   // nil: requests alone
+	source   *fakeSource   // nil: it has no token source
 	exchange *fakeExchange // nil: tokens are not exchanged
 	handler  *fakeHandler
 	service  *service      // nil: not yet asked
@@ -71,14 +75,14 @@ type subject struct {
 }
 
 func newWorld(h history) *world {
-	recent.Forget(func(string) bool { return true })
+	requestLeaf().Request.Recent().Forget(func(string) bool { return true }) // it is one for the process
 	w := &world{
-		start: time.Now(), set: -time.Hour, tokenLife: h.TokenLife, released: make(chan struct{}),
-		tokens: map[string]minted{}, stuck: map[string][]time.Duration{},
+		start: time.Now(), set: -time.Hour, tokenLife: h.TokenLife, sourceFirst: h.SourceFirst, knownProject: h.KnownProject, released: make(chan struct{}),
+		tokens: map[string]minted{}, recurs: map[string]string{}, stuck: map[string][]time.Duration{},
 	}
 	_ = os.Setenv("VERCEL_PROJECT_ID", "")
 	if h.KnownProject {
-		_ = os.Setenv("VERCEL_PROJECT_ID", "prj_1")
+		_ = os.Setenv("VERCEL_PROJECT_ID", project)
 	}
 	_ = os.Setenv("VERCEL_OIDC_TOKEN", "")
 	if h.Environment != missing && h.Environment != background {
@@ -88,34 +92,54 @@ func newWorld(h history) *world {
 	w.provider("b", h.Life, !h.SDK)
 	w.chained("c", first, h.Life)
 	w.exchanging("d", h.Life, h.SDK, h.ExchangedLife, h.Uncached)
+	w.party(w.provider("e", h.Life, h.SDK))
+	w.party(w.exchanging("f", h.Life, !h.SDK, h.ExchangedLife, h.Uncached))
 	return w
+}
+
+// requestLeaf is oidc.FromRequest as a provider sees it.
+func requestLeaf() leaf.Leaf[oidc.Token] {
+	return oidc.FromRequest().(interface {
+		Leaves(leaf.Seal) []leaf.Leaf[oidc.Token]
+	}).Leaves(leaf.Seal{})[0]
 }
 
 func (w *world) provider(name string, life time.Duration, sdk bool) *subject {
 	s := w.subject(name, life, sdk)
-	s.source = &fakeSource{s: s, next: oidc.DefaultSource()}
-	s.assume(s.source)
+	s.source = &fakeSource{s: s}
+	s.assume(s.source.tokens())
 	return s
 }
 
+// party has s act for another party, by tokens that the program chooses.
+func (w *world) party(s *subject) {
+	s.party = "prj_of_" + s.name
+	s.sts.party = s.party
+	if s.exchange != nil {
+		s.exchange.party = s.party
+	}
+}
+
 func (s *subject) assume(source oidc.TokenSource) {
-	s.cache = vercelaws.NewProvider("arn:aws:iam::123456789012:role/"+s.name, func(o *vercelaws.Options) {
-		o.Client, o.TokenSource = s.sts.client(), source
+	s.cache = vercelaws.NewProvider(roleARN(s.name), func(o *vercelaws.Options) {
+		o.Client, o.TokenSource = s.sts.client, source
 		o.OnEvent, o.Logger = s.handler.event, slog.New(s.handler)
 	})
 }
+
+func roleARN(name string) string { return "arn:aws:iam::123456789012:role/" + name }
 
 // exchanging is a provider as Options.Audience makes it, whose role admits
 // exchanged tokens alone.
 func (w *world) exchanging(name string, life time.Duration, sdk bool, tokenLife time.Duration, uncached bool) *subject {
 	s := w.subject(name, life, sdk)
-	s.source = &fakeSource{s: s, next: oidc.DefaultSource()}
+	s.source = &fakeSource{s: s}
 	s.sts.audience = exchangeAudience
-	s.exchange = &fakeExchange{server: server{w: w, name: name + "'s exchange", apart: true, since: -time.Hour}, life: tokenLife, uncached: uncached}
+	s.exchange = w.newExchange(name, tokenLife, uncached)
 	// An exchange ends with none of its callers, and the last that a call has
 	// begun may take as long as a call.
 	s.lasts = 2 * limit
-	s.assume(s.exchange.source(s.source))
+	s.assume(s.exchange.source(s.source.tokens(), name))
 	return s
 }
 
@@ -127,7 +151,7 @@ func (w *world) chained(name string, first *subject, life time.Duration) {
 		if _, err := first.retrieve(ctx); err != nil {
 			return aws.Credentials{}, err
 		}
-		a, err := s.sts.ask(ctx, "")
+		a, err := s.sts.ask(ctx, roleARN(name), "")
 		switch {
 		case err != nil:
 			return aws.Credentials{}, err
@@ -295,13 +319,23 @@ func (s *subject) invalidate() {
 	}
 }
 
-// fakeSource is the token source of a provider.
+// fakeSource is the code of a user's own in a provider's token source: a source
+// that has no token, beside the default ones, and a step of oidc.Map after all.
 type fakeSource struct {
-	s    *subject
-	next oidc.TokenSource
+	s *subject
 
 	mu   sync.Mutex // guards what follows
 	mode trouble
+	step bool // whether the step has it, and not the source
+}
+
+// tokens is the provider's token source.
+func (s *fakeSource) tokens() oidc.TokenSource {
+	sources := []oidc.TokenSource{oidc.DefaultSource(), oidc.TokenSourceFunc(s.token)}
+	if s.s.w.sourceFirst {
+		slices.Reverse(sources)
+	}
+	return oidc.Map(oidc.FirstOf(sources...), s.pass)
 }
 
 // trouble is what goes wrong in code that users write.
@@ -323,18 +357,41 @@ func (t trouble) String() string {
 	return [...]string{"good", "failing", "waiting", "blocking", "using the provider", "panicking", "exiting"}[t]
 }
 
-func (s *fakeSource) set(m trouble) {
+func (s *fakeSource) set(m trouble, step bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.mode = m
+	s.mode, s.step = m, step
 }
 
-// Token implements [oidc.TokenSource].
-func (s *fakeSource) Token(ctx context.Context) (oidc.Token, error) {
-	s.mu.Lock()
-	mode := s.mode
-	s.mu.Unlock()
+// token is the source.
+func (s *fakeSource) token(ctx context.Context) (oidc.Token, error) {
 	s.s.fetch()
+	if mode := s.is(false); mode != none {
+		return s.misbehave(ctx, mode, "")
+	}
+	return oidc.Token{}, fmt.Errorf("%w here", oidc.ErrNoToken)
+}
+
+// pass is the step.
+func (s *fakeSource) pass(ctx context.Context, t oidc.Token) (oidc.Token, error) {
+	s.s.fetch()
+	if mode := s.is(true); mode != none {
+		return s.misbehave(ctx, mode, t.Raw())
+	}
+	return t, nil
+}
+
+// is returns what is wrong with the step, or with the source.
+func (s *fakeSource) is(step bool) trouble {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if step != s.step {
+		return none
+	}
+	return s.mode
+}
+
+func (s *fakeSource) misbehave(ctx context.Context, mode trouble, raw string) (oidc.Token, error) {
 	switch mode {
 	case fails:
 		return oidc.Token{}, errors.New("the source is out of order")
@@ -344,15 +401,12 @@ func (s *fakeSource) Token(ctx context.Context) (oidc.Token, error) {
 	case blocks:
 		s.s.w.stick(s.s.name, 1)
 		return oidc.Token{}, errors.New("the source was out of order")
-	case uses:
-		return oidc.Token{}, nil
 	case throws:
-		t, _ := s.next.Token(ctx)
-		panic("with " + t.Raw())
+		panic("with " + raw)
 	case leaves:
 		runtime.Goexit()
 	}
-	return s.next.Token(ctx)
+	return oidc.Token{}, nil
 }
 
 // fakeHandler is the OnEvent and the slog handler of a subject.
@@ -442,12 +496,7 @@ func (h *fakeHandler) Handle(ctx context.Context, r slog.Record) error {
 // and not of a call.
 func (w *world) check(quiet bool, goroutines int) {
 	for _, s := range w.subjects {
-		if s.source != nil { // or its own STS has no allowance
-			s.sts.checkPace()
-		}
-		if s.exchange != nil {
-			s.exchange.checkPace()
-		}
+		s.checkPace()
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -503,16 +552,4 @@ func ours() []string {
 		}
 	}
 	return left
-}
-
-// most returns the greatest number of times within d of each other.
-func most(times []time.Duration, d time.Duration) (int, time.Duration) {
-	n, first := 0, 0
-	for last := range times {
-		for times[last]-times[first] >= d {
-			first++
-		}
-		n = max(n, last-first+1)
-	}
-	return n, d
 }

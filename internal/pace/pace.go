@@ -10,14 +10,19 @@ import (
 	"time"
 )
 
-// Every is how often something that keeps going wrong is done after the burst.
-const Every = time.Second / 2
+const (
+	// Every is how often something that keeps going wrong is done after the burst.
+	Every = time.Second / 2
 
-// Pacer counts what went wrong, after it went wrong. While nothing is owed,
-// nobody waits. While something is owed, an operation begins only if what is
-// owed and what is under way leave room for it: so from the first failure on, no
-// more than Burst + w/Every operations begin in a time w. One failure is paid off
-// each Every.
+	// memory is for how long after the last of it something is taken to go wrong.
+	memory = time.Minute
+)
+
+// Pacer counts what goes wrong. Nobody waits until an operation has failed. From
+// then until [Pacer.Clear], or until none has failed for a minute, no more than
+// Burst + w/Every operations begin in a time w. Each of them is counted when it
+// begins, since it may hang before it fails; one that does not fail is taken off
+// the count when it ends. One is paid off each Every.
 //
 // It goes by the monotonic clock, so setting the wall clock does not touch it.
 // Its methods are safe for concurrent use. Burst is not changed after the first
@@ -26,8 +31,9 @@ type Pacer struct {
 	Burst int
 
 	mu       sync.Mutex    // guards what follows
+	failing  bool          // an operation has failed in the last minute, and none has cleared that
 	paid     time.Time     // when nothing will be owed
-	underWay int           // operations that have begun and not ended
+	underWay int           // operations that have not ended, and were not counted when they began
 	changed  chan struct{} // closed when those who wait should look again; nil: nobody waits
 }
 
@@ -35,33 +41,43 @@ type Pacer struct {
 // ctx's cause. Whoever began calls end once, and says whether the operation
 // failed. One that panics or never returns has failed.
 func (p *Pacer) Begin(ctx context.Context) (end func(failed bool), err error) {
-	if err := p.wait(ctx, 1); err != nil {
+	counted, err := p.wait(ctx, true)
+	if err != nil {
 		return nil, err
 	}
 	ended := false // guarded by mu
 	return func(failed bool) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		if ended {
+		switch {
+		case ended:
 			return
+		case !counted:
+			p.underWay--
+			if failed {
+				p.fail()
+			}
+		case failed:
+			p.owe(max(Every-p.owed(), 0)) // it may have been paid off meanwhile
+		default:
+			p.paid = p.paid.Add(-Every)
 		}
 		ended = true
-		p.underWay--
-		if failed {
-			p.owe()
-		}
 		p.wake()
 	}, nil
 }
 
 // Wait waits until an operation may begin, and begins none.
-func (p *Pacer) Wait(ctx context.Context) error { return p.wait(ctx, 0) }
+func (p *Pacer) Wait(ctx context.Context) error {
+	_, err := p.wait(ctx, false)
+	return err
+}
 
 // Fail counts a failure of something that seemed to have gone well.
 func (p *Pacer) Fail() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.owe()
+	p.fail()
 	p.wake()
 }
 
@@ -69,19 +85,27 @@ func (p *Pacer) Fail() {
 func (p *Pacer) Clear() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.paid = time.Time{}
+	p.failing, p.paid = false, time.Time{}
 	p.wake()
 }
 
-// wait waits for room, and then has n more operations under way.
-func (p *Pacer) wait(ctx context.Context, n int) error {
+// wait waits for room, and then begins an operation, if it is to. It reports
+// whether that was counted.
+func (p *Pacer) wait(ctx context.Context, begins bool) (counted bool, err error) {
 	for {
 		p.mu.Lock()
 		pause := p.pause()
 		if pause <= 0 {
-			p.underWay += n
-			p.mu.Unlock()
-			return nil
+			defer p.mu.Unlock()
+			switch {
+			case !begins:
+			case p.failing:
+				p.owe(Every)
+				return true, nil
+			default:
+				p.underWay++
+			}
+			return false, nil
 		}
 		if p.changed == nil {
 			p.changed = make(chan struct{})
@@ -95,20 +119,18 @@ func (p *Pacer) wait(ctx context.Context, n int) error {
 		case <-changed:
 		case <-ctx.Done():
 			timer.Stop()
-			return context.Cause(ctx)
+			return false, context.Cause(ctx)
 		}
 		timer.Stop()
 	}
 }
 
-// pause needs mu. It is how long the next operation has to wait, if nothing
-// that is under way ends before.
+// pause needs mu. It is how long the next operation has to wait. What is under way
+// is likely to fail too, so while something is owed it takes up room.
 func (p *Pacer) pause() time.Duration {
 	owed := p.owed()
-	if owed <= 0 {
-		return 0
-	}
-	return owed + time.Duration(p.underWay+1-p.Burst)*Every
+	room := p.most() - owed - Every
+	return max(-room, min(owed, time.Duration(p.underWay)*Every-room))
 }
 
 // owed needs mu. It is the time until nothing is owed. A date that is further
@@ -116,19 +138,25 @@ func (p *Pacer) pause() time.Duration {
 // counts for nothing.
 func (p *Pacer) owed() time.Duration {
 	owed := time.Until(p.paid)
-	if owed > p.most() {
-		p.paid, owed = time.Time{}, 0
+	if owed > p.most() || owed < -memory {
+		p.failing, p.paid, owed = false, time.Time{}, 0
 	}
-	return owed
+	return max(owed, 0)
 }
 
 // most is what can be owed. Many operations that were under way when the first
 // of them failed owe no more than a burst: the next may begin after Every.
 func (p *Pacer) most() time.Duration { return time.Duration(p.Burst) * Every }
 
+// fail needs mu.
+func (p *Pacer) fail() {
+	p.owe(Every)
+	p.failing = true
+}
+
 // owe needs mu.
-func (p *Pacer) owe() {
-	p.paid = time.Now().Add(min(max(p.owed(), 0)+Every, p.most()))
+func (p *Pacer) owe(more time.Duration) {
+	p.paid = time.Now().Add(min(p.owed()+more, p.most()))
 }
 
 // wake needs mu. It has those who wait look again.
@@ -143,7 +171,7 @@ func (p *Pacer) wake() {
 func (p *Pacer) idle() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.underWay == 0 && p.owed() <= 0
+	return p.owed() == 0 && !p.failing && p.underWay == 0
 }
 
 // FaultBurst is how many requests an endpoint that fails gets at once.

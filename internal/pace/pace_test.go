@@ -39,49 +39,57 @@ func TestHealthyOperationsDoNotWaitForEachOther(t *testing.T) {
 }
 
 // Whatever number was under way at the first failure, what begins after it is
-// bounded until there is a success, also where a herd wakes together.
+// bounded until there is a success, also where a herd wakes together, where
+// operations hang before they fail, and where nobody asks for a while.
 func TestWhatBeginsAfterTheFirstFailureIsBounded(t *testing.T) {
 	for _, herd := range []int{1, 3, 40, 500} {
-		synctest.Test(t, func(t *testing.T) {
-			p := &Pacer{Burst: 3}
-			var mu sync.Mutex
-			var begun []time.Duration // after the first failure
-			var first time.Time
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-			defer cancel()
-			var wg sync.WaitGroup
-			for i := range herd {
-				wg.Go(func() {
-					for {
-						end, err := p.Begin(ctx)
-						if err != nil {
-							return
-						}
-						mu.Lock()
-						if !first.IsZero() {
-							begun = append(begun, time.Since(first))
-						}
-						mu.Unlock()
-						time.Sleep(time.Duration(10+i%7) * time.Millisecond)
-						mu.Lock()
-						if first.IsZero() {
-							first = time.Now()
-						}
-						mu.Unlock()
-						end(true)
-					}
-				})
-			}
-			wg.Wait()
-			for i := range begun {
-				for j := i; j < len(begun); j++ {
-					most := p.Burst + int((begun[j]-begun[i])/Every) + 1
-					require.LessOrEqual(t, j-i+1, most, "%d at once: from %s to %s", herd, begun[i], begun[j])
-				}
-			}
-			assert.GreaterOrEqual(t, len(begun), 30, "it goes on")
-		})
+		for _, takes := range []time.Duration{10 * time.Millisecond, 3 * time.Second} {
+			synctest.Test(t, func(t *testing.T) { afterTheFirstFailure(t, herd, takes) })
+		}
 	}
+}
+
+func afterTheFirstFailure(t *testing.T, herd int, takes time.Duration) {
+	p := &Pacer{Burst: 3}
+	var mu sync.Mutex
+	var begun []time.Duration // after the first failure
+	var first time.Time
+	for range 2 {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		var wg sync.WaitGroup
+		for i := range herd {
+			wg.Go(func() {
+				for ctx.Err() == nil {
+					end, err := p.Begin(ctx)
+					if err != nil {
+						return
+					}
+					mu.Lock()
+					if !first.IsZero() {
+						begun = append(begun, time.Since(first))
+					}
+					mu.Unlock()
+					time.Sleep(takes + time.Duration(i%7)*time.Millisecond)
+					mu.Lock()
+					if first.IsZero() {
+						first = time.Now()
+					}
+					mu.Unlock()
+					end(true)
+				}
+			})
+		}
+		wg.Wait()
+		cancel()
+		time.Sleep(memory - 10*time.Second)
+	}
+	for i := range begun {
+		for j := i; j < len(begun); j++ {
+			most := p.Burst + int((begun[j]-begun[i])/Every)
+			require.LessOrEqual(t, j-i+1, most, "%d at once that take %s: from %s to %s", herd, takes, begun[i], begun[j])
+		}
+	}
+	assert.GreaterOrEqual(t, len(begun), 2*min(herd, 30)*int(10*time.Second/max(takes, Every))/20, "it goes on")
 }
 
 func TestASuccessLetsAllGoAtOnce(t *testing.T) {
@@ -146,14 +154,44 @@ func TestManyFailuresAtOnceOweNoMoreThanABurst(t *testing.T) {
 func TestWhatIsUnderWayCountsWhileSomethingIsOwed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &Pacer{Burst: 3}
+		begin(t, p)
+		begin(t, p)
 		p.Fail()
-		begin(t, p)
-		begin(t, p)
 		ctx, cancel := context.WithTimeoutCause(t.Context(), Every-1, errors.New("the cause"))
 		defer cancel()
 		_, err := p.Begin(ctx)
 		assert.EqualError(t, err, "the cause")
 		assert.Equal(t, 2, p.underWay)
+	})
+}
+
+// An operation that hangs before it fails leaves no room for a burst beside it.
+func TestWhatFailsLateIsOwedWhenItFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &Pacer{Burst: 3}
+		p.Fail()
+		end := begin(t, p)
+		time.Sleep(3 * time.Second)
+		end(true)
+		began := time.Now()
+		for range 3 {
+			begin(t, p)
+		}
+		assert.Equal(t, Every, time.Since(began))
+	})
+}
+
+// A failure of long ago does not delay a crowd.
+func TestAFailureIsForgottenAfterAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &Pacer{Burst: 3}
+		p.Fail()
+		time.Sleep(memory + Every + 1)
+		began := time.Now()
+		for range 100 {
+			begin(t, p)
+		}
+		assert.Zero(t, time.Since(began))
 	})
 }
 
