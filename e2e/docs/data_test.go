@@ -41,9 +41,11 @@ func TestPolicies(t *testing.T) {
 		}
 		for environment, allowed := range map[string]bool{"production": true, "development": false} {
 			issuer := trustpolicy.TeamIssuer("acme")
+			keys := trustpolicy.ConditionContext(issuer, trustpolicy.Subject("acme", "web", environment), []string{audience})
+			keys["sts:RoleSessionName"] = []string{"customer-7f3a"} // of the guides
 			result := document.Evaluate(trustpolicy.Request{
 				ProviderARN: trustpolicy.ProviderARN("", "123456789012", issuer),
-				Context:     trustpolicy.ConditionContext(issuer, trustpolicy.Subject("acme", "web", environment), []string{audience}),
+				Context:     keys,
 			})
 			assert.Equal(t, allowed, result.Allowed(), "%s, %s: %s", b.at(), environment, result)
 		}

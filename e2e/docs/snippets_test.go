@@ -48,22 +48,27 @@ var imports = map[string]string{
 
 // TestSnippetsCompile compiles every Go block of README.md and docs/, and runs
 // those that are tests. A block that begins with "package" is a whole file. Any
-// other has a marker before it, which is the function whose body it is:
+// other has a marker before it, which is the function whose body it is, or the
+// file in which it stands, for [TestSnippetsStandInTheirFiles]:
 //
 //	<!-- snippet: func(ctx context.Context) error -->
+//	<!-- snippet: examples/guides/gin/main.go -->
 func TestSnippetsCompile(t *testing.T) {
 	module := newModule(t)
 	tests := 0
 	for i, b := range blocksOf(t, "go") {
+		if b.file() != "" {
+			continue
+		}
+		// What the compiler says is of the page's line.
+		b.text = fmt.Sprintf("//line %s:%d\n%s", b.page, b.line, b.text)
 		name, text := "snippet.go", b.text
-		if !strings.HasPrefix(text, "package ") {
+		if !strings.Contains(text, "\npackage ") {
 			text = wrap(t, b)
 		} else if strings.Contains(text, "\nfunc Test") {
 			name = "snippet_test.go"
 			tests++
 		}
-		// What the compiler says is of the page's line.
-		text = fmt.Sprintf("//line %s:%d\n%s", b.page, b.line-strings.Count(text[:strings.Index(text, firstLine(b.text))], "\n"), text)
 		module.write(t, fmt.Sprintf("snippet%d/%s", i, name), text)
 	}
 	require.NotZero(t, tests)
@@ -72,15 +77,58 @@ func TestSnippetsCompile(t *testing.T) {
 	assert.Equal(t, tests, strings.Count(out, "\n--- PASS: Test")+strings.Count(out, "\n    --- PASS: Test"), out)
 }
 
-func firstLine(text string) string {
-	line, _, _ := strings.Cut(text, "\n")
-	return line
+// file is the file in which the block stands, if its marker names one.
+func (b block) file() string {
+	if strings.HasSuffix(b.marker, ".go") {
+		return b.marker
+	}
+	return ""
+}
+
+// elided stands in a block for lines of the file that the block leaves out.
+const elided = "// …\n"
+
+// TestSnippetsStandInTheirFiles holds the blocks that are taken from a program
+// to it. That module's own tests compile and run it.
+func TestSnippetsStandInTheirFiles(t *testing.T) {
+	found := 0
+	for _, b := range blocksOf(t, "go") {
+		if b.file() == "" {
+			continue
+		}
+		found++
+		rest := "\n" + read(t, b.file())
+		for _, piece := range strings.Split(b.text, elided) {
+			end := endOf(rest, piece)
+			require.Positive(t, end, "%s: these lines do not stand in %s:\n%s", b.at(), b.file(), piece)
+			rest = rest[end-1:]
+		}
+	}
+	assert.NotZero(t, found)
+}
+
+// endOf is the index after the lines in a text, where they stand with whatever
+// indentation, or zero.
+func endOf(text, lines string) int {
+	for indentation := range 6 {
+		want := "\n"
+		for line := range strings.Lines(lines) {
+			if line != "\n" {
+				line = strings.Repeat("\t", indentation) + line
+			}
+			want += line
+		}
+		if i := strings.Index(text, want); i >= 0 {
+			return i + len(want)
+		}
+	}
+	return 0
 }
 
 // wrap makes a file of a fragment.
 func wrap(t *testing.T, b block) string {
 	t.Helper()
-	require.True(t, strings.HasPrefix(b.marker, "func("), "%s: a fragment has a line before it that says what it is part of: <!-- snippet: func(ctx context.Context) error -->", b.at())
+	require.True(t, strings.HasPrefix(b.marker, "func("), "%s: a fragment has a line before it that says what it is part of: <!-- snippet: func(ctx context.Context) error --> or <!-- snippet: examples/guides/gin/main.go -->", b.at())
 	text := "package snippet\n\nfunc _" + strings.TrimPrefix(b.marker, "func") + " {\n" + b.text + "}\n"
 	files := token.NewFileSet()
 	file, err := parser.ParseFile(files, b.page, text, 0)
