@@ -23,14 +23,14 @@ import (
 	"github.com/vercelaws/vercelaws/trustpolicy"
 )
 
-// TestStandaloneServer runs the README's server: with the role where
+// TestStandaloneServer runs the server of docs/vercel.md: with the role where
 // AWS_ROLE_ARN is set, with the developer's own profile where it is not, and on a
 // port of its own, which it names, where PORT is missing.
 func TestStandaloneServer(t *testing.T) {
 	module := newModule(t)
 	found := 0
 	for _, b := range blocksOf(t, "go") {
-		if b.page == "README.md" && strings.HasPrefix(b.text, "package main\n") {
+		if b.page == "docs/vercel.md" && strings.HasPrefix(b.text, "package main\n") {
 			module.write(t, "main.go", b.text)
 			found++
 		}
