@@ -250,6 +250,12 @@ figures: ## measure and draw docs/figures; needs Node and npm, takes two minutes
 	npm install --no-audit --no-fund --ignore-scripts --prefix $(cache)/figures $(js_peer)
 	cd bench && go test -count=1 -timeout 9m ./figures -args -write $(root)/docs/figures -peers $(cache)/figures
 
+# The path under which the library is published is not settled.
+.PHONY: rename
+rename: ## give the module the path MODULE, in every file
+	@test -n "$(MODULE)" || { echo "say the path: make rename MODULE=example.org/team/name" >&2; exit 2; }
+	.ci/rename "$(MODULE)"
+
 .PHONY: demo
 demo: ## run the demo on loopback
 	@go run ./cmd/vercelaws demo
