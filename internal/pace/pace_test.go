@@ -270,3 +270,38 @@ func TestPause(t *testing.T) {
 		assert.False(t, Pause(canceled(t), 1))
 	})
 }
+
+// While it goes wrong, an operation is counted when it begins: once if it fails
+// at once, and not if it does not fail, however often its end is told.
+func TestWhatACountedOperationCosts(t *testing.T) {
+	for name, c := range map[string]struct {
+		ends []bool
+		wait time.Duration // of the second operation after it
+	}{
+		"fails":               {[]bool{true}, Every},
+		"fails, told twice":   {[]bool{true, true}, Every},
+		"does not":            {[]bool{false}, 0},
+		"does not, twice":     {[]bool{false, false}, 0},
+		"does not, and fails": {[]bool{false, true}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := &Pacer{Burst: 3}
+				p.Fail()
+				end := begin(t, p)
+				for _, failed := range c.ends {
+					end(failed)
+				}
+				began := time.Now()
+				begin(t, p)
+				assert.Zero(t, time.Since(began), "there is room for one")
+				began = time.Now()
+				begin(t, p)
+				assert.Equal(t, c.wait, time.Since(began))
+				began = time.Now()
+				begin(t, p)
+				assert.Equal(t, Every, time.Since(began))
+			})
+		})
+	}
+}
