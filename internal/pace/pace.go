@@ -78,7 +78,6 @@ func (p *Pacer) Fail() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.fail()
-	p.wake()
 }
 
 // Clear forgets what is owed, since an operation has succeeded.

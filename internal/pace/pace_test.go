@@ -112,6 +112,34 @@ func TestASuccessLetsAllGoAtOnce(t *testing.T) {
 	})
 }
 
+// Whoever waits is woken by a success, and by an operation that did not fail.
+func TestWhoWaitsIsWoken(t *testing.T) {
+	for name, wake := range map[string]func(p *Pacer, end func(bool)){
+		"by a success":          func(p *Pacer, _ func(bool)) { p.Clear() },
+		"by one that goes well": func(_ *Pacer, end func(bool)) { end(false) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := &Pacer{Burst: 2}
+				p.Fail()
+				end := begin(t, p)
+				began := time.Now()
+				var wg sync.WaitGroup
+				for range 2 {
+					wg.Go(func() {
+						assert.NoError(t, p.Wait(t.Context()))
+						assert.Equal(t, 100*time.Millisecond, time.Since(began))
+					})
+					synctest.Wait()
+				}
+				time.Sleep(100 * time.Millisecond)
+				wake(p, end)
+				wg.Wait()
+			})
+		})
+	}
+}
+
 func TestOneFailureAmongManyHealthyDelaysNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &Pacer{Burst: 3}
@@ -256,6 +284,17 @@ func TestIdlePacersAreForgotten(t *testing.T) {
 		assert.Less(t, count(), 100)
 		assert.Equal(t, 1, Of(owes).underWay, "what is under way is not forgotten")
 		end(false)
+
+		key := &client{"failing"}
+		failing := Of(key)
+		time.Sleep(50 * time.Second)
+		failing.Fail()
+		for range 100 {
+			Of(&client{"new"})
+		}
+		time.Sleep(20 * time.Second)
+		Of(&client{"one more"})
+		assert.Same(t, failing, Of(key), "nor is a failure")
 	})
 }
 
