@@ -23,6 +23,8 @@ import (
 
 	"github.com/vercelaws/vercelaws/internal/leaf"
 	"github.com/vercelaws/vercelaws/oidc"
+	"github.com/vercelaws/vercelaws/oidc/oidctest"
+	"github.com/vercelaws/vercelaws/ststest"
 )
 
 // deployed makes the process part of the deployment of a project and environment.
@@ -578,4 +580,39 @@ func TestATokenThatIsAcceptedAfterAll(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, s.tokens[0], s.tokens[len(s.tokens)-1])
 	})
+}
+
+// What is a success to the client and cannot be used counts as a fault, for all
+// who ask that endpoint: empty answers, and credentials that are dead as they come.
+func TestUnusableAnswersArePacedForTheProcess(t *testing.T) {
+	for name, life := range map[string]time.Duration{"dead as they come": -time.Minute, "good": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			isolate(t)
+			synctest.Test(t, func(t *testing.T) {
+				issuer := oidctest.NewServer(func(o *oidctest.Options) { o.InMemory = true })
+				defer issuer.Close()
+				w := &world{issuer: issuer, sts: ststest.NewServer(func(o *ststest.Options) { o.InMemory, o.HTTPClient = true, issuer.Client() })}
+				defer w.sts.Close()
+				w.sts.AddProvider(issuer.Issuer(), issuer.Audience())
+				w.recreateRole(t)
+				w.sts.SetFault(ststest.Always(ststest.Fault{Lifetime: life}))
+				client := w.sts.STS()
+				ctx := fromRequest(issuer.Mint())
+				_, _ = NewProvider(testRole, withClient(client)).Retrieve(ctx)
+				start, before := time.Now(), w.calls()
+				var wg sync.WaitGroup
+				for range 100 {
+					p := NewProvider(testRole, withClient(client))
+					wg.Go(func() { _, _ = p.Retrieve(ctx) })
+				}
+				wg.Wait()
+				if life > 0 {
+					assert.Equal(t, 100, w.calls()-before)
+					assert.Less(t, time.Since(start), time.Second)
+					return
+				}
+				assert.LessOrEqual(t, w.calls()-before, 3+2*10)
+			})
+		})
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -316,11 +317,10 @@ func (f *fetcher) assume(ctx context.Context, token oidc.Token) (aws.Credentials
 		creds, err = call.date(creds)
 	}
 	if err != nil {
-		if errors.As(err, new(unusableAnswer)) {
-			call.faults.Fail() // to the client it was a success
-		}
+		call.judge(errors.As(err, new(unusableAnswer))) // which was a success to the client
 		return aws.Credentials{}, f.assumeError(token, err)
 	}
+	call.judge(false)
 	call.faults.Clear()
 	creds.Source = ProviderName
 	return creds, nil
@@ -342,6 +342,39 @@ type stsCall struct {
 	err      error     // why there is no answer that can be used
 	answered time.Time // STS's clock, or zero
 	received time.Time // the local one
+
+	mu     sync.Mutex // guards what follows
+	turn   func(bool) // of the attempt that was answered: it ends when the answer has been judged
+	judged bool
+}
+
+// Begin implements [stsclient.Pacer].
+func (c *stsCall) Begin(ctx context.Context) (end func(fault bool), err error) {
+	turn, err := c.faults.Begin(ctx)
+	return func(fault bool) { c.end(turn, fault) }, err
+}
+
+// end ends an attempt's turn, or keeps it until the answer has been judged.
+func (c *stsCall) end(turn func(bool), fault bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if fault || c.judged {
+		turn(fault)
+		return
+	}
+	if c.turn != nil { // both regions have answered
+		c.turn(false)
+	}
+	c.turn = turn
+}
+
+// judge ends the turn of the attempt that was answered.
+func (c *stsCall) judge(unusable bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.judged = true; c.turn != nil {
+		c.turn(unusable)
+	}
 }
 
 // unusableAnswer is what STS, or who speaks for it, calls a success and is none.
@@ -388,17 +421,23 @@ func (c *stsCall) look(out *sts.AssumeRoleWithWebIdentityOutput) error {
 // one request. A client of the user's own may do anything.
 func (c *stsCall) ask(ctx context.Context, in *sts.AssumeRoleWithWebIdentityInput) (*sts.AssumeRoleWithWebIdentityOutput, error) {
 	if _, ours := c.client.(*stsclient.Client); ours {
-		return c.client.AssumeRoleWithWebIdentity(ctx, in, stsclient.Limits(c.faults, nil), onceIfUnclear)
+		return c.client.AssumeRoleWithWebIdentity(ctx, in, stsclient.Limits(c, nil), onceIfUnclear)
 	}
-	end, err := c.faults.Begin(ctx)
+	turn, err := c.faults.Begin(ctx)
 	if err != nil {
 		return nil, err
 	}
-	begins := func() { end(false) } // once a request is made, the requests are counted
+	requests := atomic.Bool{} // once one is made, they are counted, and not the operation
+	begins := func() {
+		requests.Store(true)
+		turn(false)
+	}
 	out, err := guard.Do(ctx, c.calls, "Options.Client", userGrace, func(ctx context.Context) (*sts.AssumeRoleWithWebIdentityOutput, error) {
-		return c.client.AssumeRoleWithWebIdentity(ctx, in, stsclient.Limits(c.faults, begins), onceIfUnclear)
+		return c.client.AssumeRoleWithWebIdentity(ctx, in, stsclient.Limits(c, begins), onceIfUnclear)
 	})
-	end(stsclient.IsFault(err))
+	if !requests.Load() {
+		c.end(turn, stsclient.IsFault(err))
+	}
 	return out, err
 }
 

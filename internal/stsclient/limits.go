@@ -90,7 +90,7 @@ func (a *attempt) HandleFinalize(ctx context.Context, in middleware.FinalizeInpu
 		fault := true // unless it returns: a user's HTTP client may panic
 		defer func() { end(fault) }()
 		out, metadata, err = a.once(ctx, in, next)
-		fault = IsFault(err)
+		fault = IsFault(err) && !errors.Is(ctx.Err(), context.Canceled) // who waited has left, or another region has answered
 		return out, metadata, err
 	}
 	return a.once(ctx, in, next)
