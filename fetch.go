@@ -100,7 +100,7 @@ func (f *fetcher) Retrieve(ctx context.Context) (aws.Credentials, error) {
 		failed.with(c, err)
 		switch last := f.last(); nextAfter(err) {
 		case theLastAccepted:
-			if last.lives() && last.token.Raw() != c.token.Raw() {
+			if !c.given && last.lives() && last.token.Raw() != c.token.Raw() {
 				if creds, err := f.try(ctx, last); err == nil {
 					return creds, nil
 				}

@@ -608,6 +608,27 @@ func TestTheLastAcceptedServesWhereTheExchangeIsDown(t *testing.T) {
 	}
 }
 
+// But it does not stand in for a token that the caller chose.
+func TestNothingStandsInForAGivenTokensExchange(t *testing.T) {
+	isolate(t)
+	synctest.Test(t, func(t *testing.T) {
+		isDown := false
+		p, s := exchanging(t, newFakeSTS(), func(string) (int, string) {
+			if isDown {
+				return 0, ""
+			}
+			return 200, ""
+		})
+		_, err := p.Retrieve(fromRequest(mint(t, "accepted")))
+		require.NoError(t, err)
+		isDown = true
+		p.Invalidate()
+		_, err = p.Retrieve(oidc.ContextWithToken(t.Context(), mint(t, "given")))
+		require.Error(t, err)
+		assert.Equal(t, []string{"accepted"}, s.names(t))
+	})
+}
+
 // Exchanges of many requests' tokens for many providers take as long as one.
 func TestExchangesOfManyProviders(t *testing.T) {
 	isolate(t)

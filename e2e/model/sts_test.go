@@ -125,7 +125,7 @@ func (s *fakeSTS) answer(f fault, role, raw string) (answer, outcome) {
 		if s.sdk {
 			// To the SDK it is a success, and it is counted as a fault only when the
 			// operation has ended: one that waits may begin in between.
-			return answer{creds: s.issue(-time.Minute)}, lapsed
+			return answer{creds: s.issue(-time.Minute)}, faulted
 		}
 		return answer{creds: s.issue(-time.Minute)}, faulted
 	}
