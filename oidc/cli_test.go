@@ -120,7 +120,7 @@ func TestCLIBehindARelativeFolder(t *testing.T) {
 	t.Setenv("PATH", "bin:/bin")
 	_, err := FromCLI().Token(t.Context())
 	require.ErrorIs(t, err, ErrNoToken)
-	assert.ErrorContains(t, err, `"bin/vercel" is in a relative folder of PATH alone`)
+	assert.ErrorContains(t, err, `"bin/vercel" is only in a relative folder of PATH`)
 }
 
 // The CLI can be another program than the one that the folder was linked with.
