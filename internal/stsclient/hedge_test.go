@@ -31,7 +31,7 @@ func twoRegions(t *testing.T, first, second http.HandlerFunc, f func(t *testing.
 		f(t, c, a, b)
 		// Let losers end, and close what they left.
 		synctest.Wait()
-		for _, client := range c.region {
+		for _, client := range c.regions {
 			client.Options().HTTPClient.(*http.Client).CloseIdleConnections()
 		}
 	})
@@ -201,7 +201,7 @@ func TestWhoeverLeavesEndsBoth(t *testing.T) {
 	}
 }
 
-// Five HTTP requests a second while STS faults, whatever the number of calls
+// Five HTTP requests a second while STS fails, whatever the number of calls
 // and of regions.
 func TestFaultsOfBothRegionsAreBounded(t *testing.T) {
 	for name, fault := range faults {
@@ -235,7 +235,7 @@ func TestFaultsOfBothRegionsAreBounded(t *testing.T) {
 					require.NoError(t, err)
 				}
 				assert.LessOrEqual(t, time.Since(start), hedgeAfter, "what goes well is not counted")
-				for _, client := range c.region {
+				for _, client := range c.regions {
 					client.Options().HTTPClient.(*http.Client).CloseIdleConnections()
 				}
 			})

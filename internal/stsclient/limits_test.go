@@ -81,7 +81,7 @@ func TestASlowSTSSucceeds(t *testing.T) {
 			_, err = assume(ctx, ours)
 			require.NoError(t, err)
 			assert.EqualValues(t, 4, r.requests.Load())
-			ours.region[0].Options().HTTPClient.(*http.Client).CloseIdleConnections()
+			ours.regions[0].Options().HTTPClient.(*http.Client).CloseIdleConnections()
 		})
 	}
 }
@@ -155,7 +155,7 @@ func TestLimitsCountOnce(t *testing.T) {
 		defer cancel()
 		_, err = assume(ctx, c, Limits(faults, nil))
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		assert.ErrorContains(t, err, "STS faults")
+		assert.ErrorContains(t, err, "STS keeps failing")
 		assert.EqualValues(t, 2, r.requests.Load(), "none beyond the allowance, and no retry of the wait")
 	})
 }
