@@ -32,8 +32,8 @@ const (
 	good   = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nwell"
 )
 
-// raw is a server that answers each request of a connection with the bytes that
-// stand for it, and leaves after the last. It stays silent after "".
+// raw is a server that answers the requests of a connection with the given bytes, one
+// after the other, and then closes the connection. After "" it sends nothing more.
 type raw struct {
 	net.Listener
 	conns  atomic.Int64
@@ -67,7 +67,7 @@ func newRaw(t *testing.T, answer string) *raw {
 	return s
 }
 
-// hangUp at the end of an answer has the server close the connection.
+// hangUp at the end of an answer makes the server close the connection.
 const hangUp = "<hang up>"
 
 func (s *raw) serve(c net.Conn) {
@@ -113,7 +113,7 @@ func post(t *testing.T, client *http.Client, address string, limit time.Duration
 	return fmt.Sprintf("%d %s", response.StatusCode, body), nil
 }
 
-// standardLog is what is written to the standard log from now on.
+// standardLog records what is written to the standard log until the test ends.
 func standardLog(t *testing.T) *logged {
 	t.Helper()
 	out := &logged{}
@@ -140,8 +140,8 @@ func (l *logged) String() string {
 	return l.b.String()
 }
 
-// noAnswers are what a server or a middlebox sends in place of an answer, and
-// the error that comes of it.
+// noAnswers are texts that a server or middlebox sends in place of an answer, and
+// the resulting errors.
 var noAnswers = map[string]struct {
 	sends string
 	want  answerError
@@ -163,7 +163,7 @@ var noAnswers = map[string]struct {
 	"endless hints":       {strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", MaxBody/10), errTooLong},
 }
 
-// surplus are answers that go on after their end.
+// surplus are answers with bytes after their end.
 var surplus = map[string]string{
 	"of a length":   good + secret,
 	"of chunks":     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nwell\r\n0\r\n\r\n" + secret,
@@ -212,7 +212,7 @@ func TestSurplusIsNeverLogged(t *testing.T) {
 	assert.Empty(t, written.String())
 }
 
-// What comes on a connection that is kept closes it, and is nobody's answer.
+// Bytes that come on a kept connection close it, and are no request's answer.
 func TestWhatComesUnaskedClosesTheConnection(t *testing.T) {
 	written := standardLog(t)
 	server, client := net.Pipe()
@@ -354,8 +354,8 @@ func TestTLS(t *testing.T) {
 	require.ErrorContains(t, err, "localhost", "the name is checked")
 }
 
-// Sixteen at a time need some sixteen handshakes, however many there are, and five
-// hundred at once wait for none but the server.
+// Any number of requests, sixteen at a time, need some sixteen handshakes. Five
+// hundred requests at once wait only for the server.
 func TestManyRequests(t *testing.T) {
 	var under, most atomic.Int64
 	server, roots, conns := tlsServer(t, func(w http.ResponseWriter, r *http.Request) {
@@ -364,7 +364,7 @@ func TestManyRequests(t *testing.T) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		says(w, r)
 	})
-	// Nothing here is about how soon a busy machine connects.
+	// The test does not depend on how fast a busy machine connects.
 	transport := New(roots, (&net.Dialer{Timeout: time.Minute}).DialContext)
 	many := func(total, atATime int) {
 		places := make(chan struct{}, atATime)
@@ -401,7 +401,7 @@ func TestManyRequests(t *testing.T) {
 	assert.Empty(t, transport.kept)
 }
 
-// A server closes what it finds idle, also just as the next request is sent.
+// A server can close an idle connection just as the next request is sent.
 func TestAConnectionThatTheServerClosed(t *testing.T) {
 	s := newRaw(t, good)
 	transport := New(nil, nil)
@@ -413,8 +413,8 @@ func TestAConnectionThatTheServerClosed(t *testing.T) {
 	}
 }
 
-// Three connections have died without a word: one request finds out, and the
-// next one uses none of them.
+// Three connections have died silently. One request times out, and the next one uses
+// none of them.
 func TestSilentConnectionsAreLeft(t *testing.T) {
 	s := newRaw(t, good)
 	transport := New(nil, nil)
@@ -434,7 +434,7 @@ func TestSilentConnectionsAreLeft(t *testing.T) {
 	assert.EqualValues(t, 4, s.conns.Load())
 }
 
-// A frozen process finds its connections too old, by the wall clock.
+// After a freeze the connections are too old by the wall clock, and are not used.
 func TestAConnectionIsNotUsedAfterAFreeze(t *testing.T) {
 	s := newRaw(t, good)
 	transport := New(nil, nil)
@@ -448,7 +448,7 @@ func TestAConnectionIsNotUsedAfterAFreeze(t *testing.T) {
 	assert.EqualValues(t, 2, s.conns.Load())
 }
 
-// three has transport keep three connections to s.
+// three makes transport keep three connections to s.
 func three(t *testing.T, transport *Transport, s *raw) {
 	t.Helper()
 	s.answer.Store(ptr(""))
@@ -503,8 +503,8 @@ func TestACanceledRequestEndsAtOnce(t *testing.T) {
 	require.ErrorIs(t, err, gone)
 }
 
-// A proxy is used as net/http does it, and nothing that comes through it is
-// quoted or logged either.
+// A proxy is used as net/http does, and text that comes through it is not quoted or
+// logged.
 func TestThroughAProxy(t *testing.T) {
 	written := standardLog(t)
 	through := func(proxy string) *Transport {
