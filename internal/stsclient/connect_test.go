@@ -60,7 +60,7 @@ func newServer(t *testing.T) *server {
 	return s
 }
 
-// client is the default client, but for where the server is and whom it trusts.
+// client is the default client, with the server's address and certificate.
 func (s *server) client(t *testing.T) *Client {
 	t.Helper()
 	setenv(t, nil)
@@ -94,7 +94,7 @@ func TestConnectNeverHurts(t *testing.T) {
 	New(Options{RoleARN: testRole}).Connect(t.Context())
 }
 
-// A connection that falls silent is given up, and the next attempt opens one.
+// An attempt on a silent connection times out, and the next one opens another.
 func TestSilentConnectionIsNotUsedAgain(t *testing.T) {
 	s := newServer(t)
 	c := s.client(t)

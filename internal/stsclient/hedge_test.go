@@ -18,8 +18,8 @@ import (
 	"github.com/vercelaws/vercelaws/internal/pace"
 )
 
-// twoRegions runs f with a Client over two regions, under fake time. That
-// nothing is left running is what synctest.Test sees to.
+// twoRegions runs f with a Client for two regions, under fake time. Synctest.Test fails
+// if a goroutine is left.
 func twoRegions(t *testing.T, first, second http.HandlerFunc, f func(t *testing.T, c *Client, first, second *region)) {
 	t.Helper()
 	isolate(t)
@@ -29,7 +29,7 @@ func twoRegions(t *testing.T, first, second http.HandlerFunc, f func(t *testing.
 		defer b.close()
 		c := New(Options{RoleARN: role, FallbackRegion: there, Override: override(a, b)})
 		f(t, c, a, b)
-		// Let losers end, and close what they left.
+		// The slower calls end, and their connections are closed.
 		synctest.Wait()
 		for _, client := range c.regions {
 			client.Options().HTTPClient.(*http.Client).CloseIdleConnections()
@@ -145,8 +145,8 @@ func TestBothFaultsAreShown(t *testing.T) {
 	}
 }
 
-// That STS is disabled in the second region does not pass for what is wrong with
-// the first.
+// An error about the second region does not look like the reason for the first one's
+// fault.
 func TestTheFirstFaultIsTheOneThatCounts(t *testing.T) {
 	twoRegions(t, resets, says(403, "RegionDisabledException"), func(t *testing.T, c *Client, _, _ *region) {
 		_, err := assume(t.Context(), c, once)

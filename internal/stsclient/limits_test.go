@@ -21,7 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// userClient runs f with a client of a user's, which knows nothing of us.
+// userClient runs f with a client that a user made with sts.New.
 func userClient(t *testing.T, answer http.HandlerFunc, f func(t *testing.T, c *sts.Client, r *region)) {
 	t.Helper()
 	isolate(t)
@@ -86,7 +86,7 @@ func TestASlowSTSSucceeds(t *testing.T) {
 	}
 }
 
-// A silent STS has two attempts, which take the fetch's time and no more.
+// If STS does not answer, there are two attempts, within the fetch's time.
 func TestASilentSTSHasTwoAttempts(t *testing.T) {
 	userClient(t, hangs, func(t *testing.T, c *sts.Client, r *region) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -221,7 +221,7 @@ func TestFaultsAndRefusals(t *testing.T) {
 	}
 }
 
-// few allows some attempts that fault, and no more.
+// few is a Pacer that allows a number of faults.
 type few struct {
 	mu   sync.Mutex
 	left int
