@@ -95,7 +95,7 @@ func (x *exchanger) exchange(ctx context.Context, from Token) (exchanged, *Excha
 		var got exchanged
 		got, failure = x.attempt(ctx, limit, from, body)
 		expired := failure == nil && !time.Now().Before(got.token.Expiry)
-		end(expired || failure != nil && !failure.Refused) // a caller with an expired token will soon ask again
+		end(expired || failure != nil && !failure.Refused) // an expired token counts as a failure: its caller will soon ask again
 		switch {
 		case failure == nil:
 			if !expired {

@@ -36,7 +36,7 @@ func TestAnAddressThatDropsSYNsCostsTwoSeconds(t *testing.T) {
 	dialer.Resolver = nameServer(t, full, [4]byte{127, 0, 0, 1})
 	transport := New(nil, dialer.DialContext)
 	start := time.Now()
-	got, err := post(t, transport.Client(), fmt.Sprintf("http://sts.test:%d/", port), 4*time.Second)
+	got, err := post(t, clientOf(transport), fmt.Sprintf("http://sts.test:%d/", port), 4*time.Second)
 	require.NoError(t, err)
 	assert.Equal(t, "200 well", got)
 	assert.GreaterOrEqual(t, time.Since(start), 1900*time.Millisecond, "the first address was tried")

@@ -170,7 +170,7 @@ func TestHostileServers(t *testing.T) {
 		transport := New(roots, nil)
 		defer transport.CloseIdleConnections()
 		address := scheme + "://" + listener.Addr().String()
-		got, err := post(t, transport.Client(), address, time.Minute)
+		got, err := post(t, clientOf(transport), address, time.Minute)
 		require.NotErrorIs(t, err, context.DeadlineExceeded, "it ends by itself")
 		if err != nil {
 			assert.NotContains(t, fmt.Sprintf("%v %+v %#v", err, err, errors.Unwrap(err)), secret)
@@ -178,7 +178,7 @@ func TestHostileServers(t *testing.T) {
 		}
 		check(got, err)
 		for range 3 {
-			got, err := post(t, transport.Client(), address, time.Minute)
+			got, err := post(t, clientOf(transport), address, time.Minute)
 			require.NoError(t, err, "the next request")
 			assert.Equal(t, "200 well", got)
 		}
@@ -287,7 +287,7 @@ func FuzzAnswer(f *testing.F) {
 			return client, nil
 		})
 		defer transport.CloseIdleConnections()
-		got, err := post(t, transport.Client(), "http://sts.test/", 20*time.Second)
+		got, err := post(t, clientOf(transport), "http://sts.test/", 20*time.Second)
 		switch {
 		case err != nil:
 			require.NotErrorIs(t, err, context.DeadlineExceeded)
@@ -297,7 +297,7 @@ func FuzzAnswer(f *testing.F) {
 			require.NoError(t, wantErr)
 			require.Equal(t, want, got)
 		}
-		got, err = post(t, transport.Client(), "http://sts.test/", 20*time.Second)
+		got, err = post(t, clientOf(transport), "http://sts.test/", 20*time.Second)
 		require.NoError(t, err)
 		require.Equal(t, "200 well", got)
 		require.Equal(t, 2, connections)
@@ -331,7 +331,7 @@ func TestASilentHandshakeEndsWithItsRequest(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer listener.Close()
-	_, err = post(t, New(nil, nil).Client(), "https://"+listener.Addr().String(), 100*time.Millisecond)
+	_, err = post(t, clientOf(New(nil, nil)), "https://"+listener.Addr().String(), 100*time.Millisecond)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	c, err := listener.Accept()
 	require.NoError(t, err)

@@ -162,17 +162,8 @@ func Shared(bundle []byte) (*Transport, error) {
 // Roots returns the roots that t trusts, or nil if they are the system's.
 func (t *Transport) Roots() *x509.CertPool { return t.model.TLSClientConfig.RootCAs }
 
-// Client returns an HTTP client that uses t. It follows no redirect: a token must be
-// sent only to the address that was configured.
-func (t *Transport) Client() *http.Client {
-	return &http.Client{
-		Transport:     t,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-}
-
-// Do makes a request as the client of [Transport.Client] does, at half the cost. With
-// it, t can be the HTTP client of the SDK.
+// Do makes a request as an [http.Client] with this Transport does, at half the cost, and
+// follows no redirect. With it, t can be the HTTP client of the SDK.
 func (t *Transport) Do(r *http.Request) (*http.Response, error) {
 	response, err := t.RoundTrip(r)
 	if err != nil {

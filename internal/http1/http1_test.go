@@ -91,6 +91,14 @@ func (s *raw) serve(c net.Conn) {
 
 func (s *raw) url() string { return "http://" + s.Addr().String() + "/" }
 
+// clientOf returns a client that follows no redirect.
+func clientOf(t *Transport) *http.Client {
+	return &http.Client{
+		Transport:     t,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
 // get makes a request that has a body.
 func get(t *testing.T, client *http.Client, address string) (string, error) {
 	t.Helper()
@@ -179,13 +187,13 @@ func TestWhatIsNoAnswerIsAPlainError(t *testing.T) {
 			s := newRaw(t, test.sends)
 			transport := New(nil, nil)
 			for range 2 {
-				_, err := get(t, transport.Client(), s.url())
+				_, err := get(t, clientOf(transport), s.url())
 				require.ErrorIs(t, err, test.want)
 				assert.NotContains(t, fmt.Sprintf("%v %+v %#v", err, err, errors.Unwrap(err)), secret)
 				assert.NotContains(t, err.Error(), "net/http")
 			}
 			s.answer.Store(ptr(good))
-			got, err := get(t, transport.Client(), s.url())
+			got, err := get(t, clientOf(transport), s.url())
 			require.NoError(t, err, "and nothing of it stays")
 			assert.Equal(t, "200 well", got)
 			assert.EqualValues(t, 3, s.conns.Load())
@@ -200,11 +208,11 @@ func TestSurplusIsNeverLogged(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newRaw(t, sends)
 			transport := New(nil, nil)
-			_, err := get(t, transport.Client(), s.url())
+			_, err := get(t, clientOf(transport), s.url())
 			require.ErrorIs(t, err, errSurplus)
 
 			s.answer.Store(ptr(good))
-			got, err := get(t, transport.Client(), s.url())
+			got, err := get(t, clientOf(transport), s.url())
 			require.NoError(t, err)
 			assert.Equal(t, "200 well", got)
 		})
@@ -228,12 +236,12 @@ func TestWhatComesUnaskedClosesTheConnection(t *testing.T) {
 		_, _ = server.Read(make([]byte, 4096))
 		_, _ = io.WriteString(server, good)
 	}()
-	_, err := get(t, transport.Client(), "http://sts.test/")
+	_, err := get(t, clientOf(transport), "http://sts.test/")
 	require.NoError(t, err)
 	_, _ = io.WriteString(server, "H") // read by the watch
 	_, err = server.Read(make([]byte, 1))
 	require.ErrorIs(t, err, io.EOF, "the connection is closed")
-	_, err = get(t, transport.Client(), "http://sts.test/")
+	_, err = get(t, clientOf(transport), "http://sts.test/")
 	require.ErrorContains(t, err, "no further connection")
 	assert.Empty(t, written.String())
 }
@@ -255,7 +263,7 @@ func TestWhatIsAnAnswerComesAsItIs(t *testing.T) {
 			s := newRaw(t, test.sends)
 			transport := New(nil, nil)
 			for range 3 {
-				got, err := get(t, transport.Client(), s.url())
+				got, err := get(t, clientOf(transport), s.url())
 				require.NoError(t, err)
 				assert.Equal(t, test.want, got)
 			}
@@ -342,15 +350,15 @@ func TestTLS(t *testing.T) {
 	server, roots, conns := tlsServer(t, says)
 	transport := New(roots, nil)
 	for range 3 {
-		got, err := get(t, transport.Client(), server.URL)
+		got, err := get(t, clientOf(transport), server.URL)
 		require.NoError(t, err)
 		assert.Equal(t, "200 HTTP/1.1", got)
 	}
 	assert.EqualValues(t, 1, conns.Load())
 
-	_, err := get(t, New(nil, nil).Client(), server.URL)
+	_, err := get(t, clientOf(New(nil, nil)), server.URL)
 	require.ErrorContains(t, err, "certificate", "the system's roots do not have it")
-	_, err = get(t, transport.Client(), strings.Replace(server.URL, "127.0.0.1", "localhost", 1))
+	_, err = get(t, clientOf(transport), strings.Replace(server.URL, "127.0.0.1", "localhost", 1))
 	require.ErrorContains(t, err, "localhost", "the name is checked")
 }
 
@@ -377,7 +385,7 @@ func TestManyRequests(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				r, _ := http.NewRequestWithContext(ctx, http.MethodPost, server.URL, strings.NewReader("token"))
-				response, err := transport.Client().Do(r)
+				response, err := clientOf(transport).Do(r)
 				if assert.NoError(t, err) {
 					response.Body.Close()
 				}
@@ -407,7 +415,7 @@ func TestAConnectionThatTheServerClosed(t *testing.T) {
 	transport := New(nil, nil)
 	for i := range 200 {
 		s.answer.Store(ptr(good + hangUp[:len(hangUp)*(i%2)])) // every second time it leaves at once
-		got, err := get(t, transport.Client(), s.url())
+		got, err := get(t, clientOf(transport), s.url())
 		require.NoError(t, err)
 		assert.Equal(t, "200 well", got)
 	}
@@ -429,7 +437,7 @@ func TestSilentConnectionsAreLeft(t *testing.T) {
 	assert.Empty(t, transport.kept)
 
 	s.answer.Store(ptr(good))
-	_, err = get(t, transport.Client(), s.url())
+	_, err = get(t, clientOf(transport), s.url())
 	require.NoError(t, err)
 	assert.EqualValues(t, 4, s.conns.Load())
 }
@@ -438,12 +446,12 @@ func TestSilentConnectionsAreLeft(t *testing.T) {
 func TestAConnectionIsNotUsedAfterAFreeze(t *testing.T) {
 	s := newRaw(t, good)
 	transport := New(nil, nil)
-	_, err := get(t, transport.Client(), s.url())
+	_, err := get(t, clientOf(transport), s.url())
 	require.NoError(t, err)
 	for _, at := range idleSince(t, transport) {
 		*at = at.Add(-time.Hour)
 	}
-	_, err = get(t, transport.Client(), s.url())
+	_, err = get(t, clientOf(transport), s.url())
 	require.NoError(t, err)
 	assert.EqualValues(t, 2, s.conns.Load())
 }
@@ -457,7 +465,7 @@ func three(t *testing.T, transport *Transport, s *raw) {
 		all.Add(1)
 		go func() {
 			defer all.Done()
-			_, err := get(t, transport.Client(), s.url())
+			_, err := get(t, clientOf(transport), s.url())
 			assert.NoError(t, err)
 		}()
 	}
@@ -515,7 +523,7 @@ func TestThroughAProxy(t *testing.T) {
 	for name, test := range noAnswers {
 		t.Run(name, func(t *testing.T) {
 			s := newRaw(t, test.sends)
-			_, err := get(t, through(s.url()).Client(), "http://sts.test/")
+			_, err := get(t, clientOf(through(s.url())), "http://sts.test/")
 			require.Error(t, err)
 			assert.ErrorIs(t, err, test.want)
 			assert.NotContains(t, fmt.Sprintf("%v %+v %#v", err, err, errors.Unwrap(err)), secret)
@@ -524,7 +532,7 @@ func TestThroughAProxy(t *testing.T) {
 	}
 	for name, sends := range surplus {
 		s := newRaw(t, sends)
-		_, err := get(t, through(s.url()).Client(), "http://sts.test/")
+		_, err := get(t, clientOf(through(s.url())), "http://sts.test/")
 		require.ErrorIs(t, err, errSurplus, name)
 	}
 
@@ -534,11 +542,11 @@ func TestThroughAProxy(t *testing.T) {
 	transport := through(proxy.URL)
 	transport.model.TLSClientConfig.RootCAs = roots
 	for range 2 {
-		got, err := get(t, transport.Client(), "https://example.com/")
+		got, err := get(t, clientOf(transport), "https://example.com/")
 		require.NoError(t, err)
 		assert.Equal(t, "200 HTTP/1.1", got)
 	}
-	_, err := get(t, through(newRaw(t, "HTTP/1.1 407 "+secret+"\r\nContent-Length: 0\r\n\r\n").url()).Client(), "https://example.com/")
+	_, err := get(t, clientOf(through(newRaw(t, "HTTP/1.1 407 "+secret+"\r\nContent-Length: 0\r\n\r\n").url())), "https://example.com/")
 	require.ErrorContains(t, err, "the proxy answers CONNECT with status 407")
 	assert.NotContains(t, err.Error(), secret)
 	assert.Empty(t, written.String())
@@ -580,7 +588,7 @@ func TestSharedByBundle(t *testing.T) {
 	system, err := Shared(nil)
 	require.NoError(t, err)
 	assert.NotSame(t, a, system)
-	_, err = get(t, a.Client(), server.URL)
+	_, err = get(t, clientOf(a), server.URL)
 	require.NoError(t, err)
 	_, err = Shared([]byte("none"))
 	require.Error(t, err)

@@ -68,7 +68,7 @@ func (s *server) client(t *testing.T) *Client {
 	roots.AddCert(s.Certificate())
 	return New(Options{RoleARN: testRole, Override: func(o *sts.Options) {
 		o.BaseEndpoint = aws.String(s.URL)
-		o.HTTPClient = http1.New(roots, nil).Client()
+		o.HTTPClient = &http.Client{Transport: http1.New(roots, nil)}
 	}})
 }
 

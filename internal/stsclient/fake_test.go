@@ -71,7 +71,7 @@ func override(regions ...*region) func(*sts.Options) {
 		for _, r := range regions {
 			if r.name == o.Region {
 				o.BaseEndpoint = aws.String("http://" + r.name)
-				o.HTTPClient = http1.New(nil, r.listener.DialContext).Client()
+				o.HTTPClient = &http.Client{Transport: http1.New(nil, r.listener.DialContext)}
 				return
 			}
 		}
