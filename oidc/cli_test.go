@@ -219,7 +219,7 @@ func TestNoCLI(t *testing.T) {
 
 // A caller whose context ends does not wait for the CLI, and the run goes on for
 // the others.
-func TestCLICallerLeaves(t *testing.T) {
+func TestCLICallersContextEnds(t *testing.T) {
 	raw := mint(t)
 	dir, runs := fakeCLI(t, "while [ ! -e go ]; do sleep 0.01; done\n"+prints(raw))
 	source := FromCLI()

@@ -197,7 +197,7 @@ func TestMap(t *testing.T) {
 
 // Neither of two different tokens of one request is remembered, nor is text that
 // does not have the form of a token.
-func TestWhatIsNotRemembered(t *testing.T) {
+func TestTextThatIsNotRemembered(t *testing.T) {
 	isolate(t)
 	RequestContext(request(mint(t), mint(t, claim("jti", "2"))))
 	for _, raw := range []string{"garbage", "a.b", "a..b", ".a.b", "a.b.", "a.b.c.d", "a.b.c ", strings.Repeat("x", MaxTokenLength) + ".b.c"} {

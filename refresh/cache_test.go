@@ -937,7 +937,7 @@ func (withSources) ProviderSources() []aws.CredentialSource {
 
 type valueKey struct{}
 
-func TestWhatAFetchTakesAlong(t *testing.T) {
+func TestWhichContextAFetchSees(t *testing.T) {
 	var seen []any
 	look := func(p *fakeProvider) {
 		p.set(func(ctx context.Context, _ int) error {

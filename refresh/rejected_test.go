@@ -68,7 +68,7 @@ func TestARejectionWhileTheProviderIsDown(t *testing.T) {
 
 // A service that rejects each new key is believed less and less often. After ten minutes
 // without a report it is believed at once again.
-func TestDoubtGrowsAndPasses(t *testing.T) {
+func TestReportsAreIgnoredForLongerEachTime(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 		p.lives(12 * time.Hour)
 		insist := func(d time.Duration) {
@@ -223,7 +223,7 @@ func TestInvalidateAfterALateReport(t *testing.T) {
 
 // Further reports of a key that counts as rejected do not lengthen the time in which
 // reports of the next key are ignored. They start a refresh once the back-off is over.
-func TestAKeyIsDoubtedOnce(t *testing.T) {
+func TestFurtherReportsOfARejectedKey(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 		old := p.key(t, c)
 		p.fails(errDown)
@@ -281,7 +281,7 @@ func TestARejectedKeyThatComesAgain(t *testing.T) {
 	})
 }
 
-func TestAReportThatIsNoNewsFetchesNothing(t *testing.T) {
+func TestAReportOfAnotherKeyFetchesNothing(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 		require.True(t, ReportRejected(t.Context(), c, "AKIA1"), "before the first fetch")
 		synctest.Wait()

@@ -179,7 +179,7 @@ var surplus = map[string]string{
 	"an answer":     good + "HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\n" + secret,
 }
 
-func TestWhatIsNoAnswerIsAPlainError(t *testing.T) {
+func TestInvalidAnswersAreErrors(t *testing.T) {
 	written := standardLog(t)
 	for name, test := range noAnswers {
 		t.Run(name, func(t *testing.T) {
@@ -221,7 +221,7 @@ func TestSurplusIsNeverLogged(t *testing.T) {
 }
 
 // Bytes that come on a kept connection close it, and are no request's answer.
-func TestWhatComesUnaskedClosesTheConnection(t *testing.T) {
+func TestBytesBetweenRequestsCloseTheConnection(t *testing.T) {
 	written := standardLog(t)
 	server, client := net.Pipe()
 	dialed := 0
@@ -246,7 +246,7 @@ func TestWhatComesUnaskedClosesTheConnection(t *testing.T) {
 	assert.Empty(t, written.String())
 }
 
-func TestWhatIsAnAnswerComesAsItIs(t *testing.T) {
+func TestValidAnswersAreReturnedUnchanged(t *testing.T) {
 	for name, test := range map[string]struct{ sends, want string }{
 		"length":          {good, "200 well"},
 		"chunks":          {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nwe\r\n2\r\nll\r\n0\r\n\r\n", "200 well"},

@@ -216,7 +216,7 @@ func canceled(t *testing.T) context.Context {
 }
 
 // A failure by the real clock must not delay a test with a clock of its own.
-func TestADebtOfAnotherClockIsVoid(t *testing.T) {
+func TestADebtOfAnotherClockIsIgnored(t *testing.T) {
 	p := &Pacer{Burst: 3}
 	for range 5 {
 		p.Fail()

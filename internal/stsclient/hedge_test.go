@@ -187,7 +187,7 @@ func TestNoRegionAnswers(t *testing.T) {
 	})
 }
 
-func TestWhoeverLeavesEndsBoth(t *testing.T) {
+func TestTheEndOfTheContextEndsBothCalls(t *testing.T) {
 	for _, d := range []time.Duration{time.Millisecond, hedgeAfter + time.Millisecond} {
 		twoRegions(t, hangs, hangs, func(t *testing.T, c *Client, _, _ *region) {
 			gone := errors.New("gone")
