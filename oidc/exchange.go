@@ -88,9 +88,10 @@ func (e *ExchangeError) Unwrap() error { return e.ended }
 // https://oidc.vercel.com/<team>, even if the project is in global issuer mode:
 // the trust policy must name that one.
 //
-// An exchanged token is kept until half a minute before its expiry, or before the
-// earlier time that the endpoint gives. If the exchange then fails, the kept token
-// is used until it expires. A call takes at most 10 seconds if source heeds its
+// An exchanged token is kept until half a minute before its expiry, or before the time
+// that the endpoint gives, if that is earlier. If the endpoint gives none, each call
+// makes an exchange. If an exchange fails, the last token is used until it expires. A
+// call takes at most 10 seconds if source heeds its
 // context. A fault that may pass is tried again, twice. For a second after a
 // refusal, the same error is returned without a request.
 //

@@ -33,8 +33,8 @@ func (f TokenSourceFunc) Token(ctx context.Context) (Token, error) { return f(ct
 // malformed one, is skipped. If all are skipped, the error names each source's
 // reason and matches those reasons under [errors.Is].
 //
-// A provider of package vercelaws goes on to the next source if STS refuses a
-// token, too.
+// A provider of package vercelaws also goes on to the next source after STS has
+// refused a token.
 func FirstOf(sources ...TokenSource) TokenSource { return firstOf(sources) }
 
 type firstOf []TokenSource

@@ -23,8 +23,8 @@ const MaxTokenLength = 20_000
 // maxClaim is how many characters of a claim a message shows.
 const maxClaim = 200
 
-// clockLeeway is how far the local clock may be ahead of Vercel's before a token
-// counts as expired here too early. STS decides in the end.
+// clockLeeway is how long after its expiry a token counts as expired, since the local
+// clock may be ahead of Vercel's. STS decides by its own clock.
 const clockLeeway = time.Minute
 
 var (
@@ -45,8 +45,8 @@ var (
 //
 // The JWT leaves a Token only through [Token.Raw]: no fmt verb and no
 // marshaller shows it. Compare two tokens by Raw, since a Token is not
-// comparable and [reflect.DeepEqual] does not look inside it. See https://vercel.com/docs/oidc/reference for the
-// meaning of each claim.
+// comparable and [reflect.DeepEqual] does not look inside it. For the meaning of each
+// claim see https://vercel.com/docs/oidc/reference.
 type Token struct {
 	Issuer      string    // iss: https://oidc.vercel.com/<team>, or https://oidc.vercel.com in global issuer mode
 	Subject     string    // sub: owner:<team>:project:<project>:environment:<environment>

@@ -131,10 +131,10 @@ func (c *cache) HandleFailToRefresh(ctx context.Context, before aws.Credentials,
 	return c.fetchNow(ctx, began)
 }
 
-// patience needs mu, and credentials that live. It returns how long a caller waits for
-// their refresh. In the ExpiryWindow that is until the refresh ends, as long as the
-// provider has not failed. After a failure, and in the last minute, it is lateWait for
-// the first caller after a sleep, and nothing for later ones.
+// patience needs mu, and credentials that have not expired. It returns how long a
+// caller waits for their refresh. In the ExpiryWindow that is until the refresh ends,
+// as long as the provider has not failed. After a failure, and in the last minute, it
+// is lateWait for the first caller after a sleep, and nothing for later ones.
 func (c *cache) patience(now time.Time) time.Duration {
 	left := c.held.creds.Expires.Sub(now)
 	switch short := c.held.short(now); {
@@ -149,7 +149,7 @@ func (c *cache) patience(now time.Time) time.Duration {
 // alive needs mu.
 func (c *cache) alive(now time.Time) bool { return c.held != nil && c.held.alive(now) }
 
-// answer needs mu, and credentials that live.
+// answer needs mu, and credentials that have not expired.
 func (c *cache) answer(now time.Time) aws.Credentials {
 	c.given, c.replaced = true, false
 	return c.held.answer(now)
@@ -227,7 +227,7 @@ func (c *cache) thaw() {
 	}
 }
 
-// refresh needs mu, and credentials that live. It returns the fetch that is under way,
+// refresh needs mu, and credentials that have not expired. It returns the fetch that is under way,
 // or starts one in the background. During a back-off it returns nil.
 func (c *cache) refresh(ctx context.Context) *fetch {
 	c.thaw()
@@ -319,7 +319,7 @@ func (c *cache) finish(f *fetch, out outcome) {
 	c.log.add(e)
 }
 
-// nextTry needs mu, and credentials that live. It returns the earliest time of the
+// nextTry needs mu, and credentials that have not expired. It returns the earliest time of the
 // next refresh, or zero if there will be none.
 func (c *cache) nextTry() time.Time {
 	next := c.backOff.end()

@@ -67,10 +67,10 @@ func (c *caller) call(limited, ctx context.Context, background bool, before aws.
 		return c.retrieve(call), nil
 	})
 	values := context.Background()
-	if err != nil {
-		out.err = fmt.Errorf("refresh: %w", err)
+	if err == nil { // otherwise the call may still be running, and write call.values
+		values = call.values
 	} else {
-		values = call.values // an abandoned call may still write it
+		out.err = fmt.Errorf("refresh: %w", err)
 	}
 	if hook, ok := c.provider.(aws.HandleFailRefreshCredentialsCacheStrategy); ok && out.err != nil {
 		out = c.failed(limited, values, hook, before, out.err)

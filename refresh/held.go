@@ -71,12 +71,11 @@ func advisoryWindow(life time.Duration) time.Duration {
 // fifths of it. So the refresh window begins after a quarter of the life.
 func longest(life time.Duration) time.Duration { return life / 5 * 3 }
 
-// before moves the refresh of credentials that came at now to a time before end, at
-// which the thing ends that they were fetched with. That time is in the last tenth of
-// the time until end, or in the last five minutes if those are shorter: at the point
-// x (0 to 1) of the first half. It reports false, and changes nothing, if the
-// credentials never expire, if their refresh is earlier anyway, or if that would not
-// move their expiry by enough.
+// before moves the refresh of credentials that came at now to a time before end, when
+// their dependency ends (see [Dependent]). The time is at the point x (0 to 1) of the
+// first half of the last tenth of the time until end, of which five minutes at most
+// count. It reports false, and changes nothing, if the credentials never expire, if
+// their refresh is earlier anyway, or if that would not move their expiry by enough.
 func (h *held) before(end, now time.Time, x float64) bool {
 	end = end.Round(0)
 	tenth := min(end.Sub(now)/10, 5*time.Minute)
