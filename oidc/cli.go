@@ -4,15 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
+
+	"golang.org/x/sync/singleflight"
 
 	"github.com/vercelaws/vercelaws/internal/deployment"
 )
 
 const (
-	cliMargin = time.Minute     // before expiry, a new token is fetched
-	cliMemory = 5 * time.Second // a run is not repeated sooner
+	cliMargin = time.Minute     // how long before its expiry a kept token is replaced
+	cliMemory = 5 * time.Second // how long the CLI is not run again after a failure
 )
 
 // CLIOptions are the choices of [FromCLI].
@@ -29,24 +30,25 @@ type CLIOptions struct {
 	// the CLI's own choice, if Project is given.
 	Team string
 
-	// Dir is where the search for a linked folder begins, upwards. If empty,
-	// the working directory.
+	// Dir is the folder in which the search for a linked folder begins. The
+	// search goes on in the folders above. If empty, the working directory.
 	Dir string
 }
 
 // FromCLI returns the source that asks the Vercel CLI for a development token,
-// as `vercel project token` prints it. It is for a developer's machine: in a
-// deployment or build (AWS_LAMBDA_FUNCTION_NAME is set, or VERCEL_ENV to
-// another value than "development"), and where no folder from the working
-// directory up is linked (`vercel link`), it has no token. The developer must
-// be logged in (`vercel login`).
+// as `vercel project token` prints it. It is for a developer's machine. It has no
+// token in a deployment or build (AWS_LAMBDA_FUNCTION_NAME is set, or VERCEL_ENV to
+// another value than "development"), and none if neither the working directory nor
+// a folder above it is linked (`vercel link`). The developer must be logged in
+// (`vercel login`).
 //
 // The token is kept in memory until a minute before it expires. Callers share
-// one run of the CLI, which takes at most 30 seconds; a caller who leaves does
-// not end it, and none waits longer for a CLI that cannot be ended. The end of
-// the program ends it on Linux and FreeBSD. A run that failed is not repeated for
-// 5 seconds. A token of another project than the one that was asked for is
-// refused. Nothing of the CLI's own files is read or written.
+// one run of the CLI. A run is ended after 30 seconds, and no caller waits longer,
+// even if the CLI cannot be ended. A caller whose context ends does not end the
+// run. On Linux and FreeBSD the CLI ends with the program. After a run that
+// failed, the same error is returned for 5 seconds. A token of another project
+// than the one that was asked for is refused. The CLI's own files are neither
+// read nor written.
 //
 // See https://vercel.com/docs/cli/project.
 func FromCLI(optFns ...func(*CLIOptions)) TokenSource {
@@ -59,12 +61,12 @@ func FromCLI(optFns ...func(*CLIOptions)) TokenSource {
 
 type cliSource struct {
 	options CLIOptions
+	calls   singleflight.Group // of current
 
-	mu    sync.Mutex // guards what follows
-	token Token      // the last one printed; zero if none
-	err   error      // why the last run failed, or nil
-	ended time.Time  // when the last run did
-	run   chan struct{}
+	// The fields below are used by current alone, which runs once at a time.
+	token Token     // of the last run; zero if it failed
+	err   error     // why the last run failed, or nil
+	ended time.Time // when the last run ended
 }
 
 // Token gives the kept token, or waits for a run of the CLI.
@@ -72,36 +74,16 @@ func (s *cliSource) Token(ctx context.Context) (Token, error) {
 	if variable := deployment.Variable(); variable != "" {
 		return Token{}, noCLI("it is for a developer's machine, and this is a deployment or build (%s is set)", variable)
 	}
-	limit := time.NewTimer(cliLimit + 2*cliWaitForPipe)
-	defer limit.Stop()
-	fresh := false // token is of a run that this call waited for
-	for {
-		s.mu.Lock()
-		now := time.Now()
-		token, err, recently := s.token, s.err, now.Sub(s.ended).Abs() < cliMemory
-		if token.secret != nil && now.Before(token.Expiry.Add(-cliMargin)) || fresh && err == nil {
-			s.mu.Unlock()
-			return token, nil
+	select {
+	case r := <-s.calls.DoChan("", s.current):
+		if r.Err != nil {
+			return Token{}, &sourceError{sourceCLI, r.Err}
 		}
-		if err != nil && (recently || fresh) {
-			s.mu.Unlock()
-			return Token{}, &sourceError{sourceCLI, err}
-		}
-		run := s.run
-		if run == nil {
-			run = make(chan struct{})
-			s.run = run
-			go s.ask(run)
-		}
-		s.mu.Unlock()
-		select {
-		case <-run:
-			fresh = true
-		case <-limit.C:
-			return Token{}, noCLI("it did not end within %s", cliLimit)
-		case <-ctx.Done():
-			return Token{}, &sourceError{sourceCLI, context.Cause(ctx)}
-		}
+		return r.Val.(Token), nil
+	case <-time.After(cliLimit + 2*cliWaitForPipe):
+		return Token{}, noCLI("it did not end within %s", cliLimit)
+	case <-ctx.Done():
+		return Token{}, &sourceError{sourceCLI, context.Cause(ctx)}
 	}
 }
 
@@ -111,21 +93,24 @@ func noCLI(format string, args ...any) error {
 	return &sourceError{sourceCLI, fmt.Errorf("%w: %w", ErrNoToken, fmt.Errorf(format, args...))}
 }
 
-// ask runs the CLI and stores its outcome. The run is nobody's in particular:
-// it ends with none of its callers, and sees nothing of their contexts.
-func (s *cliSource) ask(done chan struct{}) {
-	token, err := s.options.ask(context.Background())
-	if err != nil {
-		err = fmt.Errorf("%w: %w", ErrNoToken, err)
+// current returns the kept token, or the last failure for a while, or runs the
+// CLI. All callers share the run, so it sees none of their contexts.
+func (s *cliSource) current() (any, error) {
+	now := time.Now()
+	kept := s.token.secret != nil && now.Before(s.token.Expiry.Add(-cliMargin))
+	justFailed := s.err != nil && now.Sub(s.ended).Abs() < cliMemory
+	if !kept && !justFailed {
+		s.token, s.err = s.options.run()
+		if s.err != nil {
+			s.err = fmt.Errorf("%w: %w", ErrNoToken, s.err)
+		}
+		s.ended = time.Now()
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.token, s.err, s.ended, s.run = token, err, time.Now(), nil
-	close(done)
+	return s.token, s.err
 }
 
-// ask makes one run of the CLI.
-func (o CLIOptions) ask(ctx context.Context) (Token, error) {
+// run runs the CLI once.
+func (o CLIOptions) run() (Token, error) {
 	l, err := o.link()
 	if err != nil {
 		return Token{}, err
@@ -138,14 +123,15 @@ func (o CLIOptions) ask(ctx context.Context) (Token, error) {
 	if l.team != "" {
 		args = append(args, "--scope", l.team)
 	}
-	out, err := runCLI(ctx, l.dir, program, args)
+	out, err := runCLI(context.Background(), l.dir, program, args)
 	if err != nil {
 		return Token{}, err
 	}
 	return readCLI(out, l.project)
 }
 
-// link is what the options say of the project, and the linked folder the rest.
+// link returns the project and team of the options. Those that are not set come
+// from the linked folder.
 func (o CLIOptions) link() (link, error) {
 	dir := o.Dir
 	if dir == "" {

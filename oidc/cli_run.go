@@ -3,7 +3,6 @@ package oidc
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -13,17 +12,18 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vercelaws/vercelaws/internal/jwtjson"
 	"github.com/vercelaws/vercelaws/internal/scrub"
 )
 
 const (
 	cliLimit       = 30 * time.Second // for one run
 	maxCLIOutput   = 1 << 20          // 1 MiB
-	cliWaitForPipe = time.Second      // for what the CLI left behind holding its output
+	cliWaitForPipe = time.Second      // for programs that the CLI started and that still hold its output
 )
 
-// program finds the CLI. A path is the caller's: the CLI runs in the linked
-// folder, where a relative one would be another file.
+// program finds the CLI. A relative path is made absolute: the CLI runs in the
+// linked folder, where the same path would name another file.
 func (o CLIOptions) program() (string, error) {
 	if o.Path != "" && filepath.Base(o.Path) == o.Path {
 		return lookPath(o.Path)
@@ -41,9 +41,9 @@ func (o CLIOptions) program() (string, error) {
 	return path, err
 }
 
-// lookPath finds a program in the folders of PATH. Package exec does not run one
-// that a relative folder has, and looks no further; one that an absolute folder
-// has is as good, wherever that folder stands.
+// lookPath finds a program in the folders of PATH. Package exec stops with an
+// error at a program in a relative folder. This looks further, in the absolute
+// folders.
 func lookPath(name string) (string, error) {
 	path, err := exec.LookPath(name)
 	if !errors.Is(err, exec.ErrDot) {
@@ -57,11 +57,12 @@ func lookPath(name string) (string, error) {
 			return path, nil
 		}
 	}
-	return "", fmt.Errorf("%s is in a relative folder of PATH alone, from which Go runs nothing; make that folder absolute", scrub.Quote(path, 200))
+	return "", fmt.Errorf("%s is only in a relative folder of PATH, from which Go runs nothing; make that folder absolute", scrub.Quote(path, 200))
 }
 
-// runCLI returns what the CLI prints. The CLI and its children end with the
-// limit, and the CLI with this program where the system can do that.
+// runCLI runs the CLI and returns its output. When ctx or the time limit ends, the
+// CLI and its children are ended. Where the system can do that, the CLI ends with
+// this program too.
 func runCLI(ctx context.Context, dir, program string, args []string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, cliLimit)
 	defer cancel()
@@ -71,43 +72,42 @@ func runCLI(ctx context.Context, dir, program string, args []string) ([]byte, er
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.WaitDelay = cliWaitForPipe
 	endChildrenToo(cmd)
-	// Linux takes the end of the thread that started the CLI for this program's.
+	// Linux ends the CLI when the thread that started it ends.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	err := cmd.Run()
-	what := fmt.Sprintf("`vercel %s`", strings.Join(args[:2], " "))
+	command := fmt.Sprintf("`vercel %s`", strings.Join(args[:2], " "))
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:
-		return nil, fmt.Errorf("%s took longer than %s and was ended%s", what, cliLimit, said(stderr.kept.Bytes()))
+		return nil, fmt.Errorf("%s took longer than %s and was ended%s", command, cliLimit, said(stderr.kept.Bytes()))
 	case errors.As(err, &exit):
-		return nil, fmt.Errorf("%s failed (%s)%s%s", what, exit, said(stderr.kept.Bytes()), advice(stderr.kept.String()))
+		return nil, fmt.Errorf("%s failed (%s)%s%s", command, exit, said(stderr.kept.Bytes()), advice(stderr.kept.String()))
 	case err != nil && !errors.Is(err, exec.ErrWaitDelay):
-		return nil, fmt.Errorf("%s could not be run: %s", what, clean(err.Error(), Token{}))
+		return nil, fmt.Errorf("%s could not be run: %s", command, clean(err.Error(), Token{}))
 	case stdout.overflowed:
-		return nil, fmt.Errorf("%s printed more than %d bytes", what, maxCLIOutput)
+		return nil, fmt.Errorf("%s printed more than %d bytes", command, maxCLIOutput)
 	}
 	return stdout.kept.Bytes(), nil
 }
 
-// readCLI takes the token out of the CLI's output. It is one of the project, by
-// its ID or name.
+// readCLI reads the token from the CLI's output. It must be a token of the
+// project with the given ID or name.
 func readCLI(out []byte, project string) (Token, error) {
-	var answer struct {
-		Token string `json:"token"`
+	answer, err := jwtjson.Object(string(out))
+	if err != nil {
+		return Token{}, fmt.Errorf("the output of `vercel project token` cannot be read: %w; a newer CLI may help: `npm i -g vercel`", err)
 	}
-	if err := json.Unmarshal(out, &answer); err != nil {
-		return Token{}, fmt.Errorf("what `vercel project token` printed cannot be read: %w; a newer CLI may help: `npm i -g vercel`", describeJSON(err))
-	}
-	if answer.Token == "" {
+	raw, _ := answer["token"].Text()
+	if raw == "" {
 		return Token{}, errors.New("`vercel project token` printed no token; is OIDC enabled in the project's settings?")
 	}
-	t, err := parseToken(answer.Token)
-	if err != nil {
-		return Token{}, fmt.Errorf("what `vercel project token` printed: %w", err)
+	t, err := parseToken(raw)
+	if err == nil {
+		err = t.CheckExpiry(time.Now())
 	}
-	if err := t.CheckExpiry(time.Now()); err != nil {
-		return Token{}, fmt.Errorf("what `vercel project token` printed: %w", err)
+	if err != nil {
+		return Token{}, fmt.Errorf("the output of `vercel project token`: %w", err)
 	}
 	if project != t.ProjectID && project != t.Project {
 		return Token{}, fmt.Errorf("`vercel project token` printed a token of another project: %s, and not %s; run `vercel link` again, and check which `vercel` this is",
@@ -117,7 +117,8 @@ func readCLI(out []byte, project string) (Token, error) {
 	return t, nil
 }
 
-// said is the CLI's own words, as the end of an error.
+// said returns what the CLI printed to standard error, as the end of an error
+// message.
 func said(stderr []byte) string {
 	words := scrubJWTs(clean(string(stderr), Token{}))
 	if words == "" {
@@ -126,8 +127,8 @@ func said(stderr []byte) string {
 	return ": " + scrub.Quote(words, maxWords)
 }
 
-// scrubJWTs takes out what looks like a token. The one in question is not known
-// here.
+// scrubJWTs replaces each word that looks like a token. It cannot look for the
+// token itself, which is not known when the CLI fails.
 func scrubJWTs(s string) string {
 	fields := strings.Fields(s)
 	for i, field := range fields {
@@ -138,7 +139,7 @@ func scrubJWTs(s string) string {
 	return strings.Join(fields, " ")
 }
 
-// advice says what to do about the failures that people meet.
+// advice says what to do about the usual failures.
 func advice(stderr string) string {
 	s := strings.ToLower(stderr)
 	switch {
@@ -154,15 +155,16 @@ func advice(stderr string) string {
 	return ""
 }
 
-// bounded is a buffer that takes everything and keeps the beginning, so that a
-// program that prints without end is not blocked, nor kept. It does not embed
-// its buffer, whose ReadFrom would pass Write by.
+// bounded is an io.Writer that keeps the beginning of what is written and drops
+// the rest, so that a program that prints without end is not blocked. It does not
+// embed its buffer, because io.Copy would then call the buffer's ReadFrom instead
+// of Write.
 type bounded struct {
 	kept       bytes.Buffer
 	overflowed bool
 }
 
-// Write takes all of p and keeps what there is room for.
+// Write accepts all of p and keeps as much as there is room for.
 func (b *bounded) Write(p []byte) (int, error) {
 	room := maxCLIOutput - b.kept.Len()
 	if len(p) > room {

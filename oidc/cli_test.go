@@ -106,7 +106,7 @@ func TestCLIPathIsTheCallers(t *testing.T) {
 	}
 }
 
-// A relative folder of PATH does not hide the CLI that stands in another.
+// A relative folder of PATH does not hide the CLI in another folder.
 func TestCLIBehindARelativeFolder(t *testing.T) {
 	raw := mint(t)
 	dir, _ := fakeCLI(t, prints(raw))
@@ -120,10 +120,10 @@ func TestCLIBehindARelativeFolder(t *testing.T) {
 	t.Setenv("PATH", "bin:/bin")
 	_, err := FromCLI().Token(t.Context())
 	require.ErrorIs(t, err, ErrNoToken)
-	assert.ErrorContains(t, err, `"bin/vercel" is in a relative folder of PATH alone`)
+	assert.ErrorContains(t, err, `"bin/vercel" is only in a relative folder of PATH`)
 }
 
-// The CLI can be another program than the one that the folder was linked with.
+// The CLI on PATH can print a token of another project than the linked one.
 func TestCLIOfAnotherProject(t *testing.T) {
 	raw := mint(t, claim("project_id", "prj_2"), claim("project", "shop"))
 	fakeCLI(t, prints(raw))
@@ -217,9 +217,9 @@ func TestNoCLI(t *testing.T) {
 	})
 }
 
-// A caller who leaves does not wait for the CLI, and the run goes on for the
-// others.
-func TestCLICallerLeaves(t *testing.T) {
+// A caller whose context ends does not wait for the CLI, and the run goes on for
+// the others.
+func TestCLICallersContextEnds(t *testing.T) {
 	raw := mint(t)
 	dir, runs := fakeCLI(t, "while [ ! -e go ]; do sleep 0.01; done\n"+prints(raw))
 	source := FromCLI()
@@ -236,8 +236,8 @@ func TestCLICallerLeaves(t *testing.T) {
 	assert.Equal(t, 1, runs())
 }
 
-// A CLI that hangs is ended with its children. The limit is the caller's here,
-// because a test does not wait 30 seconds.
+// A CLI that hangs is ended with its children. The test cancels the context in
+// place of waiting 30 seconds.
 func TestCLIHangIsEnded(t *testing.T) {
 	dir, _ := fakeCLI(t, "sleep 1000 & echo $! > child; wait")
 	ctx, cancel := context.WithCancel(t.Context())

@@ -27,7 +27,7 @@ func TestCLIThatIsABatchFile(t *testing.T) {
 	_, err := FromCLI(func(o *CLIOptions) { o.Project = "other" }).Token(t.Context())
 	assert.ErrorContains(t, err, "unexpected arguments: project token other --format=json")
 
-	// A batch file reads its arguments as commands, so none that could be one gets there.
+	// A batch file can run its arguments as commands, so one that could be a command is refused.
 	for _, project := range []string{"web&echo", "web|echo", "%PATH%", `web"`, "web^"} {
 		_, err = FromCLI(func(o *CLIOptions) { o.Project = project }).Token(t.Context())
 		assert.ErrorContains(t, err, "is not an ID", project)

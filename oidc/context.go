@@ -16,9 +16,9 @@ import (
 // is X-Vercel-Oidc-Token. See https://vercel.com/docs/oidc/reference.
 const Header = "x-vercel-oidc-token"
 
-// internalHeader is the header that Vercel's own runtimes read where there is
-// no public one (see the vercel package on PyPI). It is trusted no more than
-// that: STS verifies the token.
+// internalHeader is the header that Vercel's own runtimes read if there is no
+// public one (see the vercel package on PyPI). It is trusted as little as that:
+// STS verifies the token.
 const internalHeader = "x-vercel-internal-oidc-token"
 
 // The headers as net/http stores them.
@@ -28,13 +28,13 @@ const (
 )
 
 // RequestContext returns r's context with the token that Vercel put on r, for
-// SDK calls made on behalf of r. Nothing of r's header is kept but the token.
-// On Vercel (where the environment variable VERCEL is set), a request without
-// the public [Header] is served from x-vercel-internal-oidc-token.
+// SDK calls made on behalf of r. Nothing else of r's header is kept. On Vercel
+// (if the environment variable VERCEL is set), the token of a request without the
+// public [Header] is read from x-vercel-internal-oidc-token.
 //
-// The token is also remembered for work that has no request, such as a
-// background goroutine: see [FromRequest]. If r has no token and its context
-// already carries one, that one stays.
+// The token is also remembered for work that has no request, such as a background
+// goroutine: see [FromRequest]. If r has no token and its context already carries
+// one, the context keeps it.
 func RequestContext(r *http.Request) context.Context {
 	values, name := present(r.Header[canonicalHeader]), Header
 	if len(values) == 0 && os.Getenv("VERCEL") != "" {
@@ -58,13 +58,13 @@ func present(values []string) []string {
 }
 
 // HeaderContext is [RequestContext] for a framework whose request is not an
-// *http.Request. Get returns the value of the request header of a name, which it
-// takes in any case, or "" if there is none. With fiber:
+// *http.Request. Get returns the value of a request header, or "" if there is none.
+// It must ignore the case of the header's name. With fiber:
 //
 //	oidc.HeaderContext(ctx, func(name string) string { return c.Get(name) })
 //
-// The token is copied: fasthttp, which fiber is built on, uses the text's memory
-// again once the handler has returned.
+// The token is copied: fasthttp, which fiber is built on, reuses the memory of a
+// header after the handler has returned.
 func HeaderContext(ctx context.Context, get func(name string) string) context.Context {
 	raw := get(Header)
 	if raw == "" && os.Getenv("VERCEL") != "" {
@@ -84,7 +84,7 @@ func requestContext(ctx context.Context, raw string) context.Context {
 	case looksLikeJWT(raw):
 		c.values = 1
 		c.raw.Store(recentTokens.Add(raw))
-	default: // not worth remembering; why it is no token, whoever uses it is told
+	default: // it is not remembered; FromRequest's error says what is wrong with it
 		c.values = 1
 		raw := strings.Clone(raw)
 		c.raw.Store(&raw)
@@ -103,12 +103,11 @@ func Middleware(next http.Handler) http.Handler {
 // ContextWithToken returns a context with a token of the caller's choice, for a
 // program that acts for other parties. The text is copied.
 //
-// The token is taken at its word: no other stands in for it where it fails, it
-// is not remembered for other callers, and it may be of any project. Since a
-// provider has one set of credentials, such a program makes one provider for
-// each party; see the example. Callers who wait for the same fetch share its
-// outcome, so for the requests of a deployment use [RequestContext] or
-// [HeaderContext].
+// No other token is tried if it fails, it is not remembered for other callers, and
+// it may be of any project. A provider has one set of credentials, so such a
+// program makes one provider for each party; see the example. For the requests of
+// a deployment use [RequestContext] or [HeaderContext]: callers who wait for the
+// same fetch share its result, so one party's bad token would fail them all.
 func ContextWithToken(ctx context.Context, raw string) context.Context {
 	raw = strings.Clone(raw)
 	c := &carrier{Context: ctx, values: 1, given: true}
@@ -120,9 +119,9 @@ func ContextWithToken(ctx context.Context, raw string) context.Context {
 // a context.WithValue, to save an allocation on every request.
 type carrier struct {
 	context.Context
-	raw    atomic.Pointer[string] // atomic only because no printer follows it
-	values int                    // how many header values: 0, 1, or too many that differ
-	header string                 // where they were
+	raw    atomic.Pointer[string] // the token; atomic only because no printer follows it
+	values int                    // how many values the header has: 0, 1, or more that differ
+	header string                 // the header's name
 	given  bool                   // from ContextWithToken
 }
 
@@ -147,8 +146,8 @@ func carrierOf(ctx context.Context) *carrier {
 	return c
 }
 
-// token returns the token that c carries, also an expired one, or why there is
-// none. A nil carrier is a context without a request.
+// token returns the token that c carries, even an expired one. If there is none,
+// the error says why. C is nil for a context without a request.
 func (c *carrier) token() (Token, error) {
 	switch {
 	case c == nil:
@@ -164,12 +163,11 @@ func (c *carrier) token() (Token, error) {
 	}
 }
 
-// Detach returns a context that has nothing of ctx but the token that
-// [RequestContext], [Middleware] or [ContextWithToken] put into it: no
-// deadline, no cancellation and no other values. It is for work that goes on
-// after the request has been answered, such as a refresh of credentials in the
-// background, and that must not keep what else is in the request's context
-// alive, nor fire its trace hooks.
+// Detach returns a context that has only the token that [RequestContext],
+// [HeaderContext], [Middleware] or [ContextWithToken] put into ctx: no deadline, no
+// cancellation and no other values. It is for work that goes on after the request
+// has been answered, such as a refresh of credentials in the background. Such work
+// must not keep the request's other values in memory, nor call its trace hooks.
 func Detach(ctx context.Context) context.Context {
 	c := carrierOf(ctx)
 	if c == nil {

@@ -1,5 +1,5 @@
-// Package oidc holds what a Vercel OIDC token is and where it comes from. It
-// knows nothing of AWS.
+// Package oidc reads Vercel OIDC tokens and finds them: in requests, files, the
+// environment and the Vercel CLI. It knows nothing of AWS.
 //
 // Most programs need two functions: [RequestContext] in a Vercel function, or
 // [Middleware] in a server. Both put the token of a request into its context,
@@ -8,18 +8,18 @@
 // # Sources
 //
 // A [TokenSource] gives a token. [DefaultSource] is what a provider asks unless
-// told otherwise: the request ([FromRequest]), a file ([FromFile]), the
-// environment ([FromEnv]) and the Vercel CLI ([FromCLI]), the first that has a
-// live token. [FirstOf] makes such a search of any sources, and a function of
-// yours is a source through [TokenSourceFunc]. [Exchange] wraps a source to
+// told otherwise. It takes the first token that has not expired from the request
+// ([FromRequest]), a file ([FromFile]), the environment ([FromEnv]) and the Vercel
+// CLI ([FromCLI]). [FirstOf] does the same with any sources, and
+// [TokenSourceFunc] makes a source of a function. [Exchange] wraps a source to
 // narrow its tokens to one audience.
 //
 // # Errors
 //
 // Errors say which source was asked, why it had no token, and what to do. They
-// match [ErrNoToken], [ErrExpired] or [ErrMalformed], or *[ExchangeError] where
-// there was a token and it could not be exchanged. They never hold a token, and
-// what a claim, a server or a program says stands in them quoted and shortened.
+// match [ErrNoToken], [ErrExpired] or [ErrMalformed], or *[ExchangeError] if there
+// was a token and it could not be exchanged. They never hold a token. Text from a
+// claim, a server or a program is quoted and shortened.
 //
 // # Trust
 //

@@ -24,10 +24,10 @@ import (
 const ExchangeURL = "https://oidc.vercel.com/~token"
 
 const (
-	exchangeLimit  = 10 * time.Second // for one exchange in all
-	exchangeMargin = 30 * time.Second // before its expiry, a kept token is replaced
-	maxExchanged   = 256              // exchanged tokens kept by one source
-	maxExchanges   = 1024             // under way at a time
+	exchangeLimit  = 10 * time.Second // for one exchange with all its attempts
+	exchangeMargin = 30 * time.Second // how long before its expiry a kept token is replaced
+	maxExchanged   = 256              // exchanged tokens that one source keeps
+	maxExchanges   = 1024             // exchanges of one source at a time
 	maxAudience    = 2048             // characters
 )
 
@@ -40,17 +40,16 @@ type ExchangeOptions struct {
 	// Endpoint is where tokens are exchanged. If empty, ExchangeURL.
 	Endpoint string
 
-	// HTTPClient makes the requests. If nil, one that speaks HTTP/1.1 through
-	// the proxy that the environment names, and keeps an idle connection for
-	// ten seconds. Redirects are not followed in any case: a token must not
-	// follow one.
+	// HTTPClient makes the requests. If nil, one that speaks HTTP/1.1, uses the
+	// proxy that the environment names, and keeps an idle connection for ten
+	// seconds. Neither follows a redirect: the token must go nowhere else.
 	HTTPClient *http.Client
 }
 
 // ExchangeError says that [Exchange] had a token and could not exchange it.
-// Find it with [errors.As]. Where a context ended it, it matches that context's
-// cause, such as context.DeadlineExceeded. It matches no other error of this
-// package: a source that has no token to exchange says so itself.
+// Find it with [errors.As]. If a context ended the exchange, it matches that
+// context's cause, such as context.DeadlineExceeded. It matches no other error of
+// this package: a source without a token returns an error of its own.
 type ExchangeError struct {
 	Audience string // the audience that was asked for
 	Issuer   string // iss of the token that was to be exchanged
@@ -59,8 +58,8 @@ type ExchangeError struct {
 	// Status is the HTTP status of the last answer, 0 if there was none.
 	Status int
 
-	// Refused says that asking again with this token will not help until
-	// something is changed. Otherwise the fault may pass by itself.
+	// Refused reports whether the exchange of this token will fail again until
+	// something is changed. If false, the fault may pass by itself.
 	Refused bool
 
 	message string
@@ -76,31 +75,31 @@ func (e *ExchangeError) Error() string {
 	return fmt.Sprintf("oidc: exchange for %s: %s%s", scrub.Quote(e.Audience, maxClaim), e.message, about)
 }
 
-// Unwrap returns the cause of the context's end, if that ended the exchange.
+// Unwrap returns the cause of the context that ended the exchange, or nil.
 func (e *ExchangeError) Unwrap() error { return e.ended }
 
 // Exchange returns a source that exchanges source's tokens at Vercel for ones
-// with another audience, such as "https://sts.amazonaws.com", so that a
-// service which is shown one cannot use it elsewhere. See
-// https://vercel.com/docs/oidc. Where it has a token and cannot exchange it, its
-// error matches *[ExchangeError].
+// with another audience, such as "https://sts.amazonaws.com", so that a service
+// that receives one cannot use it elsewhere. See https://vercel.com/docs/oidc. If
+// source has a token and it cannot be exchanged, the error matches
+// *[ExchangeError].
 //
 // The issuer of an exchanged token is always the team's,
-// https://oidc.vercel.com/<team>, also where the project is in global issuer
-// mode: the trust policy must name that one.
+// https://oidc.vercel.com/<team>, even if the project is in global issuer mode:
+// the trust policy must name that one.
 //
-// A token that was exchanged is kept until half a minute before its end, or as
-// long as the endpoint says. Where it cannot be exchanged anew, it serves to its
-// end. A call takes at most 10 seconds where source heeds its context. A fault
-// that may pass is tried again, twice. A refusal is given again for a second
-// without asking.
+// An exchanged token is kept until half a minute before its expiry, or before the time
+// that the endpoint gives, if that is earlier. If the endpoint gives none, each call
+// makes an exchange. If an exchange fails, the last token is used until it expires. A
+// call takes at most 10 seconds if source heeds its
+// context. A fault that may pass is tried again, twice. For a second after a
+// refusal, the same error is returned without a request.
 //
-// Calls do not wait for each other. While an endpoint does nothing but fail, it
-// gets at most three requests and two a second after that, counted from the first
-// failure, from all sources of the process. How many refused tokens a second it
-// gets from this source is not bounded: each call is the caller's decision. A
-// provider of package vercelaws, which tries one token after the other, bounds
-// that itself.
+// Calls do not wait for each other. While an endpoint only fails, it gets at most
+// three requests and two a second after that, counted from the first failure, from
+// all sources of the process. The number of refused tokens is not bounded: each
+// call is the caller's decision. A provider of package vercelaws, which tries one
+// token after the other, bounds it.
 func Exchange(source TokenSource, audience string, optFns ...func(*ExchangeOptions)) TokenSource {
 	var o ExchangeOptions
 	for _, fn := range optFns {
@@ -125,25 +124,25 @@ func Exchange(source TokenSource, audience string, optFns ...func(*ExchangeOptio
 	return e
 }
 
-// exchange is the source. Its audience, jti and endpoint are its own, so its
-// tokens are told apart by the source token alone.
+// exchange is the source. It has one audience, jti and endpoint, so the token to be
+// exchanged decides which exchanged token is used.
 type exchange struct {
 	source    TokenSource
 	invalid   error
 	exchanger *exchanger
 	refused   refusals.Memory // tokens that the endpoint refused
 	calls     singleflight.Group
-	underWay  atomic.Int32 // of them
+	underWay  atomic.Int32 // number of calls
 
 	mu   sync.Mutex
 	kept []exchanged // newest first; guarded by mu
 }
 
-// exchanged is a token as it came and what it was exchanged for.
+// exchanged is the result of an exchange.
 type exchanged struct {
-	raw   func() string // of the token as it came; a function, as no printer looks into one
-	token Token
-	until time.Time // when it is to be exchanged anew; zero: at once
+	raw   func() string // JWT that was exchanged; a function, since no printer looks into one
+	token Token         // that it was exchanged for
+	until time.Time     // when it is to be exchanged anew; zero: at once
 }
 
 // Invalid says what is wrong with the source's options, or nil.
@@ -152,7 +151,8 @@ func (e *exchange) Invalid(leaf.Seal) error { return e.invalid }
 // Leaves makes the source one that a provider can take apart.
 func (e *exchange) Leaves(leaf.Seal) []leaf.Leaf[Token] { return withStep(e.source, e.step) }
 
-// Token gives an exchanged token.
+// Token returns an exchanged token. It makes another attempt after an answer that
+// is no refusal; step has already repeated attempts without an answer.
 func (e *exchange) Token(ctx context.Context) (Token, error) {
 	if e.invalid != nil {
 		return Token{}, e.invalid
@@ -165,20 +165,19 @@ func (e *exchange) Token(ctx context.Context) (Token, error) {
 	}
 	for attempt := 1; ; attempt++ {
 		token, err := e.step(ctx, from)
-		failure, _ := err.(*ExchangeError)
 		if err == nil {
 			return live(token, nil)
 		}
-		// What the endpoint did not answer has been tried again already.
+		failure, _ := err.(*ExchangeError)
 		if failure == nil || failure.Refused || failure.Status == 0 || attempt == exchangeAttempts || !pace.Pause(ctx, attempt) {
 			return Token{}, err
 		}
 	}
 }
 
-// step exchanges one token, with the one answer that the endpoint gives: what it
-// says may be about this token, so whoever has another tries that before this
-// one again. Its error is an *ExchangeError.
+// step exchanges one token. It returns at the endpoint's first answer, since a
+// failure may be this token's: a caller with other tokens tries those first. Its
+// error is an *ExchangeError.
 func (e *exchange) step(ctx context.Context, from Token) (Token, error) {
 	if e.invalid != nil {
 		return Token{}, e.invalid
@@ -194,8 +193,8 @@ func (e *exchange) step(ctx context.Context, from Token) (Token, error) {
 	return token, err
 }
 
-// exchange makes the exchange, or joins the one that is under way for this
-// token. The caller's context ends its wait, not the exchange.
+// exchange makes the exchange, or waits for the one of the same token that is under
+// way. The end of ctx ends the wait and not the exchange.
 func (e *exchange) exchange(ctx context.Context, from Token) (Token, error) {
 	if err := e.refused.Answer(from.Raw()); err != nil {
 		return Token{}, err
@@ -206,21 +205,18 @@ func (e *exchange) exchange(ctx context.Context, from Token) (Token, error) {
 		if e.underWay.Add(1) > maxExchanges {
 			return nil, e.exchanger.fault(from, 0, "too many other exchanges are under way")
 		}
-		// A little less than a caller has, so that a caller hears what went wrong.
+		// The exchange ends a little before its callers do, so that they get its error.
 		ctx, cancel := context.WithTimeout(context.Background(), exchangeLimit-2*clientGrace)
 		defer cancel()
-		token, until, failure := e.exchanger.exchange(ctx, from)
-		switch {
-		case failure == nil:
-			e.keep(exchanged{from.Raw, token, until})
-		case failure.Refused:
-			e.refused.Add(from.Raw(), failure)
-			return nil, failure
-		default:
-			return nil, failure
+		got, failure := e.exchanger.exchange(ctx, from)
+		if failure == nil {
+			e.keep(got)
+			return got.token, nil
 		}
-		e.refused.Forget(from.Raw())
-		return token, nil
+		if failure.Refused {
+			e.refused.Add(from.Raw(), failure)
+		}
+		return nil, failure
 	})
 	select {
 	case a := <-answers:
@@ -233,8 +229,8 @@ func (e *exchange) exchange(ctx context.Context, from Token) (Token, error) {
 	}
 }
 
-// find returns what from was exchanged for last, and until when that need not be
-// done anew.
+// find returns the kept token that from was exchanged for, and the time at which
+// from is to be exchanged anew.
 func (e *exchange) find(from Token) (Token, time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -18,8 +18,8 @@ func FuzzExchangeAnswer(f *testing.F) {
 	f.Add([]byte(`{"error":"` + from.Raw() + `"}`))
 	f.Add([]byte(`[`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		token, until, err := x.read(answer{status: 200, body: body}, from)
-		if err == nil {
+		got, err := x.read(answer{status: 200, body: body}, from)
+		if token, until := got.token, got.until; err == nil {
 			if len(token.Audience) == 0 || token.Raw() == "" || token.ProjectID != from.ProjectID || until.After(token.Expiry) {
 				t.Fatalf("took %v until %s", token, until)
 			}

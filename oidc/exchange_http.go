@@ -22,8 +22,8 @@ import (
 
 const (
 	exchangeAttempts  = 3
-	firstAttemptLimit = 3 * time.Second        // its connection may be dead; the next has all the time that is left
-	clientGrace       = 100 * time.Millisecond // for a client whose context has ended
+	firstAttemptLimit = 3 * time.Second        // its connection may be dead; later attempts have all the time that is left
+	clientGrace       = 100 * time.Millisecond // how long a client may take to return after its context has ended
 	maxExchangeAnswer = 64 << 10               // 64 KiB; a token has at most 20,000 characters
 )
 
@@ -31,7 +31,7 @@ const (
 type exchanger struct {
 	audience, jti, endpoint string
 	client                  http.Client
-	calls                   guard.Calls // of the client
+	calls                   guard.Calls // of client
 	faults                  func() *pace.Pacer
 }
 
@@ -52,72 +52,70 @@ func newExchanger(audience string, o ExchangeOptions) *exchanger {
 	return x
 }
 
-// fault is a failure that may pass, refusal one that will not.
+// fault returns the error for a failure that may pass by itself.
 func (x *exchanger) fault(from Token, status int, message string) *ExchangeError {
 	return &ExchangeError{Audience: x.audience, Issuer: from.Issuer, Subject: from.Subject, Status: status, message: message}
 }
 
+// refusal returns the error for a failure that will come again.
 func (x *exchanger) refusal(from Token, status int, message string) *ExchangeError {
 	e := x.fault(from, status, message)
 	e.Refused = true
 	return e
 }
 
-// ended is a failure for want of time.
+// ended returns the error for an exchange whose context ended for cause.
 func (x *exchanger) ended(from Token, message string, cause error) *ExchangeError {
 	e := x.fault(from, 0, message)
 	e.ended = cause
 	return e
 }
 
-// exchange asks until there is an answer. The time that it returns is until when
-// the token need not be exchanged anew, zero if it is not to be kept.
-func (x *exchanger) exchange(ctx context.Context, from Token) (Token, time.Time, *ExchangeError) {
+// exchange makes attempts until the endpoint answers.
+func (x *exchanger) exchange(ctx context.Context, from Token) (exchanged, *ExchangeError) {
 	body, err := json.Marshal(struct {
 		Token string `json:"token"`
 		Aud   string `json:"aud"`
 		JTI   string `json:"jti,omitempty"`
 	}{from.Raw(), x.audience, x.jti})
 	if err != nil {
-		return Token{}, time.Time{}, x.refusal(from, 0, "the request cannot be written")
+		return exchanged{}, x.refusal(from, 0, "the request cannot be written")
 	}
 	var failure *ExchangeError
-	for attempt := 1; attempt <= exchangeAttempts; attempt++ {
+	limit := firstAttemptLimit
+	for attempt := 1; ; attempt++ {
 		faults := x.faults()
 		end, err := faults.Begin(ctx)
 		if err != nil {
 			if failure == nil {
-				failure = x.ended(from, "the endpoint does nothing but fail, so this exchange had no turn in time", err)
+				failure = x.ended(from, "the endpoint keeps failing, so no request was made in time", err)
 			}
-			break
+			return exchanged{}, failure
 		}
-		limit := exchangeLimit
-		if attempt == 1 {
-			limit = firstAttemptLimit
-		}
-		token, until, tried := x.attempt(ctx, limit, from, body)
-		failure = tried
-		expired := failure == nil && !time.Now().Before(token.Expiry) // which serves hardly anyone, who will ask again
-		end(expired || failure != nil && !failure.Refused)
+		var got exchanged
+		got, failure = x.attempt(ctx, limit, from, body)
+		expired := failure == nil && !time.Now().Before(got.token.Expiry)
+		end(expired || failure != nil && !failure.Refused) // an expired token counts as a failure: its caller will soon ask again
 		switch {
-		case expired:
-			return token, until, nil
 		case failure == nil:
-			faults.Clear()
-			return token, until, nil
+			if !expired {
+				faults.Clear()
+			}
+			return got, nil
 		case failure.Refused || failure.Status != 0:
-			return Token{}, time.Time{}, failure
+			return exchanged{}, failure
 		case attempt == exchangeAttempts:
 			failure.message += fmt.Sprintf(" (after %d attempts)", attempt)
+			return exchanged{}, failure
 		case !pace.Pause(ctx, attempt):
-			return Token{}, time.Time{}, failure
+			return exchanged{}, failure
 		}
+		limit = exchangeLimit
 	}
-	return Token{}, time.Time{}, failure
 }
 
-// attempt makes one request. The client may be a user's own.
-func (x *exchanger) attempt(ctx context.Context, limit time.Duration, from Token, body []byte) (Token, time.Time, *ExchangeError) {
+// attempt makes one request.
+func (x *exchanger) attempt(ctx context.Context, limit time.Duration, from Token, body []byte) (exchanged, *ExchangeError) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	a, err := guard.Do(ctx, &x.calls, "ExchangeOptions.HTTPClient", clientGrace, func(ctx context.Context) (answer, error) {
@@ -125,20 +123,20 @@ func (x *exchanger) attempt(ctx context.Context, limit time.Duration, from Token
 	})
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return Token{}, time.Time{}, x.ended(from, clean(err.Error(), from), context.DeadlineExceeded)
+		return exchanged{}, x.ended(from, clean(err.Error(), from), context.DeadlineExceeded)
 	case err != nil:
-		return Token{}, time.Time{}, x.fault(from, 0, clean(err.Error(), from))
+		return exchanged{}, x.fault(from, 0, clean(err.Error(), from))
 	}
 	return x.read(a, from)
 }
 
-// answer is what the endpoint says.
+// answer is the endpoint's answer.
 type answer struct {
 	status int
 	body   []byte
 }
 
-// post sends the request and reads what comes back.
+// post sends the request and reads the answer.
 func (x *exchanger) post(ctx context.Context, body []byte) (answer, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, x.endpoint, bytes.NewReader(body))
 	if err != nil {
@@ -158,36 +156,36 @@ func (x *exchanger) post(ctx context.Context, body []byte) (answer, error) {
 	return answer{response.StatusCode, b}, nil
 }
 
-// read takes the token out of a good answer. A token that is not what was asked
-// for is not used.
-func (x *exchanger) read(a answer, from Token) (Token, time.Time, *ExchangeError) {
-	none := func(e *ExchangeError) (Token, time.Time, *ExchangeError) { return Token{}, time.Time{}, e }
-	unusable := func(err error) (Token, time.Time, *ExchangeError) {
-		return none(x.fault(from, a.status, "the answer's token cannot be used: "+err.Error()))
+// read reads the token in an answer, and makes sure that it is the one that was
+// asked for.
+func (x *exchanger) read(a answer, from Token) (exchanged, *ExchangeError) {
+	fault := func(message string) (exchanged, *ExchangeError) { return exchanged{}, x.fault(from, a.status, message) }
+	unusable := func(err error) (exchanged, *ExchangeError) {
+		return fault("the answer's token cannot be used: " + err.Error())
 	}
 	switch {
 	case len(a.body) > maxExchangeAnswer:
-		return none(x.fault(from, a.status, fmt.Sprintf("the answer is longer than %d bytes", maxExchangeAnswer)))
+		return fault(fmt.Sprintf("the answer is longer than %d bytes", maxExchangeAnswer))
 	case a.status/100 == 3:
-		return none(x.refusal(from, a.status, "the endpoint answered with a redirect, which is not followed"))
+		return exchanged{}, x.refusal(from, a.status, "the endpoint answered with a redirect, which is not followed")
 	case a.status/100 == 4 && a.status != http.StatusTooManyRequests && a.status != http.StatusRequestTimeout:
-		return none(x.refusal(from, a.status, fmt.Sprintf("refused with status %d: %s", a.status, reason(a.body, from))))
+		return exchanged{}, x.refusal(from, a.status, fmt.Sprintf("refused with status %d: %s", a.status, reason(a.body, from)))
 	case a.status != http.StatusOK:
-		return none(x.fault(from, a.status, fmt.Sprintf("status %d: %s", a.status, reason(a.body, from))))
+		return fault(fmt.Sprintf("status %d: %s", a.status, reason(a.body, from)))
 	}
 	out, err := jwtjson.Object(string(a.body))
 	if err != nil {
-		return none(x.fault(from, a.status, "the answer cannot be read: "+err.Error()))
+		return fault("the answer cannot be read: " + err.Error())
 	}
 	raw, _ := out["token"].Text()
 	token, err := parseFrom(from.source+", exchanged", raw)
 	if err != nil {
 		return unusable(errors.Unwrap(err))
 	}
-	var expiry time.Time // as the endpoint says, or zero
+	var expiry time.Time // as the answer says, or zero
 	if said := out["expiry"]; said != "null" {
 		if err := setTime(&expiry, said); err != nil {
-			return none(x.fault(from, a.status, "the answer's expiry is not a time"))
+			return fault("the answer's expiry is not a time")
 		}
 	}
 	switch {
@@ -196,36 +194,36 @@ func (x *exchanger) read(a answer, from Token) (Token, time.Time, *ExchangeError
 	case !token.SameIdentity(from):
 		return unusable(errors.New("it is of another project or environment"))
 	}
-	if err := token.CheckExpiry(time.Now().Add(-leaf.Grace)); err != nil { // else the caller decides
+	// The caller decides about a token that STS still accepts.
+	if err := token.CheckExpiry(time.Now().Add(-leaf.Grace)); err != nil {
 		return unusable(err)
 	}
-	if expiry.IsZero() {
-		return token, time.Time{}, nil // Vercel says: do not cache
+	got := exchanged{raw: from.Raw, token: token}
+	if !expiry.IsZero() { // without it, Vercel says not to cache the token
+		got.until = expiry.Add(-exchangeMargin)
+		if token.Expiry.Before(expiry) {
+			got.until = token.Expiry.Add(-exchangeMargin)
+		}
 	}
-	if token.Expiry.Before(expiry) {
-		expiry = token.Expiry
-	}
-	return token, expiry.Add(-exchangeMargin), nil
+	return got, nil
 }
 
-// reason is the error that an answer holds, or its beginning, quoted.
+// reason returns the error member of an answer, or the answer's beginning, quoted.
 func reason(body []byte, from Token) string {
-	var out struct {
-		Error string `json:"error"`
-	}
-	said := string(body)
-	if json.Unmarshal(body, &out) == nil && out.Error != "" {
-		said = out.Error
+	out, _ := jwtjson.Object(string(body))
+	said, _ := out["error"].Text()
+	if said == "" {
+		said = string(body)
 	}
 	return scrub.Quote(clean(withoutLongWords(said), from), maxWords)
 }
 
-// withoutLongWords leaves out what may be a part of a token: an answer that
-// should not hold one may all the same.
+// withoutLongWords removes each word that could be a part of a token, since an
+// error can hold a token by mistake.
 func withoutLongWords(s string) string {
 	const long = 24 // bytes
 	var b strings.Builder
-	word := 0 // where it begins
+	word := 0 // where the current word begins
 	for i := 0; i <= len(s); i++ {
 		switch {
 		case i < len(s) && isBase64url(s[i]):
@@ -241,8 +239,8 @@ func withoutLongWords(s string) string {
 	return b.String()
 }
 
-// maxWords is how much of another program's words a message shows.
+// maxWords is how many bytes of text from a server or program a message shows.
 const maxWords = 300
 
-// clean makes text of a server or a program fit for an error.
+// clean makes text from a server or program fit for an error message.
 func clean(s string, t Token) string { return strings.TrimSpace(scrub.Text(s, t.Raw(), maxWords)) }

@@ -56,8 +56,8 @@ func sent(r *http.Request) string {
 	return in.Token
 }
 
-// bounds runs f under fake time with the exchange of what requests bring, at an
-// endpoint that is a function.
+// bounds runs f under fake time with a source that exchanges the tokens of requests
+// at an endpoint that is a function.
 func bounds(t *testing.T, endpoint roundTrip, f func(t *testing.T, source TokenSource)) {
 	t.Helper()
 	isolate(t)
@@ -67,7 +67,8 @@ func bounds(t *testing.T, endpoint roundTrip, f func(t *testing.T, source TokenS
 	})
 }
 
-// atMost fails if more than burst and one each every of times are in any window.
+// atMost fails if there is a period with more times than burst and one for each
+// every.
 func atMost(t *testing.T, times []time.Time, burst int, every time.Duration) {
 	t.Helper()
 	for i := range times {
@@ -114,7 +115,8 @@ func TestFaultedRequestsAreBounded(t *testing.T) {
 	}
 }
 
-// What a user's client does to its goroutine reaches nobody who waits.
+// A user's client that panics or ends its goroutine gives the waiting callers an
+// error.
 func TestExchangeWithAClientThatMisbehaves(t *testing.T) {
 	var release chan struct{}
 	cases := map[string]struct {
@@ -158,8 +160,8 @@ type panicking struct{}
 func (panicking) Read([]byte) (int, error) { panic("body") }
 func (panicking) Close() error             { return nil }
 
-// hanging is an exchange whose client does not return, and does not heed
-// contexts, before mend is called. Begun counts its requests.
+// hanging returns an exchange whose client ignores contexts and does not return
+// until mend is called. Begun counts its requests.
 func hanging(t *testing.T) (source TokenSource, begun *atomic.Int32, mend func()) {
 	release := make(chan struct{})
 	var recovered atomic.Bool
@@ -181,7 +183,7 @@ func hanging(t *testing.T) (source TokenSource, begun *atomic.Int32, mend func()
 	}
 }
 
-// At most four requests are left standing, and when they return all is well.
+// At most four requests hang, and after they have returned exchanges succeed again.
 func TestExchangeLeavesFewRequestsStanding(t *testing.T) {
 	isolate(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -205,9 +207,9 @@ func TestExchangeLeavesFewRequestsStanding(t *testing.T) {
 	})
 }
 
-// Of many exchanges, those that began before the first was given up may hang, and
-// none after.
-func TestAClientThatHangsIsSoonLeftAlone(t *testing.T) {
+// Once the first request of a client that hangs has been abandoned, no further
+// request begins.
+func TestAClientThatHangsIsNotCalledAgain(t *testing.T) {
 	isolate(t)
 	synctest.Test(t, func(t *testing.T) {
 		source, begun, mend := hanging(t)
@@ -233,8 +235,8 @@ func TestAClientThatHangsIsSoonLeftAlone(t *testing.T) {
 	})
 }
 
-// The exchange is nobody's in particular, so nothing of a caller's context goes
-// into it, and its end does not end it.
+// All callers share the exchange, so it sees nothing of a caller's context, and the
+// end of that context does not end it.
 func TestExchangeSeesNothingOfACallersContext(t *testing.T) {
 	type key struct{}
 	bounds(t, func(r *http.Request) (*http.Response, error) {
@@ -298,8 +300,8 @@ func TestExchangeError(t *testing.T) {
 	assert.False(t, errors.As(err, &failure))
 }
 
-// The default client leaves a connection that has gone silent, though the
-// server would speak HTTP/2.
+// The default client makes its second attempt on another connection than the one
+// that does not answer, even if the server speaks HTTP/2.
 func TestExchangeRecoversFromASilentConnection(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
@@ -369,7 +371,7 @@ func TestExchangeClients(t *testing.T) {
 	assert.Equal(t, http.Client{}, *given, "the caller's client is not changed")
 }
 
-// Exchanges of many different tokens take as long as one, at a cold start too.
+// Exchanges of many different tokens take as long as one, even at a cold start.
 func TestHealthyExchangesDoNotWaitForEachOther(t *testing.T) {
 	for _, n := range []int{1, 8, 40, 500} {
 		bounds(t, func(r *http.Request) (*http.Response, error) {
@@ -411,8 +413,8 @@ func TestRefusedExchangesDelayNobody(t *testing.T) {
 	})
 }
 
-// Tokens at whose exchange the endpoint fails, ten a second, fail no other: that
-// waits for its turn, and its success lets all go.
+// An endpoint that fails for some tokens, ten a second, does not make the exchange
+// of another token fail: that waits for its turn, and its success ends all waits.
 func TestOneTokensFaultFailsNoOther(t *testing.T) {
 	bounds(t, func(r *http.Request) (*http.Response, error) {
 		raw := sent(r)
@@ -455,8 +457,8 @@ func TestExchangesUnderWayAreBounded(t *testing.T) {
 	})
 }
 
-// What a request says, where it goes unless an option says otherwise, and how
-// long what is answered is kept.
+// The request's content and default address, and how long an exchanged token is
+// kept.
 func TestExchangeRequest(t *testing.T) {
 	var asked []*http.Request
 	var sentBody string
@@ -492,7 +494,7 @@ func TestExchangeRequest(t *testing.T) {
 	})
 }
 
-// The statuses that say nothing of the token, and may pass.
+// These statuses are not about the token, so the exchange is tried again.
 func TestStatusesThatMayPass(t *testing.T) {
 	for _, status := range []int{408, 429, 500, 502, 503} {
 		var asked atomic.Int32
@@ -524,8 +526,7 @@ func TestASlowExchange(t *testing.T) {
 	})
 }
 
-// An answer that is none of the documented ones may hold an exchanged token all
-// the same.
+// Even an answer of an undocumented form can hold an exchanged token.
 func TestNoPartOfATokenOfAnAnswerIsShown(t *testing.T) {
 	exchanged := join(`{"alg":"RS256","kid":"k1","typ":"JWT"}`, `{"sub":"owner:acme:project:web"}`, "a signature that is as long as that of a test")
 	for _, status := range []int{201, 203, 400, 403, 500, 502} {

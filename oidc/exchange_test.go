@@ -25,8 +25,8 @@ import (
 
 const aws = "https://sts.amazonaws.com"
 
-// exchanging runs f under fake time with an issuer in memory, and the exchange
-// of what requests bring.
+// exchanging runs f under fake time with an issuer in memory and a source that
+// exchanges the tokens of requests.
 func exchanging(t *testing.T, f func(t *testing.T, issuer *oidctest.Server, source oidc.TokenSource)) {
 	t.Helper()
 	t.Setenv("VERCEL_PROJECT_ID", "")
@@ -97,7 +97,7 @@ func TestExchangeIsMadeOnceForAllWhoWait(t *testing.T) {
 	})
 }
 
-// slow has the exchange take its time.
+// slow makes each exchange take d.
 func slow(issuer *oidctest.Server, d time.Duration) {
 	issuer.SetExchange(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		time.Sleep(d)

@@ -18,14 +18,14 @@ const (
 	envVariable  = "VERCEL_OIDC_TOKEN"
 )
 
-// bare takes off what editors and shells put around a token: white space, and
-// the byte order mark that PowerShell writes.
+// bare removes what editors and shells add to a token: white space around it, and
+// the byte order mark that PowerShell writes before it.
 func bare(s string) string { return strings.TrimSpace(strings.TrimPrefix(s, "\ufeff")) }
 
 // FromFile returns the source that reads the file named by the environment
-// variable VERCEL_OIDC_TOKEN_FILE. It reads both at each call, so whoever
-// keeps the file fresh needs no restart of the program. White space around the
-// token is ignored, and so is a byte order mark before it.
+// variable VERCEL_OIDC_TOKEN_FILE. It reads both at each call, so a new token in
+// the file needs no restart of the program. White space around the token is
+// ignored, and so is a byte order mark before it.
 func FromFile() TokenSource {
 	return single{fileVariable, func(context.Context) (string, error) {
 		path := os.Getenv(fileVariable)
@@ -40,15 +40,14 @@ func FromFile() TokenSource {
 			return "", fmt.Errorf("%w: %s: %w", ErrNoToken, scrub.Quote(path, 200), err)
 		}
 		return raw, nil
-	}, func() string { return "" }}
+	}, nil}
 }
 
-// readTokenFile reads no more than a token's length and a little white space.
-// Its errors do not name the file.
+// readTokenFile reads the longest token and a little white space at most.
 func readTokenFile(path string) (string, error) {
 	b, err := readRegular(path, MaxTokenLength+1024)
 	if err != nil {
-		return "", withoutPath(err)
+		return "", err
 	}
 	raw := bare(string(b))
 	if raw == "" {
@@ -57,10 +56,16 @@ func readTokenFile(path string) (string, error) {
 	return raw, nil
 }
 
-// readRegular reads the beginning of a regular file. Opening a pipe could block
-// for ever, so it is opened without blocking, and then looked at: what a name
-// stood for before may have been replaced.
-func readRegular(path string, limit int64) ([]byte, error) {
+// readRegular reads the first limit bytes of a regular file. Its errors do not
+// name the file. The file is opened without blocking, since opening a pipe could
+// block for ever. Its type is looked at once it is open, because until then
+// another file can take its name.
+func readRegular(path string, limit int64) (data []byte, err error) {
+	defer func() {
+		if pathErr, ok := err.(*fs.PathError); ok {
+			err = pathErr.Err
+		}
+	}()
 	f, err := os.OpenFile(path, os.O_RDONLY|nonBlocking, 0)
 	if err != nil {
 		return nil, err
@@ -76,20 +81,11 @@ func readRegular(path string, limit int64) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, limit))
 }
 
-// withoutPath is what went wrong with a file, without its name.
-func withoutPath(err error) error {
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
-		return pathErr.Err
-	}
-	return err
-}
-
 // FromEnv returns the source that reads the environment variable
 // VERCEL_OIDC_TOKEN at each call. Vercel sets it during a build; `vercel env
 // pull` writes it to .env.local for local development, where it lives 12
-// hours. In a deployed function it may be there too and is not kept fresh: the
-// request's header is.
+// hours. A deployed function may have it too, but there nothing renews it: use
+// the token in the request's header.
 func FromEnv() TokenSource {
 	return single{envVariable, func(context.Context) (string, error) {
 		raw := bare(os.Getenv(envVariable))

@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Whoever replaces the token file by a pipe that nobody writes to, at whatever
-// moment, holds nobody up.
+// If the token file is replaced by a pipe without a writer, at any moment, no
+// caller waits for it.
 func TestTokenFileThatBecomesAPipe(t *testing.T) {
 	isolate(t)
 	dir := t.TempDir()

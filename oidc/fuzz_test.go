@@ -41,7 +41,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("unfit for a log: %q", s)
 		}
 		var all map[string]any
-		if err := tok.Claims(&all); err != nil && !strings.Contains(err.Error(), "only case") {
+		if err := tok.Claims(&all); err != nil && !strings.Contains(err.Error(), "only in case") {
 			t.Fatalf("claims: %v", err)
 		}
 	})

@@ -1,7 +1,6 @@
 package oidc
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -17,8 +16,9 @@ func readPart(part string) (text string, members map[string]jwtjson.Value, err e
 	return text, members, err
 }
 
-// label returns a claim of Vercel's: text, or a number as it is written. STS does
-// not read these claims, so what they hold does not make a token unusable.
+// label reads a claim that only Vercel defines: a string, or a number as its
+// digits. Any other value counts as missing. STS does not read these claims, so
+// none of them makes a token unusable.
 func label(v jwtjson.Value) string {
 	if _, ok := v.Number(); ok {
 		return string(v)
@@ -28,12 +28,13 @@ func label(v jwtjson.Value) string {
 }
 
 // setText reads a claim that must be there.
-func setText(to *string, name string, claims map[string]jwtjson.Value) (err error) {
-	v, ok := claims[name], false
-	switch *to, ok = v.Text(); {
-	case *to != "":
+func setText(to *string, name string, claims map[string]jwtjson.Value) error {
+	v := claims[name]
+	s, isText := v.Text()
+	switch *to = s; {
+	case s != "":
 		return nil
-	case ok, v == "", v == "null":
+	case isText, v == "", v == "null":
 		return fmt.Errorf("it has no %s claim", name)
 	}
 	return fmt.Errorf("the claim %s has the wrong type", name)
@@ -73,17 +74,4 @@ func setTime(to *time.Time, v jwtjson.Value) error {
 	}
 	*to = time.Unix(int64(seconds), 0)
 	return nil
-}
-
-// describeJSON keeps the member's name and drops its value: encoding/json
-// quotes input in some of its errors, and the input may hold a token.
-func describeJSON(err error) error {
-	var typeErr *json.UnmarshalTypeError
-	if errors.As(err, &typeErr) {
-		if typeErr.Field == "" {
-			return errors.New("it is not a JSON object")
-		}
-		return fmt.Errorf("the claim %s has the wrong type", typeErr.Field)
-	}
-	return errors.New("it is not JSON")
 }

@@ -1,6 +1,7 @@
 package oidc
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,7 +13,7 @@ import (
 	"github.com/vercelaws/vercelaws/internal/scrub"
 )
 
-// link is what `vercel link` wrote about a folder.
+// link is a folder's link to a Vercel project, as `vercel link` stored it.
 type link struct {
 	dir     string // the folder that is linked
 	project string // prj_…
@@ -24,8 +25,8 @@ var errNotLinked = errors.New("the folder is not linked to a Vercel project; run
 
 const maxLinkFile = 1 << 20 // 1 MiB
 
-// findLink looks for a link from dir upwards: .vercel/project.json, or
-// .vercel/repo.json of a monorepo, whichever is nearer.
+// findLink looks for a link in dir and then in each folder above it:
+// .vercel/project.json, or .vercel/repo.json of a monorepo.
 func findLink(dir string) (link, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -37,15 +38,16 @@ func findLink(dir string) (link, error) {
 			read func(at, dir string, data []byte) (link, error)
 		}{{"project.json", readProjectLink}, {"repo.json", readRepoLink}} {
 			file := filepath.Join(at, ".vercel", kind.name)
-			data, err := readLinkFile(file)
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
+			data, err := readRegular(file, maxLinkFile+1)
 			var found link
-			if err == nil {
+			switch {
+			case err != nil:
+			case len(data) > maxLinkFile:
+				err = fmt.Errorf("it is longer than %d bytes", maxLinkFile)
+			default:
 				found, err = kind.read(at, dir, data)
 			}
-			if errors.Is(err, errNotLinked) {
+			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNotLinked) {
 				continue
 			}
 			if err != nil {
@@ -59,21 +61,10 @@ func findLink(dir string) (link, error) {
 	}
 }
 
-func readLinkFile(file string) ([]byte, error) {
-	data, err := readRegular(file, maxLinkFile+1)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fs.ErrNotExist
-	}
-	if err == nil && len(data) > maxLinkFile {
-		err = fmt.Errorf("it is longer than %d bytes", maxLinkFile)
-	}
-	return data, withoutPath(err) // the caller adds it
-}
-
 func readProjectLink(at, _ string, data []byte) (link, error) {
 	var file struct{ ProjectID, OrgID string }
 	if err := json.Unmarshal(data, &file); err != nil {
-		return link{}, describeJSON(err)
+		return link{}, err
 	}
 	return newLink(at, file.ProjectID, file.OrgID)
 }
@@ -86,36 +77,28 @@ func readRepoLink(at, dir string, data []byte) (link, error) {
 		Projects []struct{ ID, Directory, OrgID string }
 	}
 	if err := json.Unmarshal(data, &file); err != nil {
-		return link{}, describeJSON(err)
+		return link{}, err
 	}
 	rel, err := filepath.Rel(at, dir)
 	if err != nil {
 		return link{}, err
 	}
-	rel = filepath.ToSlash(rel)
-	best, depth := -1, -1
-	for i, p := range file.Projects {
-		if directory := path.Clean(filepath.ToSlash(p.Directory)); within(rel, directory) {
-			d := strings.Count(directory, "/") + 1
-			if directory == "." {
-				d = 0
-			}
-			if d > depth {
-				best, depth = i, d
-			}
+	deepest, found := "", link{}
+	for _, p := range file.Projects {
+		directory := path.Clean(filepath.ToSlash(p.Directory))
+		deeper := deepest == "" || directory != deepest && within(directory, deepest)
+		if deeper && within(filepath.ToSlash(rel), directory) {
+			deepest = directory
+			found = link{filepath.Join(at, filepath.FromSlash(directory)), p.ID, cmp.Or(p.OrgID, file.OrgID)}
 		}
 	}
-	if best < 0 {
+	if deepest == "" {
 		return link{}, errNotLinked
 	}
-	p := file.Projects[best]
-	if p.OrgID == "" {
-		p.OrgID = file.OrgID
-	}
-	return newLink(filepath.Join(at, filepath.FromSlash(p.Directory)), p.ID, p.OrgID)
+	return newLink(found.dir, found.project, found.team)
 }
 
-// within reports whether the slash-separated path rel lies in directory.
+// within reports whether the slash-separated path rel is directory or lies in it.
 func within(rel, directory string) bool {
 	return directory == "." || rel == directory || strings.HasPrefix(rel, directory+"/")
 }
@@ -135,13 +118,13 @@ func newLink(dir, project, team string) (link, error) {
 	return link{dir, project, team}, nil
 }
 
-// validID keeps out of a command line what could be read as a flag.
-func validID(what, id string) error {
+// validID returns an error if id could be read as a flag on a command line.
+func validID(kind, id string) error {
 	strange := strings.IndexFunc(id, func(r rune) bool {
 		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r))
 	})
 	if id == "" || len(id) > 128 || strange >= 0 || strings.ContainsRune("._-", rune(id[0])) {
-		return fmt.Errorf("the %s %s is not an ID or name", what, scrub.Quote(id, maxClaim))
+		return fmt.Errorf("the %s %s is not an ID or name", kind, scrub.Quote(id, maxClaim))
 	}
 	return nil
 }

@@ -59,9 +59,9 @@ func TestRepoLinkOutsideItsProjects(t *testing.T) {
 
 func TestUnusableLinkFiles(t *testing.T) {
 	for content, says := range map[string]string{
-		``:                                   "it is not JSON",
-		`[]`:                                 "it is not a JSON object",
-		`{"projectId":7}`:                    "ProjectID has the wrong type",
+		``:                                   "unexpected end of JSON input",
+		`[]`:                                 "cannot unmarshal array",
+		`{"projectId":7}`:                    "cannot unmarshal number into Go struct field .ProjectID of type string",
 		`{}`:                                 "it names no project",
 		`{"projectId":"--help","orgId":"t"}`: `the project "--help" is not an ID`,
 		`{"projectId":"prj_1","orgId":"-x"}`: `the team "-x" is not an ID`,

@@ -15,11 +15,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// hostile is text that would forge log lines, turn the text around or hide.
+// hostile is text that could forge log lines, reverse the text's direction or hide
+// it.
 const hostile = "a\nlevel=INFO \x1b[2Jb\u202ec\u200bd\u2028e"
 
-// fit fails unless s can stand in a log: short, on one line, of characters that
-// print.
+// fit fails unless s is fit for a log: short, on one line, of printable characters.
 func fit(t *testing.T, s string) {
 	t.Helper()
 	assert.Less(t, len(s), 5000)
@@ -75,8 +75,8 @@ func TestByteOrderMark(t *testing.T) {
 	assert.Equal(t, raw, token(t, FromEnv(), t.Context()).Raw())
 }
 
-// What to do depends on where one is.
-func TestHintsFitThePlace(t *testing.T) {
+// The advice depends on where the program runs.
+func TestAdviceFitsThePlace(t *testing.T) {
 	stale := mint(t, expiredBy(3*time.Hour))
 	for _, c := range []struct {
 		variable, value string

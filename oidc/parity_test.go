@@ -12,9 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What @vercel/oidc 4.0.9 does (https://www.npmjs.com/package/@vercel/oidc, its
-// getVercelOidcToken), case by case, and what this package does. The README's
-// table lists the differences.
+// Each case compares this package with getVercelOidcToken of @vercel/oidc 4.0.9
+// (https://www.npmjs.com/package/@vercel/oidc). The README's table lists the
+// differences.
 func TestParityWithVercelOIDC(t *testing.T) {
 	const (
 		none = iota

@@ -12,17 +12,17 @@ import (
 // that [RequestContext], [Middleware], [HeaderContext] or [ContextWithToken] put
 // into the context, and of no other.
 //
-// A provider of package vercelaws that has this source borrows, where the
-// context has no token or one that cannot be used, since all requests of a
-// deployment carry the same identity: first the token that STS accepted last,
-// then those of recent requests. A borrowed token is always of the project and
-// environment of the one accepted last. This is what serves a goroutine that has
-// no request, and what keeps one request's bad token from failing the others
-// that wait with it. A provider whose source lacks FromRequest never borrows.
+// A provider of package vercelaws that has this source also uses the tokens of
+// other requests, if the context has no token or one that cannot be used. It can,
+// because all requests of a deployment carry the same identity. First it tries the
+// token that STS accepted last, then those of recent requests of the same project
+// and environment. So a goroutine without a request gets credentials, and one
+// request's bad token does not fail the other callers that wait with it. A
+// provider whose source lacks FromRequest never uses another request's token.
 //
 // At least 512 different tokens are remembered, or as many as fit into some 2.5
-// MB. One is forgotten five minutes after its expiry, or sooner for want of
-// room: then those stay that are new or that many requests have brought lately.
+// MB. A token is forgotten five minutes after its expiry, or when there is no room
+// left. Then those are kept that are new or that many requests have brought lately.
 func FromRequest() TokenSource { return fromRequest{} }
 
 type fromRequest struct{}
@@ -45,7 +45,7 @@ func (fromRequest) Leaves(leaf.Seal) []leaf.Leaf[Token] {
 }
 
 // recentTokens is one store for the process, because a process on Vercel has one
-// identity, and RequestContext has no provider at hand.
+// identity, and RequestContext does not know the provider.
 var recentTokens = recent.New(func(raw string) (Token, time.Time, bool) {
 	t, err := parseToken(raw)
 	t.source = "recent request"

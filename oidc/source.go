@@ -2,39 +2,39 @@ package oidc
 
 import (
 	"context"
-
 	"fmt"
 	"time"
 
 	"github.com/vercelaws/vercelaws/internal/leaf"
 )
 
-// TokenSource gives a token. Implementations must be safe for concurrent use,
-// read what they read at each call, and return errors that match [ErrNoToken],
-// [ErrExpired] or [ErrMalformed] where those apply.
+// TokenSource gives a token. Implementations must be safe for concurrent use.
+// They should look for the token anew at each call, and return errors that match
+// [ErrNoToken], [ErrExpired] or [ErrMalformed] where those apply.
 //
 // A provider of package vercelaws asks a source of your own once for each fetch
 // of credentials. It takes the sources of this package apart (see [FirstOf],
-// [Exchange] and [Map]); a type of your own that wraps one of them has one token
-// and borrows none. Use [Map] to log or to filter.
+// [Exchange] and [Map]) and can try each of their tokens. A type of your own that
+// wraps one of them gives one token, and none of other requests. Use [Map] to log
+// or to filter.
 type TokenSource interface {
 	Token(ctx context.Context) (Token, error)
 }
 
-// TokenSourceFunc is a function as a [TokenSource]. It has one token, also where
-// the function calls a source of this package; see [TokenSource].
+// TokenSourceFunc is a function as a [TokenSource]. A provider gets one token from
+// it, even if the function calls a source of this package; see [TokenSource].
 type TokenSourceFunc func(ctx context.Context) (Token, error)
 
 // Token calls f.
 func (f TokenSourceFunc) Token(ctx context.Context) (Token, error) { return f(ctx) }
 
 // FirstOf returns a source that asks each source in turn and returns the first
-// token that lives. A source that has none, or an expired or malformed one, is
-// passed over. If none is left, the error names each source's reason and
-// matches those reasons under [errors.Is].
+// token that has not expired. A source that has no token, or an expired or
+// malformed one, is skipped. If all are skipped, the error names each source's
+// reason and matches those reasons under [errors.Is].
 //
-// A provider of package vercelaws goes on to the next source also where STS
-// refuses a token.
+// A provider of package vercelaws also goes on to the next source after STS has
+// refused a token.
 func FirstOf(sources ...TokenSource) TokenSource { return firstOf(sources) }
 
 type firstOf []TokenSource
@@ -72,7 +72,7 @@ func (s firstOf) Leaves(leaf.Seal) []leaf.Leaf[Token] {
 	return all
 }
 
-// leavesOf takes source apart. One that is not of this package is a leaf.
+// leavesOf takes source apart. A source of another package is one leaf.
 func leavesOf(source TokenSource) []leaf.Leaf[Token] {
 	if s, ok := source.(interface {
 		Leaves(leaf.Seal) []leaf.Leaf[Token]
@@ -82,7 +82,7 @@ func leavesOf(source TokenSource) []leaf.Leaf[Token] {
 	return []leaf.Leaf[Token]{{Read: source.Token, Check: checkNow}}
 }
 
-// withStep is the leaves of source, each with one more step.
+// withStep returns the leaves of source, with one more step added to each.
 func withStep(source TokenSource, step func(context.Context, Token) (Token, error)) []leaf.Leaf[Token] {
 	all := leavesOf(source)
 	for i := range all {
@@ -91,12 +91,12 @@ func withStep(source TokenSource, step func(context.Context, Token) (Token, erro
 	return all
 }
 
-// Map returns a source whose tokens are those of source as f returns them. F may
-// log a token, refuse it with an error, or give another in its place. It must be
-// safe for concurrent use.
+// Map returns a source that passes each token of source to f and returns f's
+// result. F may log a token, refuse it with an error, or return another in its
+// place. It must be safe for concurrent use.
 //
-// A provider of package vercelaws takes source apart all the same, and calls f
-// for each token that it tries.
+// A provider of package vercelaws still takes source apart, and calls f for each
+// token that it tries.
 func Map(source TokenSource, f func(ctx context.Context, t Token) (Token, error)) TokenSource {
 	return mapped{source, f}
 }
@@ -106,7 +106,7 @@ type mapped struct {
 	f      func(context.Context, Token) (Token, error)
 }
 
-// Token gives the source's token as f returns it.
+// Token passes the source's token to f.
 func (m mapped) Token(ctx context.Context) (Token, error) {
 	t, err := m.source.Token(ctx)
 	if err != nil {
@@ -122,10 +122,10 @@ func (m mapped) Leaves(leaf.Seal) []leaf.Leaf[Token] { return withStep(m.source,
 type single struct {
 	name  string
 	read  func(context.Context) (string, error)
-	stale func() string // what to do about a token that has expired; "" for nothing
+	stale func() string // what to do about a token that has expired; may be nil
 }
 
-// Token gives the token, if it lives.
+// Token returns the token, if it has not expired.
 func (s single) Token(ctx context.Context) (Token, error) {
 	t, err := s.asItCame(ctx)
 	if err == nil {
@@ -152,8 +152,8 @@ func (s single) asItCame(ctx context.Context) (Token, error) {
 
 func (s single) check(t Token) error {
 	err := checkNow(t)
-	if advice := s.stale(); err != nil && advice != "" {
-		return fmt.Errorf("%w; %s", err, advice)
+	if err != nil && s.stale != nil {
+		return fmt.Errorf("%w; %s", err, s.stale())
 	}
 	return err
 }
@@ -168,7 +168,7 @@ func parseFrom(name, raw string) (Token, error) {
 	return t, nil
 }
 
-// live is what a source gave, if that lives now.
+// live returns what a source returned, or an error if the token has expired.
 func live(t Token, err error) (Token, error) {
 	if err == nil {
 		err = checkNow(t)
@@ -179,7 +179,7 @@ func live(t Token, err error) (Token, error) {
 	return t, nil
 }
 
-// checkNow says why t cannot be used now, and from which source it is.
+// checkNow returns nil if t has not expired. Its error names t's source.
 func checkNow(t Token) error {
 	err := t.CheckExpiry(time.Now())
 	switch {
@@ -194,7 +194,7 @@ func checkNow(t Token) error {
 	return &sourceError{t.source, err}
 }
 
-// sourceError is why one source had no token.
+// sourceError says why one source had no token that can be used.
 type sourceError struct {
 	source string
 	err    error

@@ -103,8 +103,8 @@ func TestRequestErrorsSayWhatToDo(t *testing.T) {
 	}
 }
 
-// What a source is asked for directly is the context's own token and nothing
-// else: whoever asks for a request's token must not get another request's.
+// A source that is asked directly returns the context's own token, and never another
+// request's.
 func TestNothingIsBorrowedByTheSourceItself(t *testing.T) {
 	isolate(t)
 	other := mint(t, claim("jti", "other"))
@@ -120,8 +120,8 @@ func TestNothingIsBorrowedByTheSourceItself(t *testing.T) {
 
 func same(_ context.Context, t Token) (Token, error) { return t, nil }
 
-// A token that a caller gave is used before the environment's, and the
-// environment's where it is no good: only a provider takes it as the only one.
+// The token of ContextWithToken is used before the environment's. If it cannot be
+// used, FirstOf goes on to the environment's; a provider does not.
 func TestContextWithToken(t *testing.T) {
 	isolate(t)
 	raw := []byte(mint(t))
@@ -195,9 +195,9 @@ func TestMap(t *testing.T) {
 	assert.ErrorIs(t, err, refused)
 }
 
-// A request that carries two different tokens leaves none behind, and neither
-// does what has not a token's form.
-func TestWhatIsNotRemembered(t *testing.T) {
+// Neither of two different tokens of one request is remembered, nor is text that
+// does not have the form of a token.
+func TestTextThatIsNotRemembered(t *testing.T) {
 	isolate(t)
 	RequestContext(request(mint(t), mint(t, claim("jti", "2"))))
 	for _, raw := range []string{"garbage", "a.b", "a..b", ".a.b", "a.b.", "a.b.c.d", "a.b.c ", strings.Repeat("x", MaxTokenLength) + ".b.c"} {
@@ -208,7 +208,7 @@ func TestWhatIsNotRemembered(t *testing.T) {
 	assert.True(t, looksLikeJWT("aA0-_.b.c"))
 }
 
-// A long header costs a look at its text, whoever sends it and as what.
+// A long header is read once and not parsed, whatever it holds.
 func TestALongHeaderIsNotParsed(t *testing.T) {
 	isolate(t)
 	claims := `{` + strings.Repeat(`"AUD":[],`, 1600) + `"a":1}`

@@ -23,16 +23,16 @@ const MaxTokenLength = 20_000
 // maxClaim is how many characters of a claim a message shows.
 const maxClaim = 200
 
-// clockLeeway is how far the local clock may be ahead of Vercel's before a
-// live token looks expired here. STS has the last word.
+// clockLeeway is how long after its expiry a token counts as expired, since the local
+// clock may be ahead of Vercel's. STS decides by its own clock.
 const clockLeeway = time.Minute
 
 var (
 	// ErrNoToken says that a source has no token. The error that wraps it
 	// says where the source looked and what to do.
 	ErrNoToken = errors.New("no token")
-	// ErrExpired says that a source has a token that no longer lives. The
-	// error that wraps it says since when.
+	// ErrExpired says that the token of a source has expired. The error that
+	// wraps it says when.
 	ErrExpired = errors.New("token expired")
 	// ErrMalformed says that a value is not a JSON Web Token (RFC 7519), or
 	// that a request carries two different ones.
@@ -40,13 +40,13 @@ var (
 )
 
 // Token is a Vercel OIDC token: its claims, and the JWT they were read from.
-// The claims are not verified; STS verifies them when it is given the token,
-// and package oidcverify does for tokens that come in.
+// The claims are not verified: STS verifies them when it is given the token, and
+// package oidcverify verifies the tokens of callers.
 //
 // The JWT leaves a Token only through [Token.Raw]: no fmt verb and no
 // marshaller shows it. Compare two tokens by Raw, since a Token is not
-// comparable and [reflect.DeepEqual] does not look inside it. See https://vercel.com/docs/oidc/reference for the
-// meaning of each claim.
+// comparable and [reflect.DeepEqual] does not look inside it. For the meaning of each
+// claim see https://vercel.com/docs/oidc/reference.
 type Token struct {
 	Issuer      string    // iss: https://oidc.vercel.com/<team>, or https://oidc.vercel.com in global issuer mode
 	Subject     string    // sub: owner:<team>:project:<project>:environment:<environment>
@@ -63,8 +63,8 @@ type Token struct {
 	UserID      string    // user_id: who pulled it; development tokens only
 
 	// secret returns the JWT and its payload. It is a function because no
-	// printer looks into one: fmt follows a pointer where the verb does not
-	// fit the type, and debugging printers follow all.
+	// printer shows what a function holds. Package fmt can follow a pointer, and
+	// debugging printers follow all pointers.
 	secret func() (raw, payload string)
 	source string
 }
@@ -73,11 +73,12 @@ type Token struct {
 // and an expired token parses. The error matches [ErrMalformed] and never
 // holds any of raw.
 //
-// A token has three base64url parts (RFC 7515, section 7.1), at most
-// [MaxTokenLength] characters, and the claims iss, sub and exp, without which
-// STS would refuse it. Claims have exact names, and none stands twice. A claim
-// that only Vercel defines is taken as STS takes it, whatever its type: a number
-// as its digits, and what is neither that nor text as if it were not there.
+// A token must have three base64url parts (RFC 7515, section 7.1), at most
+// [MaxTokenLength] characters, and the claims iss, sub and exp, without which STS
+// would refuse it. The names of claims must be exact, and no name may be there
+// twice. STS does not read the claims that only Vercel defines, so any type is
+// accepted for them: a number is read as its digits, and other values that are not
+// strings are ignored.
 func ParseUnverified(raw string) (Token, error) {
 	t, err := parseToken(raw)
 	if err != nil {
@@ -154,8 +155,8 @@ func decode(raw string) (Token, error) {
 	return t, nil
 }
 
-// Raw returns the JWT. It is a secret until it expires: whoever has it has the
-// deployment's identity.
+// Raw returns the JWT. It is a secret until it expires: anyone who has it can act
+// as the deployment.
 func (t Token) Raw() string {
 	if t.secret == nil {
 		return ""
@@ -165,9 +166,8 @@ func (t Token) Raw() string {
 }
 
 // Claims stores every claim of the token into v, as [json.Unmarshal] does. Use
-// it for claims that Token has no field for. Json.Unmarshal matches names without
-// regard to case, so it is an error if the token has two names that only case
-// tells apart.
+// it for claims that Token has no field for. It returns an error if the names of
+// two claims differ only in case, because json.Unmarshal ignores case.
 func (t Token) Claims(v any) error {
 	if t.secret == nil {
 		return fmt.Errorf("oidc: %w: a zero Token has no claims", ErrNoToken)
@@ -176,9 +176,9 @@ func (t Token) Claims(v any) error {
 	members, err := jwtjson.Object(payload)
 	seen := make(map[string]bool)
 	for _, name := range slices.Sorted(maps.Keys(members)) {
-		folded := strings.ToLower(strings.ToUpper(name)) // so U+017F is "s", as to encoding/json
+		folded := strings.ToLower(strings.ToUpper(name)) // maps U+017F to "s", as encoding/json does
 		if seen[folded] {
-			err = fmt.Errorf("only case tells the name %s from another", scrub.Quote(name, maxClaim))
+			err = fmt.Errorf("the name %s differs from another only in case", scrub.Quote(name, maxClaim))
 		}
 		seen[folded] = true
 	}
@@ -191,20 +191,20 @@ func (t Token) Claims(v any) error {
 	return nil
 }
 
-// Source says in a few words which source the token came from, such as
-// "request" or "VERCEL_OIDC_TOKEN_FILE". It is for logs and diagnosis; a token
-// straight from [ParseUnverified] has none.
+// Source names the source that the token came from, such as "request" or
+// "VERCEL_OIDC_TOKEN_FILE". It is for logs and diagnosis. It is empty for a token
+// that [ParseUnverified] returned.
 func (t Token) Source() string { return t.source }
 
-// CheckExpiry returns an error that matches [ErrExpired] and says since when
-// if the token is past its expiry at now. It allows for a local clock that is
-// up to a minute fast. A token whose time has not yet come passes: STS judges
-// that by its own clock.
+// CheckExpiry returns an error that matches [ErrExpired] if the token has expired
+// at now. The error says when it expired. It allows for a local clock that is up
+// to a minute fast. A token that is not valid yet passes: STS compares its nbf
+// with its own clock.
 //
-// STS takes a token up to five minutes past its expiry
+// STS accepts a token up to five minutes past its expiry
 // (https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_oidc.html).
-// A provider of package vercelaws makes use of that when it has no other token;
-// CheckExpiry does not.
+// A provider of package vercelaws makes use of that if it has no other token.
+// CheckExpiry does not allow for it.
 func (t Token) CheckExpiry(now time.Time) error {
 	if now.Before(t.Expiry.Add(clockLeeway)) {
 		return nil
@@ -224,8 +224,8 @@ func (t Token) String() string {
 // Format implements [fmt.Formatter], so that every verb prints String.
 func (t Token) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, t.String()) }
 
-// SameIdentity reports whether t and u speak for the same: a project and
-// environment, or a subject where a token has none of Vercel's claims.
+// SameIdentity reports whether t and u are tokens of the same project and
+// environment, or of the same subject if they have no project ID.
 func (t Token) SameIdentity(u Token) bool {
 	if t.ProjectID == "" || u.ProjectID == "" {
 		return t.ProjectID == u.ProjectID && t.Subject == u.Subject
@@ -234,8 +234,8 @@ func (t Token) SameIdentity(u Token) bool {
 }
 
 // looksLikeJWT reports whether raw has the form of a JWT: three parts of
-// base64url characters, none of them empty, and no longer than STS takes. It
-// reads the text once and nothing more, since it runs on every request.
+// base64url characters, none of them empty, and no longer than STS accepts. It
+// does no more than read raw once, since it runs on every request.
 func looksLikeJWT(raw string) bool {
 	if len(raw) > MaxTokenLength {
 		return false

@@ -104,13 +104,13 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// payload joins a token with the claims that it must have and these.
+// payload returns a token with the required claims and the given ones.
 func payload(claims string) string {
 	return join("{}", `{"iss":"i","sub":"s","exp":1,`+claims+`}`, "s")
 }
 
-// unusedBits returns another text that decodes to the same bytes where unused bits
-// are not looked at.
+// unusedBits returns another text that decodes to the same bytes if the decoder
+// ignores unused bits.
 func unusedBits(t *testing.T, part string) string {
 	t.Helper()
 	if len(part)%4 == 0 {
@@ -127,8 +127,7 @@ func unusedBits(t *testing.T, part string) string {
 	return other
 }
 
-// Claims that STS does not read, or whose value is odd and clear, do not make a
-// token unusable.
+// A token can be used even if a claim that STS does not read has an unusual value.
 func TestParseTakesWhatSTSTakes(t *testing.T) {
 	for name, c := range map[string]struct {
 		claims string
@@ -151,19 +150,19 @@ func TestParseTakesWhatSTSTakes(t *testing.T) {
 	}
 }
 
-// Names that encoding/json takes for one must not give Claims another value than
-// the token's fields.
+// Two names that encoding/json takes for the same must not give Claims another value
+// than the token's fields have.
 func TestClaimsByCase(t *testing.T) {
 	for _, other := range []string{"Scope", "SCOPE", "\u017fcope", "\\u0053cope"} {
 		tok, err := ParseUnverified(payload(`"scope":"a","` + other + `":"b"`))
 		require.NoError(t, err)
 		var all struct{ Scope string }
-		assert.ErrorContains(t, tok.Claims(&all), "only case tells the name ")
+		assert.ErrorContains(t, tok.Claims(&all), "differs from another only in case")
 		assert.Empty(t, all.Scope)
 	}
 	tok, err := ParseUnverified(payload(`"kind":"a","\u212aind":"b"`))
 	require.NoError(t, err)
-	assert.ErrorContains(t, tok.Claims(&struct{}{}), "only case tells the name ", "the sign of kelvin")
+	assert.ErrorContains(t, tok.Claims(&struct{}{}), "differs from another only in case", "the sign of kelvin")
 }
 
 func TestLooksLikeJWT(t *testing.T) {
@@ -177,7 +176,7 @@ func TestLooksLikeJWT(t *testing.T) {
 	assert.Zero(t, testing.AllocsPerRun(10, func() { _ = looksLikeJWT(long) }))
 }
 
-// BenchmarkLooksLikeJWT is what a request pays for a header, whoever wrote it.
+// BenchmarkLooksLikeJWT measures the cost of a header for its request.
 func BenchmarkLooksLikeJWT(b *testing.B) {
 	for name, raw := range map[string]string{
 		"token":   mint(b),
@@ -193,8 +192,8 @@ func BenchmarkLooksLikeJWT(b *testing.B) {
 	}
 }
 
-// BenchmarkParse is what a fetch of credentials pays to read a token, and what the
-// dearest of the longest tokens cost.
+// BenchmarkParse measures the cost of reading a token, and of reading the longest
+// tokens that cost most.
 func BenchmarkParse(b *testing.B) {
 	var members strings.Builder
 	for i := range 90 {

@@ -12,15 +12,15 @@ const (
 	lastBackOff  = 30 * time.Second
 )
 
-// backOff is when refreshes may be tried again. The zero value is at once.
+// backOff says when refreshes may be tried again. The zero value says at once.
 type backOff struct {
 	failures int       // in a row
-	since    time.Time // the last one
+	since    time.Time // of the last failure
 	pause    time.Duration
 }
 
-// fail takes note of a failure. The pause is random between a half and the
-// whole of a number that doubles; the doubling stops before it can overflow.
+// fail counts a failure. The longest pause doubles with each failure, up to
+// lastBackOff. The pause is random, between a half and the whole of that.
 func (b *backOff) fail() {
 	whole := lastBackOff
 	if b.failures < 5 {
@@ -32,5 +32,5 @@ func (b *backOff) fail() {
 
 func (b *backOff) over() bool { return clock.Since(b.since) >= b.pause }
 
-// end is the end of the pause as a date, zero if there is none.
+// end returns the end of the pause as a date, or zero if there is no pause.
 func (b *backOff) end() time.Time { return b.since.Round(0).Add(b.pause) }

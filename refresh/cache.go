@@ -15,48 +15,49 @@ import (
 )
 
 const (
-	// lateWait is how long a caller waits for a refresh in the last minute. It
-	// leaves a caller who has half a second time to take the old credentials.
+	// lateWait is how long a caller waits for a refresh in the last minute. It is
+	// short enough for a caller whose context has half a second left: that still gets
+	// the old credentials.
 	lateWait = 400 * time.Millisecond
 
-	// asleep is a time without a question after which the instance may have
-	// been frozen. While someone asks in the refresh window, there is a question
-	// each second.
+	// asleep is the time without a question from the SDK's cache after which the
+	// instance may have been frozen. In the refresh window that cache asks each
+	// second while callers come.
 	asleep = 10 * time.Second
 )
 
-// cache is what NewCredentialsCache puts behind the SDK's cache, and the life of
-// the credentials.
+// cache is the provider that NewCredentialsCache puts behind the SDK's cache. It
+// decides when credentials are fetched.
 //
-// The SDK's cache keeps each answer until the answer's Expires and then asks
-// again, one question at a time. So it is steered by what it is given: the
-// beginning of the refresh while the credentials are fresh, and a second from
-// now after that.
+// The SDK's cache keeps each answer until the answer's Expires, and then asks again,
+// one question at a time. So the Expires of an answer decides when it asks again. It
+// is the time of the refresh, and after that a second from now.
 //
-// Each cache keeps one random jitter for life. Instances that started together
-// then drift apart by a constant amount with each refresh; with a new random
-// number each time they would part only with its square root.
+// Each cache has one random jitter for all its refreshes. Two instances that started
+// together then refresh further apart each time, by a constant amount. With a new
+// random number each time they would part more slowly: with the square root of the
+// number of refreshes.
 type cache struct {
 	caller caller
 	front  *aws.CredentialsCache // the SDK's cache, which asks
-	first  float64               // 0 to 1: when the first refresh is
-	jitter float64               // 0 to 1: when within their window the later ones are
+	first  float64               // 0 to 1: the time of the first refresh
+	jitter float64               // 0 to 1: the point of the refresh window at which later ones start
 	events queue
 	log    queue
 
 	mu       sync.Mutex // guards what follows; no code of others runs under it
 	held     *held      // nil: none yet, or invalidated
-	filled   bool       // there have been credentials
-	given    bool       // held's credentials have been an answer
-	fetch    *fetch     // under way, if any
+	filled   bool       // a fetch has returned credentials before
+	given    bool       // held's credentials have been returned to front
+	fetch    *fetch     // the one under way, or nil
 	backOff  backOff
-	failure  error     // what backOff is for; nil where a fetch brought nothing new
+	failure  error     // of the last fetch; nil if it succeeded
 	retrying bool      // RetryNow has not returned
-	asked    time.Time // when the last question came
+	asked    time.Time // when front last asked
 	tried    bool      // a fetch has begun since the instance slept
-	once     time.Time // the end of a dependence before which there was a refresh
+	once     time.Time // the last DependsUntil for which there was a refresh
 	reports  reports
-	replaced bool // front was invalidated here, and has not had the replacement yet
+	replaced bool // showReplacement was called, and front has not asked since
 }
 
 // fetch is a call of the provider that any number of callers can wait for.
@@ -65,10 +66,11 @@ type fetch struct {
 	began  time.Time
 	cancel context.CancelFunc
 	done   chan struct{} // closed when the outcome is stored
-	err    error         // to be read after done
+	err    error         // is set before done is closed
 }
 
-// frozen reports whether f should have ended long ago. Its connection is dead.
+// frozen reports whether f should have ended long ago. Then the instance was frozen,
+// and f's connection is dead.
 func (f *fetch) frozen() bool { return clock.Since(f.began) > callLimit+time.Second }
 
 func newCache(provider aws.CredentialsProvider, o Options) *cache {
@@ -85,20 +87,19 @@ func newCache(provider aws.CredentialsProvider, o Options) *cache {
 	return c
 }
 
-// errAsk is how Retrieve has the SDK's cache go on to HandleFailToRefresh.
+// errAsk makes the SDK's cache call HandleFailToRefresh.
 var errAsk = errors.New("refresh: ask through the cache")
 
-// Retrieve always fails, so that the SDK's cache calls HandleFailToRefresh, which
-// is told the previous credentials. That is the only way to know whether someone
-// called Invalidate. No caller sees the failure.
+// Retrieve always fails, so that the SDK's cache calls HandleFailToRefresh with the
+// previous credentials. Only from those can this package know whether Invalidate was
+// called. No caller sees the failure.
 func (c *cache) Retrieve(context.Context) (aws.Credentials, error) {
 	return aws.Credentials{}, errAsk
 }
 
-// HandleFailToRefresh answers the SDK's cache, which has detached ctx from the
-// caller's cancellation and deadline and watches those itself. Before is what
-// the cache had: nothing at first and after Invalidate, and otherwise its last
-// answer.
+// HandleFailToRefresh returns credentials to the SDK's cache. That has detached ctx
+// from the caller's cancellation and deadline, and watches those itself. Before has
+// no keys at first and after Invalidate. Otherwise it is the last answer.
 func (c *cache) HandleFailToRefresh(ctx context.Context, before aws.Credentials, _ error) (aws.Credentials, error) {
 	if c.caller.provider == nil {
 		return aws.Credentials{}, errors.New("refresh: NewCredentialsCache was given no provider")
@@ -106,7 +107,7 @@ func (c *cache) HandleFailToRefresh(ctx context.Context, before aws.Credentials,
 	began := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	// A replacement that nobody has seen is not what Invalidate was called for.
+	// After showReplacement before is empty too, though nobody called Invalidate.
 	if !before.HasKeys() && !c.replaced {
 		c.drop()
 	}
@@ -121,7 +122,7 @@ func (c *cache) HandleFailToRefresh(ctx context.Context, before aws.Credentials,
 		patience := c.patience(now)
 		if f := c.refresh(ctx); f != nil && patience > 0 {
 			c.wait(f, patience)
-			c.asked = time.Now() // it was awake meanwhile
+			c.asked = time.Now() // the instance was awake meanwhile
 		}
 	}
 	if now := clock.Wall(); c.alive(now) {
@@ -130,10 +131,10 @@ func (c *cache) HandleFailToRefresh(ctx context.Context, before aws.Credentials,
 	return c.fetchNow(ctx, began)
 }
 
-// patience needs mu, and credentials that live. It is how long a caller waits for
-// their refresh: in the ExpiryWindow for its end, as long as the provider has not
-// failed; after that, and in the last minute, for a moment and once for each
-// waking.
+// patience needs mu, and credentials that have not expired. It returns how long a
+// caller waits for their refresh. In the ExpiryWindow that is until the refresh ends,
+// as long as the provider has not failed. After a failure, and in the last minute, it
+// is lateWait for the first caller after a sleep, and nothing for later ones.
 func (c *cache) patience(now time.Time) time.Duration {
 	left := c.held.creds.Expires.Sub(now)
 	switch short := c.held.short(now); {
@@ -148,13 +149,13 @@ func (c *cache) patience(now time.Time) time.Duration {
 // alive needs mu.
 func (c *cache) alive(now time.Time) bool { return c.held != nil && c.held.alive(now) }
 
-// answer needs mu, and credentials that live.
+// answer needs mu, and credentials that have not expired.
 func (c *cache) answer(now time.Time) aws.Credentials {
 	c.given, c.replaced = true, false
 	return c.held.answer(now)
 }
 
-// drop needs mu. What there is, and what is on its way, will not be used.
+// drop needs mu. It drops the credentials, and the fetch under way.
 func (c *cache) drop() {
 	if c.held != nil {
 		c.invalidateInner()
@@ -163,14 +164,14 @@ func (c *cache) drop() {
 	c.abandon()
 }
 
-// invalidateInner has a cache of the SDK's that is the provider fetch anew.
+// invalidateInner invalidates the provider, if that is a cache of the SDK.
 func (c *cache) invalidateInner() {
 	if inner, ok := c.caller.provider.(*aws.CredentialsCache); ok {
 		inner.Invalidate()
 	}
 }
 
-// abandon needs mu.
+// abandon needs mu. It ends the fetch under way, whose outcome is dropped.
 func (c *cache) abandon() {
 	if c.fetch != nil {
 		c.fetch.cancel()
@@ -178,9 +179,9 @@ func (c *cache) abandon() {
 	}
 }
 
-// fetchNow needs mu, which it gives up while it waits. It fetches for callers
-// who have been waiting since began, or joins the refresh that is under way. If
-// that one fails, there is time for another.
+// fetchNow needs mu, which it unlocks while it waits. It fetches credentials for
+// callers who have been waiting since began. If a refresh is under way, it waits for
+// that first, and fetches if that fails and enough time is left.
 func (c *cache) fetchNow(ctx context.Context, began time.Time) (aws.Credentials, error) {
 	for {
 		c.thaw()
@@ -189,8 +190,9 @@ func (c *cache) fetchNow(ctx context.Context, began time.Time) (aws.Credentials,
 		if !joined {
 			f = c.start(ctx, callLimit-time.Since(began))
 		}
-		// What has ended lives again where the clock is set back meanwhile.
-		for !c.wait(f, lateWait) && !c.alive(clock.Wall()) { // within f's limit
+		// Expired credentials are valid again if the clock is set back meanwhile. So
+		// look at them again and again until f ends, which it does within its limit.
+		for !c.wait(f, lateWait) && !c.alive(clock.Wall()) {
 		}
 		if now := clock.Wall(); c.alive(now) {
 			return c.answer(now), nil
@@ -205,31 +207,28 @@ func (c *cache) fetchNow(ctx context.Context, began time.Time) (aws.Credentials,
 	}
 }
 
-// wait needs mu, which it gives up while it waits for f's outcome. It reports
-// whether that has come.
+// wait needs mu, which it unlocks while it waits for f to end. It reports whether f
+// has ended.
 func (c *cache) wait(f *fetch, limit time.Duration) bool {
 	c.mu.Unlock()
 	defer c.mu.Lock()
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
 	select {
 	case <-f.done:
 		return true
-	case <-timer.C:
+	case <-time.After(limit):
 		return false
 	}
 }
 
-// thaw needs mu. A fetch from before the instance froze is not waited for.
+// thaw needs mu. It abandons a fetch from before the instance was frozen.
 func (c *cache) thaw() {
 	if c.fetch != nil && c.fetch.frozen() {
 		c.abandon()
 	}
 }
 
-// refresh needs mu, and credentials that live. It returns the fetch that is under
-// way, or starts one in the background unless the last failure says to wait: then
-// it returns nil.
+// refresh needs mu, and credentials that have not expired. It returns the fetch that is under way,
+// or starts one in the background. During a back-off it returns nil.
 func (c *cache) refresh(ctx context.Context) *fetch {
 	c.thaw()
 	if c.fetch == nil && c.backOff.over() {
@@ -242,8 +241,8 @@ func (c *cache) refresh(ctx context.Context) *fetch {
 	return c.fetch
 }
 
-// retryNow starts a refresh in spite of a back-off, if r says so. No caller waits
-// for it.
+// retryNow asks r, and starts a refresh before the end of the back-off if r reports
+// true. No caller waits for it.
 func (c *cache) retryNow(ctx context.Context, r Retrier, failure error, after backOff) {
 	limited, cancel := context.WithTimeout(context.Background(), callLimit)
 	defer cancel()
@@ -256,9 +255,8 @@ func (c *cache) retryNow(ctx context.Context, r Retrier, failure error, after ba
 	}
 }
 
-// start needs mu. It starts a fetch that ends within limit: in the background
-// while credentials live. Nothing of ctx is touched here: a caller made it, and
-// its methods may block or panic.
+// start needs mu. It starts a fetch that ends within limit. It calls no method of ctx:
+// that is a caller's, and its methods may block or panic.
 func (c *cache) start(ctx context.Context, limit time.Duration) *fetch {
 	limited, cancel := context.WithTimeout(context.Background(), limit-callGrace)
 	f := &fetch{reason: c.reason(), began: time.Now(), cancel: cancel, done: make(chan struct{})}
@@ -288,12 +286,12 @@ func (c *cache) reason() Reason {
 	return ReasonExpiring
 }
 
-// finish takes the outcome of a fetch into account.
+// finish stores the outcome of a fetch and adds its event.
 func (c *cache) finish(f *fetch, out outcome) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f.err = out.err
-	if c.fetch != f { // dropped, or frozen and given up
+	if c.fetch != f { // it was abandoned
 		return
 	}
 	c.fetch = nil
@@ -321,8 +319,8 @@ func (c *cache) finish(f *fetch, out outcome) {
 	c.log.add(e)
 }
 
-// nextTry needs mu, and credentials that live. It is the earliest time of the
-// next refresh, zero where there will be none.
+// nextTry needs mu, and credentials that have not expired. It returns the earliest time of the
+// next refresh, or zero if there will be none.
 func (c *cache) nextTry() time.Time {
 	next := c.backOff.end()
 	if !c.held.rejected && c.held.refresh.After(next) {
@@ -331,12 +329,11 @@ func (c *cache) nextTry() time.Time {
 	return next
 }
 
-// store needs mu. It takes the credentials, and reports true, if they are news: a
-// provider with a cache of its own answers with the same ones for a while, and
-// what lives longer serves. A key that was rejected gives way to any other.
+// store needs mu. It stores the credentials, and reports true, if they replace those
+// that there are.
 func (c *cache) store(out outcome, now time.Time) bool {
 	rejected := c.held != nil && c.held.rejected
-	if c.alive(now) && (rejected && sameKeys(c.held.creds, out.creds) || !rejected && !later(out.creds, c.held.creds)) {
+	if c.alive(now) && !c.held.replacedBy(out.creds) {
 		return false
 	}
 	x := c.jitter

@@ -36,8 +36,8 @@ func hang(d time.Duration) func(context.Context, int) error {
 	return func(context.Context, int) error { time.Sleep(d); return errDown }
 }
 
-// every asks at each step for d, and calls look with each answer and how long
-// it took.
+// every retrieves at each step for d, and calls look with each answer and the time it
+// took.
 func every(t *testing.T, c *aws.CredentialsCache, step, d time.Duration, look func(creds aws.Credentials, err error, took time.Duration)) {
 	t.Helper()
 	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(step) {
@@ -182,7 +182,7 @@ func TestSomethingNewEndsTheBackOff(t *testing.T) {
 	})
 }
 
-// An instance that slept wakes in the last minute with STS silent: its callers
+// An instance that slept wakes in the last minute, and STS does not answer. Its callers
 // have a second each.
 func TestWakingInTheLastMinute(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
@@ -244,8 +244,7 @@ func TestEachWakingInTheLastMinuteWaitsOnce(t *testing.T) {
 	})
 }
 
-// An instance that wakes in the last minute, while a back-off is not over, has
-// no refresh to wait for.
+// In a back-off, callers of an instance that wakes in the last minute do not wait.
 func TestWakingInABackOff(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 		key := p.key(t, c)
@@ -281,8 +280,8 @@ func TestAfterTheEndEveryoneWaitsForOneFetch(t *testing.T) {
 	})
 }
 
-// Callers who come after the end, while a refresh from before it is on its way,
-// wait for that one; and if it fails they get one of their own.
+// Callers who come after the expiry wait for a refresh that is still under way. If it
+// fails, another fetch is made for them.
 func TestAfterTheEndARefreshOnItsWayIsJoined(t *testing.T) {
 	for _, fails := range []bool{false, true} {
 		t.Run(fmt.Sprint(fails), func(t *testing.T) {
@@ -361,8 +360,8 @@ func TestEveryCallEndsInTenSeconds(t *testing.T) {
 	})
 }
 
-// A caller who joined a refresh that fails has what is left of ten seconds for
-// a fetch of its own, if that is worth while.
+// After a refresh that fails, a caller who waited for it has the rest of its ten
+// seconds for a fetch of its own, if more than a second is left.
 func TestAFetchAfterARefreshThatWasJoined(t *testing.T) {
 	for _, c := range []struct {
 		fails time.Duration // after it began
@@ -520,7 +519,7 @@ func TestBeforeADependenceEnds(t *testing.T) {
 }
 
 // A provider with a cache of its own gives the same credentials until they end.
-// It is asked again after a back-off, and there is no event of what is not new.
+// It is asked again after a back-off, and there is no event for the same credentials.
 func TestAProviderWithACacheOfItsOwn(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, _ *aws.CredentialsCache, _ *recorder) {
 		events := &recorder{}
@@ -570,7 +569,7 @@ func TestAWrapperAroundOneOfOurCaches(t *testing.T) {
 	})
 }
 
-// After failures a success is told, also where it brings the same keys.
+// After failures there is an event for a success, even if it returns the same keys.
 func TestARecoveryIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var fails error
@@ -596,8 +595,8 @@ func TestARecoveryIsTold(t *testing.T) {
 	})
 }
 
-// Another key that ends sooner does not push out one that lives longer, unless
-// that one was rejected.
+// A key that expires sooner does not replace one that expires later, unless that one
+// was rejected.
 func TestAnAnswerThatEndsNoLater(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, events *recorder) {
 		first := p.key(t, c)
@@ -623,7 +622,7 @@ func TestAnAnswerThatEndsNoLater(t *testing.T) {
 	})
 }
 
-// A provider whose key stays, and whose end moves, is taken at its word.
+// A provider can return the same key with a later expiry.
 func TestTheSameKeyWithALaterEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		events := &recorder{}
@@ -639,8 +638,8 @@ func TestTheSameKeyWithALaterEnd(t *testing.T) {
 	})
 }
 
-// In the last moments of the credentials too, a caller who has the time gets
-// them where no others are to be had.
+// If a refresh fails in the last moments of the credentials, a caller that has the time
+// still gets the old ones.
 func TestJustBeforeTheEnd(t *testing.T) {
 	for _, left := range []time.Duration{499, 400, 300, 100, 2} {
 		story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
@@ -659,8 +658,8 @@ func TestJustBeforeTheEnd(t *testing.T) {
 func TestCredentialsThatAreOfNoUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for says, creds := range map[string]aws.Credentials{
-			"without keys":       {SessionToken: "s"},
-			"ended as they came": {AccessKeyID: "a", SecretAccessKey: "s", CanExpire: true, Expires: time.Now()},
+			"without keys":         {SessionToken: "s"},
+			"have already expired": {AccessKeyID: "a", SecretAccessKey: "s", CanExpire: true, Expires: time.Now()},
 		} {
 			events := &recorder{}
 			p := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return creds, nil })
@@ -740,8 +739,8 @@ func TestCachesDriftApart(t *testing.T) {
 	})
 }
 
-// The times that are told are dates: a reading of a monotonic clock in them
-// would have an instance that was frozen believe that it is not late.
+// The times in events have no monotonic reading. With one, an instance that was frozen
+// could not see that it is late.
 func TestTimesAreDates(t *testing.T) {
 	now := time.Now() // no test clock, which has no such reading
 	require.Contains(t, now.String(), " m=")
@@ -757,8 +756,8 @@ func TestTimesAreDates(t *testing.T) {
 	assert.NotContains(t, b.end().String(), " m=")
 }
 
-// The context of a fetch is the fetch's own, also where one asks for the cause
-// of its end: why the caller left is none.
+// The cause of the end of a fetch's context is its own, and not that of a caller's
+// context.
 func TestTheCauseOfAFetchsEnd(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 		p.set(func(ctx context.Context, _ int) error { <-ctx.Done(); return context.Cause(ctx) })
@@ -771,8 +770,7 @@ func TestTheCauseOfAFetchsEnd(t *testing.T) {
 	})
 }
 
-// A call that returns at the very end of its time is not taken for one that
-// never does.
+// A call that returns at the end of its time is not counted as abandoned.
 func TestACallThatReturnsAtTheLimit(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 		p.set(hang(callLimit))
@@ -783,8 +781,8 @@ func TestACallThatReturnsAtTheLimit(t *testing.T) {
 	})
 }
 
-// A success ends the back-off: its event tells of no next try, and the next
-// failure is again the first.
+// A success ends the back-off: its event has no NextTry, and the pause after the next
+// failure is the first again.
 func TestASuccessEndsTheBackOff(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, events *recorder) {
 		for range 2 {
@@ -823,7 +821,7 @@ func TestARetrierIsAskedAboutFailures(t *testing.T) {
 	})
 }
 
-// A provider that is nothing beside has its failures tried again as well.
+// Failures of a provider that is no Retrier are tried again after the back-off.
 func TestAProviderThatIsNoRetrier(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, _ *aws.CredentialsCache, _ *recorder) {
 		c := NewCredentialsCache(aws.CredentialsProviderFunc(p.Retrieve))
@@ -837,7 +835,7 @@ func TestAProviderThatIsNoRetrier(t *testing.T) {
 	})
 }
 
-// retrier would have each failure tried again at once.
+// retrier wants each failure to be tried again at once.
 type retrier struct {
 	*counted
 	t *testing.T
@@ -845,8 +843,8 @@ type retrier struct {
 
 func (r retrier) RetryNow(err error) bool { return assert.Error(r.t, err) || true }
 
-// Credentials so short that a caller who is awake can come in the last moments
-// first: it waits as one who slept.
+// Credentials can live so shortly that the first caller comes in the last moments. It
+// waits as after a sleep.
 func TestShortCredentialsInTheLastMoments(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 		behind(c).first = 1 // as late as it may be
@@ -860,8 +858,8 @@ func TestShortCredentialsInTheLastMoments(t *testing.T) {
 	})
 }
 
-// A refresh in the background has its whole time, also where it began in a
-// fetch of another cache whose own time is nearly over.
+// A refresh in the background has its full time, even if it was started by a fetch of
+// another cache whose time is nearly over.
 func TestARefreshWithinAnotherFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, events := newFake(), &recorder{}
@@ -881,8 +879,8 @@ func TestARefreshWithinAnotherFetch(t *testing.T) {
 	})
 }
 
-// A fetch that another cache's fetch waits for ends before that one does, so
-// that it is heard why it failed.
+// A fetch that another cache's fetch waits for ends before that one, which so gets its
+// error.
 func TestAFetchWithinAnotherFetchSaysWhy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newFake()
@@ -939,7 +937,7 @@ func (withSources) ProviderSources() []aws.CredentialSource {
 
 type valueKey struct{}
 
-func TestWhatAFetchTakesAlong(t *testing.T) {
+func TestWhichContextAFetchSees(t *testing.T) {
 	var seen []any
 	look := func(p *fakeProvider) {
 		p.set(func(ctx context.Context, _ int) error {
@@ -992,8 +990,8 @@ func TestWhatAFetchTakesAlong(t *testing.T) {
 	})
 }
 
-// A caller who leaves does not end the fetch for the others.
-func TestACallerWhoLeavesEndsNothing(t *testing.T) {
+// The end of one caller's context does not end the fetch for the others.
+func TestTheEndOfACallersContextDoesNotEndTheFetch(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 		p.slow(3 * time.Second)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -1031,9 +1029,9 @@ func TestAFetchFromBeforeTheFreeze(t *testing.T) {
 	}
 }
 
-// Whoever waited for a fetch that was given up gets an error, and never
-// credentials without keys.
-func TestAFetchThatIsGivenUpWhileItsCallerWaits(t *testing.T) {
+// Callers who waited for a fetch that was abandoned get an error, and never credentials
+// without keys.
+func TestAFetchThatIsAbandonedWhileItsCallerWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newFake()
 		p.slow(time.Second)
@@ -1059,8 +1057,8 @@ func TestTheContextOfAFetchEndsWithIt(t *testing.T) {
 	})
 }
 
-// The refresh before a dependence ends is made once, also where what it brings
-// lives shorter, so that another would pay.
+// The refresh before the end of a dependency is made once, even if the new credentials
+// expire so soon that another refresh would gain time.
 func TestOnceForADependence(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 		behind(c).jitter, behind(c).first = 0, 1 // so that there are four minutes left
@@ -1072,7 +1070,7 @@ func TestOnceForADependence(t *testing.T) {
 	})
 }
 
-// The rules of the refresh before the end of a dependence, to the second.
+// The times of the refresh before the end of a dependency, to the second.
 func TestTheTimeBeforeADependenceEnds(t *testing.T) {
 	const s, m, h = time.Second, time.Minute, time.Hour
 	for _, c := range []struct {
@@ -1103,8 +1101,7 @@ func TestTheTimeBeforeADependenceEnds(t *testing.T) {
 	}
 }
 
-// Pauses are between a half and the whole of a number that doubles up to thirty
-// seconds.
+// The longest pause doubles up to thirty seconds, and each pause is at least half of it.
 func TestPausesOfTheBackOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for failures := range 100 {
@@ -1134,8 +1131,8 @@ func TestPausesOfTheBackOff(t *testing.T) {
 	})
 }
 
-// Credentials that live again, since the clock is set back while a caller waits
-// for a fetch after their end, are handed out without waiting for its end.
+// If the clock is set back while a caller waits for a fetch, expired credentials are
+// valid again. The caller gets them before the fetch ends.
 func TestCredentialsThatLiveAgainWhileACallerWaits(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 		key := p.key(t, c)
@@ -1155,8 +1152,8 @@ func TestCredentialsThatLiveAgainWhileACallerWaits(t *testing.T) {
 	})
 }
 
-// Three caches, each around a thin wrapper of the one before: nobody waits, nobody
-// fails, and the provider is not asked more often for it.
+// With three caches, each around a thin wrapper of the one before, no caller waits or
+// fails, and the provider is called no more often.
 func TestThreeCachesNested(t *testing.T) {
 	for name, window := range map[string]time.Duration{"without a window": 0, "with one": 10 * time.Minute} {
 		t.Run(name, func(t *testing.T) {
@@ -1183,8 +1180,7 @@ func TestThreeCachesNested(t *testing.T) {
 	}
 }
 
-// Took is the provider's time: neither that of Carry, nor that after it was given
-// up.
+// Took contains neither the time of Carry nor the time after the call was abandoned.
 func TestTookIsTheProvidersTime(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, events *recorder) {
 		p.slow(2 * time.Second)

@@ -14,21 +14,21 @@ import (
 )
 
 const (
-	// callLimit bounds one fetch. It is a little less than the ten seconds
-	// that a caller is promised.
+	// callLimit bounds one fetch. It is a little less than the ten seconds that are
+	// promised to a caller.
 	callLimit = 9750 * time.Millisecond
 
-	// callGrace is the end of a fetch's time that is left for a provider whose
-	// context has ended to say why.
+	// callGrace is the last part of a fetch's time. The provider's context ends
+	// before it, so that the provider has time to return an error.
 	callGrace = 250 * time.Millisecond
 
-	// hookLeast is the time that HandleFailToRefresh has at least, also after a
-	// Retrieve that has used up the fetch's.
+	// hookLeast is the least time that HandleFailToRefresh has, even if Retrieve has
+	// used all of the fetch's time.
 	hookLeast = 100 * time.Millisecond
 	hookGrace = 50 * time.Millisecond
 )
 
-// caller makes the calls of a provider. Each ends in time, whatever the provider
+// caller calls a provider's methods. Each call ends in time, whatever the provider
 // does.
 type caller struct {
 	provider aws.CredentialsProvider
@@ -36,65 +36,76 @@ type caller struct {
 	name     string        // of the provider, for errors
 	window   time.Duration // Options.ExpiryWindow
 
-	calls, hooks, retries guard.Calls // of each method apart
+	calls, hooks, retries guard.Calls // of Retrieve, HandleFailToRefresh and RetryNow
 }
 
-// outcome is what came of a fetch.
+// outcome is the result of a fetch.
 type outcome struct {
-	creds  aws.Credentials // none where there are no keys
-	window time.Duration   // the ExpiryWindow that they get
-	until  time.Time       // when what they were fetched with ends, or zero
+	creds  aws.Credentials // without keys if there are none
+	window time.Duration   // their ExpiryWindow
+	until  time.Time       // the provider's DependsUntil, or zero
 	took   time.Duration
-	err    error // why Retrieve failed, also where HandleFailToRefresh gave creds
+	err    error // of Retrieve, even if HandleFailToRefresh returned creds
 }
 
-var errEnded = errors.New("refresh: the credentials ended as they came; is the local clock right?")
+var errEnded = errors.New("refresh: the new credentials have already expired; is the local clock right?")
 
-// call fetches within limited, for a caller whose context is ctx. The credentials
-// before are for HandleFailToRefresh.
+// call makes a fetch within limited, for a caller whose context is ctx. It passes
+// before to HandleFailToRefresh.
 func (c *caller) call(limited, ctx context.Context, background bool, before aws.Credentials) outcome {
-	type answer struct {
-		outcome
-		values context.Context
-	}
 	began := time.Now()
 	call := &callContext{}
-	a, err := guard.Do(limited, &c.calls, c.name, callGrace, func(limited context.Context) (answer, error) {
-		values := context.Background()
-		if !background || c.carry != nil {
-			values = ctx
-			outer, _ := ctx.Value(callKey{}).(*callContext)
-			if c.carry != nil {
-				values = c.carry(ctx)
-			}
-			// Another cache's fetch waits for this one. It is to hear why it failed. A
-			// context that was kept from a fetch that is over says nothing, and a fetch
-			// that is nearly over does not end this one for others who wait.
-			if !background && outer != nil && outer.Err() == nil {
-				deadline, _ := outer.Deadline()
-				if left := time.Until(deadline) - callGrace; left > time.Second {
-					var cancel context.CancelFunc
-					limited, cancel = context.WithTimeout(limited, left)
-					defer cancel()
-				}
-			}
+	out, err := guard.Do(limited, &c.calls, c.name, callGrace, func(limited context.Context) (outcome, error) {
+		call.values = c.valuesFor(ctx, background)
+		if !background {
+			var cancel context.CancelFunc
+			limited, cancel = withinOuter(limited, ctx)
+			defer cancel()
 		}
-		call.Context, call.values = limited, values
+		call.Context = limited
 		call.asked.Store(int64(time.Since(began)))
-		return answer{c.retrieve(call), values}, nil
+		return c.retrieve(call), nil
 	})
-	out := a.outcome
-	if err != nil {
-		out.err, a.values = fmt.Errorf("refresh: %w", err), context.Background()
+	values := context.Background()
+	if err == nil { // otherwise the call may still be running, and write call.values
+		values = call.values
+	} else {
+		out.err = fmt.Errorf("refresh: %w", err)
 	}
 	if hook, ok := c.provider.(aws.HandleFailRefreshCredentialsCacheStrategy); ok && out.err != nil {
-		out = c.failed(limited, a.values, hook, before, out.err)
+		out = c.failed(limited, values, hook, before, out.err)
 	}
 	out.took = time.Since(began) - time.Duration(call.asked.Load())
 	return out
 }
 
-// retrieve asks the provider.
+// valuesFor returns the context whose values a fetch for a caller with the context
+// ctx sees.
+func (c *caller) valuesFor(ctx context.Context, background bool) context.Context {
+	switch {
+	case c.carry != nil:
+		return c.carry(ctx)
+	case background:
+		return context.Background()
+	}
+	return ctx
+}
+
+// withinOuter returns limited, with an earlier deadline if the caller's context ctx is
+// that of another cache's fetch: so the other fetch gets this one's error. It does not
+// shorten the time if the other fetch is over, or nearly over, since others may wait
+// for this one.
+func withinOuter(limited, ctx context.Context) (context.Context, context.CancelFunc) {
+	if outer, ok := ctx.Value(callKey{}).(*callContext); ok && outer.Err() == nil {
+		deadline, _ := outer.Deadline()
+		if left := time.Until(deadline) - callGrace; left > time.Second {
+			return context.WithTimeout(limited, left)
+		}
+	}
+	return limited, func() {}
+}
+
+// retrieve calls Retrieve, and makes sure that the result can be used.
 func (c *caller) retrieve(ctx context.Context) outcome {
 	creds, err := c.provider.Retrieve(ctx)
 	out := outcome{creds: creds, err: err}
@@ -113,7 +124,7 @@ func (c *caller) retrieve(ctx context.Context) outcome {
 	return out
 }
 
-// unusable says why nobody can sign with creds.
+// unusable returns an error if creds cannot sign a request.
 func (c *caller) unusable(creds aws.Credentials) error {
 	switch {
 	case !creds.HasKeys():
@@ -124,8 +135,8 @@ func (c *caller) unusable(creds aws.Credentials) error {
 	return nil
 }
 
-// windowOf is the ExpiryWindow of credentials that have just come, as the
-// provider's AdjustExpiresBy would have it.
+// windowOf returns the ExpiryWindow of new credentials, after the provider's
+// AdjustExpiresBy.
 func (c *caller) windowOf(creds aws.Credentials) (time.Duration, error) {
 	if c.window <= 0 || !creds.CanExpire {
 		return 0, nil
@@ -143,8 +154,7 @@ func (c *caller) windowOf(creds aws.Credentials) (time.Duration, error) {
 	return min(max(creds.Expires.Sub(adjusted.Expires), 0), most), nil
 }
 
-// failed asks the provider what is to serve after a Retrieve that failed with
-// err.
+// failed calls HandleFailToRefresh after a Retrieve that failed with err.
 func (c *caller) failed(limited, values context.Context, hook aws.HandleFailRefreshCredentialsCacheStrategy, before aws.Credentials, err error) outcome {
 	deadline, _ := limited.Deadline()
 	ctx, cancel := context.WithTimeout(context.Background(), max(time.Until(deadline), hookLeast))
@@ -169,17 +179,18 @@ func (c *caller) failed(limited, values context.Context, hook aws.HandleFailRefr
 	return out
 }
 
-// callContext is the context of one call of a provider: the limit of the call,
-// and values that were chosen.
+// callContext is the context of one call of a provider. It has the call's limit, and
+// the values of another context.
 type callContext struct {
 	context.Context // the limit
 	values          context.Context
-	asked           atomic.Int64 // the time from the call's beginning until the provider was asked
+	asked           atomic.Int64 // the time from the beginning of the fetch to the call, in nanoseconds
 }
 
 type callKey struct{}
 
-// Value finds the call itself, what belongs to the limit, and the chosen values.
+// Value returns the callContext itself for callKey, and other values of the limit or
+// of values.
 func (c *callContext) Value(key any) any {
 	if key == (callKey{}) {
 		return c

@@ -32,8 +32,8 @@ const (
 	secondHop = "AssumeRole"
 )
 
-// chain is a role that is assumed with a token, and a second one that is
-// assumed with the first, against an issuer and an STS in memory.
+// chain has a role that is assumed with a token, and a second one that is assumed with
+// the first one's credentials. The issuer and STS are in memory.
 type chain struct {
 	t      *testing.T
 	issuer *oidctest.Server
@@ -95,7 +95,7 @@ func chained(t *testing.T, life lives, carry func(context.Context) context.Conte
 	})
 }
 
-// addDataRole makes the second role, anew if there is one.
+// addDataRole creates the second role. If there is one, it is deleted first.
 func (c *chain) addDataRole() {
 	c.server.AddRole(ststest.Role{ARN: dataRole, TrustPolicy: `{"Version":"2012-10-17","Statement":{"Effect":"Allow",` +
 		`"Principal":{"AWS":"` + webRole + `"},"Action":"sts:AssumeRole","Condition":{"StringEquals":{"sts:ExternalId":"acme-7"}}}}`})
@@ -109,8 +109,8 @@ func (c *chain) request() context.Context {
 	return oidc.RequestContext(r)
 }
 
-// key is the access key of living credentials of the role, for which nobody
-// waited longer than most.
+// key retrieves credentials of the role, which must not have expired, within most, and
+// returns their access key.
 func (c *chain) key(ctx context.Context, cache *aws.CredentialsCache, role string, most time.Duration) string {
 	c.t.Helper()
 	began := time.Now()
@@ -124,8 +124,8 @@ func (c *chain) key(ctx context.Context, cache *aws.CredentialsCache, role strin
 	return creds.AccessKeyID
 }
 
-// serve has a request a second use the second role, and if both the first one
-// too, without a wait and without a failure, and returns how many keys each had.
+// serve makes a request each second that uses the second role, and if both is set the
+// first one too. None may wait or fail. It returns how many keys each role had.
 func (c *chain) serve(d time.Duration, both bool) (first, second int) {
 	c.t.Helper()
 	firsts, seconds := map[string]bool{}, map[string]bool{}
@@ -138,7 +138,7 @@ func (c *chain) serve(d time.Duration, both bool) (first, second int) {
 	return len(firsts), len(seconds)
 }
 
-// fails breaks one action, or with an empty name both, as f says.
+// fails makes an action fail as f says, or both actions if the name is empty.
 func (c *chain) fails(action string, f ststest.Fault) {
 	c.server.SetFault(func(call ststest.Call) ststest.Fault {
 		if action != "" && call.Action != action {
@@ -200,8 +200,8 @@ func TestChainLivesThroughAnOutage(t *testing.T) {
 	}
 }
 
-// TestChainWithTheSecondHopSilent has STS take AssumeRole and say nothing, while
-// it serves the first role as ever.
+// In TestChainWithTheSecondHopSilent STS does not answer AssumeRole, and still answers
+// AssumeRoleWithWebIdentity.
 func TestChainWithTheSecondHopSilent(t *testing.T) {
 	chained(t, lives{time.Hour, time.Hour}, oidc.Detach, func(t *testing.T, c *chain) {
 		before := c.key(c.request(), c.second, dataRole, time.Second)
@@ -213,8 +213,8 @@ func TestChainWithTheSecondHopSilent(t *testing.T) {
 		assert.Less(t, c.server.Calls(secondHop), 100)
 		require.ErrorIs(t, c.last().Err, context.DeadlineExceeded)
 
-		// After its end a caller is told within ten seconds, and no one is told
-		// of the first role.
+		// After the expiry a caller gets the error within ten seconds. There is no
+		// event of the first role.
 		time.Sleep(2 * time.Minute)
 		began := time.Now()
 		_, err := c.second.Retrieve(c.request())
@@ -228,8 +228,8 @@ func TestChainWithTheSecondHopSilent(t *testing.T) {
 	})
 }
 
-// TestChainHandsTheTokenOn has the second role's fetches bring the token of the
-// caller to the first role. The token is one that only its context has.
+// In TestChainHandsTheTokenOn only the caller's context has a token. A fetch of the
+// second role passes it on to the first.
 func TestChainHandsTheTokenOn(t *testing.T) {
 	explicit := func(c *chain, environment string) context.Context {
 		return oidc.ContextWithToken(c.t.Context(), c.issuer.Mint(func(m *oidctest.Claims) { m.Environment = environment }))
@@ -308,8 +308,8 @@ func TestChainInvalidate(t *testing.T) {
 	})
 }
 
-// TestChainOfDeadCredentials has a service refuse the second role's credentials
-// before their time.
+// In TestChainOfDeadCredentials a service rejects the second role's credentials before
+// they expire.
 func TestChainOfDeadCredentials(t *testing.T) {
 	for name, kill := range map[string]func(c *chain, key string){
 		"the second one's are revoked": func(c *chain, key string) { c.server.Revoke(key) },
@@ -351,8 +351,8 @@ func TestChainOfDeadCredentials(t *testing.T) {
 	}
 }
 
-// TestChainTellsOfTheFirstHop has callers of the second role told why there are
-// no credentials of the first, with what package vercelaws says of it.
+// In TestChainTellsOfTheFirstHop the first role has no credentials. Callers of the
+// second role get the error that package vercelaws returns for that.
 func TestChainTellsOfTheFirstHop(t *testing.T) {
 	chained(t, lives{time.Hour, time.Hour}, oidc.Detach, func(t *testing.T, c *chain) {
 		_, err := c.second.Retrieve(c.t.Context())

@@ -19,7 +19,7 @@ import (
 	"github.com/vercelaws/vercelaws/internal/guard"
 )
 
-// oddContext is a caller's context with a Value of its own making.
+// oddContext is a caller's context whose Value method is a function.
 type oddContext struct {
 	context.Context
 	value func()
@@ -27,8 +27,8 @@ type oddContext struct {
 
 func (c oddContext) Value(any) any { c.value(); return nil }
 
-// A caller's context must work. Where it does not, that is an error of one fetch,
-// in time, and no credentials that live are lost for it.
+// If a caller's context does not work, one fetch fails in time. Credentials that have
+// not expired are still returned.
 func TestACallersContextThatDoesNotWork(t *testing.T) {
 	for name, value := range map[string]func(){
 		"panics": func() { panic("no") },
@@ -75,8 +75,8 @@ func TestACallersContextThatDoesNotWork(t *testing.T) {
 	}
 }
 
-// A context that was kept from an earlier call of a provider has no effect on
-// another cache, also where several wait with it.
+// A context that a provider kept from an earlier call has no effect on another cache,
+// even if several callers wait with it.
 func TestAContextThatWasKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var kept context.Context
@@ -103,8 +103,8 @@ func TestAContextThatWasKept(t *testing.T) {
 	})
 }
 
-// A fetch of another cache that is nearly over does not take the time of those
-// who join its fetch here.
+// If another cache's fetch is nearly over, the fetch that it starts here still has its
+// full time, for other callers who wait for it.
 func TestAFetchWithinAnotherThatIsNearlyOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newFake()
@@ -121,8 +121,8 @@ func TestAFetchWithinAnotherThatIsNearlyOver(t *testing.T) {
 	})
 }
 
-// Four calls of a provider hang at most, also where the next ones begin while
-// those before are still in their time.
+// At most four calls of a provider hang, even if the next ones begin before the time of
+// the earlier ones is over.
 func TestFourCallsHangAtMost(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 		p.key(t, c)
@@ -147,7 +147,7 @@ func TestFourCallsHangAtMost(t *testing.T) {
 	})
 }
 
-// What RetryNow does is contained, and no caller waits for it.
+// A RetryNow that panics or hangs harms nothing, and no caller waits for it.
 func TestARetrierThatMisbehaves(t *testing.T) {
 	for name, misbehave := range map[string]func(){
 		"panics": func() { panic("no") },
@@ -182,7 +182,7 @@ type oddRetrier struct {
 
 func (r oddRetrier) RetryNow(error) bool { r.misbehave(); return true }
 
-// Whatever a provider's optional methods do is an error of one fetch.
+// A fault in a provider's optional methods makes one fetch fail.
 func TestOptionalMethodsThatMisbehave(t *testing.T) {
 	for name, misbehave := range map[string]func(){
 		"panics": func() { panic("the secret") },

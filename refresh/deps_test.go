@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestDependencies holds the package to any provider: it knows no token, no
-// Vercel and no STS.
+// TestDependencies makes sure that the package works with any provider: it must not
+// import code that knows tokens, Vercel or STS.
 func TestDependencies(t *testing.T) {
 	const this = "github.com/vercelaws/vercelaws/refresh"
 	out, err := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", this).Output()

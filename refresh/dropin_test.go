@@ -34,12 +34,12 @@ func ourCache(p aws.CredentialsProvider, window time.Duration) *aws.CredentialsC
 	return NewCredentialsCache(p, expiryWindow(window))
 }
 
-// TestADropInForTheSDKsCache runs what the SDK's own tests of its cache and of
-// stscreds hold through both caches. They answer alike, except where ours and why
-// say how they are meant to differ. The cases are those of
+// TestADropInForTheSDKsCache compares this cache with the SDK's in the cases that the
+// SDK tests. Both must give the same result, except where ours and why name an
+// intended difference. The cases are those of
 // https://github.com/aws/aws-sdk-go-v2/blob/main/aws/credential_cache_test.go and
 // https://github.com/aws/aws-sdk-go-v2/tree/main/credentials/stscreds, written
-// anew: those files reach into the SDK's internals.
+// anew, since those tests use the SDK's internals.
 func TestADropInForTheSDKsCache(t *testing.T) {
 	for _, c := range []struct {
 		name      string
@@ -479,7 +479,7 @@ func issued(life time.Duration) *types.Credentials {
 	}
 }
 
-// stsFunc is an STS that does not look who asks.
+// stsFunc is an STS that accepts every caller.
 type stsFunc func(*sts.AssumeRoleInput) (*types.Credentials, error)
 
 func (f stsFunc) AssumeRole(_ context.Context, in *sts.AssumeRoleInput, _ ...func(*sts.Options)) (*sts.AssumeRoleOutput, error) {
@@ -531,8 +531,8 @@ func (m *metadata) GetMetadata(_ context.Context, in *imds.GetMetadataInput, _ .
 	return &imds.GetMetadataOutput{Content: io.NopCloser(strings.NewReader(text))}, nil
 }
 
-// Whoever has a HandleFailToRefresh is heard in the background too: no caller of
-// EC2's provider waits for an IMDS that is down, and each event keeps the failure.
+// HandleFailToRefresh is also called for a refresh in the background. So no caller of
+// EC2's provider waits for an IMDS that is down, and each event has the failure.
 func TestNobodyWaitsWhileIMDSIsDown(t *testing.T) {
 	for name, silent := range map[string]bool{"refuses": false, "silent": true} {
 		t.Run(name, func(t *testing.T) {
@@ -572,7 +572,7 @@ func TestNobodyWaitsWhileIMDSIsDown(t *testing.T) {
 	}
 }
 
-// slowMetadata is a metadata service that is silent where it is down.
+// slowMetadata is a metadata service that does not answer while it is down.
 type slowMetadata struct {
 	*metadata
 	silent bool
@@ -585,8 +585,8 @@ func (m slowMetadata) GetMetadata(ctx context.Context, in *imds.GetMetadataInput
 	return m.metadata.GetMetadata(ctx, in, o...)
 }
 
-// A provider without that hook serves no further than it said.
-func TestNobodyElseServesPastTheEnd(t *testing.T) {
+// Credentials of a provider without that hook are not returned after their expiry.
+func TestOnlyTheHookExtendsTheExpiry(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 		p.key(t, c)
 		p.fails(errDown)
@@ -597,7 +597,7 @@ func TestNobodyElseServesPastTheEnd(t *testing.T) {
 	})
 }
 
-// A window that AdjustExpiresBy says is kept within what there can be.
+// The window of AdjustExpiresBy is at least zero and at most three fifths of the life.
 func TestAnAdjustedWindowIsBounded(t *testing.T) {
 	for to, window := range map[time.Duration]time.Duration{
 		-time.Hour: 36 * time.Minute, 0: 36 * time.Minute, 25 * time.Minute: 35 * time.Minute, time.Hour: 0, 2 * time.Hour: 0,
@@ -617,7 +617,7 @@ func TestAnAdjustedWindowIsBounded(t *testing.T) {
 	}
 }
 
-// Around a cache of the SDK's, Invalidate and a rejection reach through.
+// If the provider is a cache of the SDK, Invalidate and a rejection invalidate it too.
 func TestAroundACacheOfTheSDKs(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, _ *aws.CredentialsCache, _ *recorder) {
 		inner := aws.NewCredentialsCache(p)
@@ -649,9 +649,9 @@ func TestAroundACacheOfTheSDKs(t *testing.T) {
 	})
 }
 
-// A HandleFailToRefresh has a moment, also after a Retrieve that has used up the
-// fetch's time; one that hangs then ends in time too, and after one that failed at
-// once there is time to fetch elsewhere.
+// HandleFailToRefresh has some time even if Retrieve has used up the fetch's. If it
+// hangs then, the fetch still ends in time. If Retrieve failed at once, it has nearly
+// the full time.
 func TestTheTimeOfHandleFailToRefresh(t *testing.T) {
 	for _, c := range []struct {
 		retrieve, hook time.Duration
@@ -679,8 +679,7 @@ func TestTheTimeOfHandleFailToRefresh(t *testing.T) {
 	}
 }
 
-// HandleFailToRefresh is told the last credentials, and none that a service
-// rejected.
+// HandleFailToRefresh gets the last credentials, unless a service rejected them.
 func TestHandleFailToRefreshIsToldNoRejectedCredentials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &hooked{stub: stub{creds: keys(time.Hour)}}
@@ -712,8 +711,8 @@ func TestHandleFailToRefreshIsToldNoRejectedCredentials(t *testing.T) {
 	})
 }
 
-// What HandleFailToRefresh returns is looked at as what Retrieve returns is.
-func TestWhatHandleFailToRefreshReturnsIsOfUse(t *testing.T) {
+// Credentials of HandleFailToRefresh are checked as those of Retrieve are.
+func TestCredentialsOfHandleFailToRefreshAreChecked(t *testing.T) {
 	for name, answer := range map[string]func() aws.Credentials{
 		"ended":        func() aws.Credentials { c := keys(-time.Second); c.AccessKeyID = "other"; return c },
 		"without keys": func() aws.Credentials { return aws.Credentials{} },
@@ -740,8 +739,8 @@ func TestWhatHandleFailToRefreshReturnsIsOfUse(t *testing.T) {
 	})
 }
 
-// hookedAdjuster has credentials from HandleFailToRefresh alone, and an
-// AdjustExpiresBy that fails.
+// hookedAdjuster has a Retrieve that fails, a HandleFailToRefresh that returns
+// credentials, and an AdjustExpiresBy that fails.
 type hookedAdjuster struct{ oddHook }
 
 func (hookedAdjuster) HandleFailToRefresh(context.Context, aws.Credentials, error) (aws.Credentials, error) {

@@ -18,7 +18,7 @@ import (
 )
 
 // A role in another account is assumed with the credentials of the first one.
-// Both are replaced in time, and neither has a caller wait.
+// Both are replaced in time, and no caller waits for it.
 func ExampleNewCredentialsCache_secondRole() {
 	issuer, server := accounts()
 	defer issuer.Close()
@@ -55,7 +55,7 @@ func ExampleNewCredentialsCache_secondRole() {
 	}
 	fmt.Println(*who.Arn)
 
-	// What the partner's side saw.
+	// The calls that the partner's account has seen.
 	creds, err := second.Retrieve(ctx)
 	if err != nil {
 		fmt.Println(err)
@@ -70,8 +70,8 @@ func ExampleNewCredentialsCache_secondRole() {
 	// acme-7 map[Team:web]
 }
 
-// accounts is what stands in for Vercel and AWS: an OIDC provider and the role
-// web, which trusts it, and in another account the role data, which trusts web.
+// accounts are fakes of Vercel and AWS: an OIDC provider and the role web, which trusts
+// it, and in another account the role data, which trusts web.
 func accounts() (*oidctest.Server, *ststest.Server) {
 	issuer := oidctest.NewServer()
 	server := ststest.NewServer()

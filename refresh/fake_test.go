@@ -12,8 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// fakeProvider answers with credentials of its own numbering, unless a test
-// says otherwise.
+// fakeProvider returns credentials with numbered keys, unless a test changes that.
 type fakeProvider struct {
 	mu      sync.Mutex
 	life    time.Duration
@@ -36,7 +35,7 @@ func (f *fakeProvider) set(answer func(ctx context.Context, n int) error) {
 	f.answer = answer
 }
 
-// fails has the provider fail with err, or work again if that is nil.
+// fails makes the provider fail with err, or work again if err is nil.
 func (f *fakeProvider) fails(err error) {
 	f.set(func(context.Context, int) error { return err })
 }
@@ -68,7 +67,7 @@ func (f *fakeProvider) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	return c, nil
 }
 
-// slow has each call take d; lives has credentials live d.
+// slow makes each call take d; lives makes credentials live d.
 func (f *fakeProvider) slow(d time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

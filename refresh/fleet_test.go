@@ -49,11 +49,11 @@ func fleet(schedule func() func(now time.Time) time.Time) load {
 // TestFleetSpreadsOut prints the peak of STS calls of 10,000 instances over 24
 // hours: with the first refresh spread out, with jitter alone, and without.
 //
-// For sessions of an hour, the mean is 3.4 calls a second. Even instances that
-// refresh at perfectly random times then have some second in a day with more
-// than four times the mean, as a Poisson distribution has, so the worst second
-// is held against that of such a fleet, and the bound of two times the mean
-// against the worst minute, from the first one after the start on.
+// For sessions of an hour, the mean is 3.4 calls a second. Even instances that refresh
+// at perfectly random times (a Poisson distribution) have some second in a day with
+// more than four times the mean. So the worst second is compared with that of such a
+// fleet. The bound of two times the mean is for the worst minute, from the first one
+// after the start on.
 func TestFleetSpreadsOut(t *testing.T) {
 	for _, life := range []time.Duration{time.Hour, 15 * time.Minute} {
 		t.Run(life.String(), func(t *testing.T) {

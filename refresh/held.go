@@ -10,24 +10,25 @@ import (
 // window.
 const askAgain = time.Second
 
-// held is credentials and the times at which their life changes. Its times have
-// no monotonic reading: an instance that was frozen must see how late it is, and
-// the monotonic clock may have stood still.
+// held is credentials and the times at which something happens to them. The times have
+// no monotonic reading: the monotonic clock may stand still while an instance is
+// frozen, and the instance must see afterwards how late it is.
 type held struct {
 	creds  aws.Credentials // as the provider gave them; Expires is never moved later
 	window time.Duration   // the ExpiryWindow that they have
 
-	refresh time.Time // from here on they are to be replaced
-	last    time.Time // from here on a request signed with them may arrive after their end
+	refresh time.Time // when their refresh starts
+	last    time.Time // when the last minute starts: a request signed later may arrive after their expiry
 
-	dependent bool // refresh is before the end of what they were fetched with
-	rejected  bool // a service said so, which is believed: they are to be replaced
+	dependent bool // refresh is set to the time before the end of a dependency
+	rejected  bool // a service has rejected them, and its report was believed
 }
 
-// hold plans the life of credentials that came at now. Their refresh window is
-// before their ExpiryWindow, and the refresh begins in its first half, at the
-// point that x says (0 to 1). The first refresh of a cache may begin from a
-// quarter of the life on, so that instances which start together part at once.
+// hold returns credentials that came at now, with the times of their life. Their
+// refresh window ends where their ExpiryWindow begins. The refresh starts in the
+// first half of it, at the point x (0 to 1). The first refresh of a cache can start
+// from a quarter of the life on, so that instances that start together do not
+// refresh together.
 func hold(creds aws.Credentials, now time.Time, window time.Duration, x float64, first bool) *held {
 	if !creds.CanExpire {
 		return &held{creds: creds}
@@ -44,20 +45,21 @@ func hold(creds aws.Credentials, now time.Time, window time.Duration, x float64,
 		creds:   creds,
 		window:  window,
 		refresh: between(from, to, x),
-		// A sixteenth, since the refresh begins no later than an eighth before
-		// the end: whoever is awake asks in between, and does not wait.
+		// At most a sixteenth of the life: the refresh starts no later than an eighth
+		// before the expiry, so a caller in between starts it without waiting.
 		last: creds.Expires.Add(-min(time.Minute, life/16)),
 	}
 }
 
-// between is the time between from and to that x says (0 to 1).
+// between returns the time at the point x (0 to 1) between from and to.
 func between(from, to time.Time, x float64) time.Time {
 	return from.Add(time.Duration(x * float64(to.Sub(from))))
 }
 
-// advisoryWindow is how long before expiry AWS's SDKs begin to refresh, by the
-// lifetime of the credentials; see https://github.com/aws/aws-sdk-java-v2/pull/7028.
-// Their five minutes for lifetimes of less than twenty are more than a quarter.
+// advisoryWindow returns how long before expiry AWS's SDKs start to refresh
+// credentials that live for life; see https://github.com/aws/aws-sdk-java-v2/pull/7028.
+// It leaves out their five minutes for lifetimes under twenty minutes, since hold
+// allows a quarter of the life at most.
 func advisoryWindow(life time.Duration) time.Duration {
 	if life < 90*time.Minute {
 		return 15 * time.Minute
@@ -65,16 +67,15 @@ func advisoryWindow(life time.Duration) time.Duration {
 	return time.Hour
 }
 
-// longest is the longest ExpiryWindow of credentials that live for life: three
-// fifths of it. That leaves a quarter of the life, and some more, before the
-// refresh window.
+// longest returns the longest ExpiryWindow of credentials that live for life: three
+// fifths of it. So the refresh window begins after a quarter of the life.
 func longest(life time.Duration) time.Duration { return life / 5 * 3 }
 
-// before has credentials that came at now replaced before end, when what they
-// were fetched with ends: in the last tenth of what that has left, five minutes
-// at most, at the point of its first half that x says (0 to 1). It reports false,
-// and changes nothing, where they are replaced by then anyway or never end, or
-// where it would not move their end by enough.
+// before moves the refresh of credentials that came at now to a time before end, when
+// their dependency ends (see [Dependent]). The time is at the point x (0 to 1) of the
+// first half of the last tenth of the time until end, of which five minutes at most
+// count. It reports false, and changes nothing, if the credentials never expire, if
+// their refresh is earlier anyway, or if that would not move their expiry by enough.
 func (h *held) before(end, now time.Time, x float64) bool {
 	end = end.Round(0)
 	tenth := min(end.Sub(now)/10, 5*time.Minute)
@@ -87,7 +88,7 @@ func (h *held) before(end, now time.Time, x float64) bool {
 	return true
 }
 
-// end is when the credentials end, zero if they never do.
+// end returns when the credentials expire, or zero if they never do.
 func (h *held) end() time.Time {
 	if !h.creds.CanExpire {
 		return time.Time{}
@@ -103,7 +104,7 @@ func (h *held) fresh(now time.Time) bool {
 	return !h.rejected && (!h.creds.CanExpire || now.Before(h.refresh))
 }
 
-// late reports whether it is the last minute.
+// late reports whether the last minute of the credentials has begun.
 func (h *held) late(now time.Time) bool { return h.creds.CanExpire && !now.Before(h.last) }
 
 // short reports whether less is left than the ExpiryWindow.
@@ -111,8 +112,8 @@ func (h *held) short(now time.Time) bool {
 	return h.window > 0 && now.After(h.creds.Expires.Add(-h.window))
 }
 
-// answer is the credentials as the SDK's cache gets them: until their refresh, or
-// until a second from now if that has come.
+// answer returns the credentials for the SDK's cache. Their Expires is the time of
+// their refresh. Once that has passed, it is a second from now.
 func (h *held) answer(now time.Time) aws.Credentials {
 	c, until := h.creds, h.refresh
 	if !h.fresh(now) {
@@ -126,12 +127,22 @@ func (h *held) answer(now time.Time) aws.Credentials {
 	return c
 }
 
-// sameKeys reports whether a and b are one set of credentials.
+// replacedBy reports whether creds are to replace h, which has not expired. They are
+// if they expire later: a provider with a cache of its own returns the same ones for a
+// while. A key that was rejected is replaced by any other.
+func (h *held) replacedBy(creds aws.Credentials) bool {
+	if h.rejected {
+		return !sameKeys(h.creds, creds)
+	}
+	return later(creds, h.creds)
+}
+
+// sameKeys reports whether a and b are the same session of the same key.
 func sameKeys(a, b aws.Credentials) bool {
 	return a.AccessKeyID == b.AccessKeyID && a.SessionToken == b.SessionToken
 }
 
-// later reports whether a ends after b.
+// later reports whether a expires after b.
 func later(a, b aws.Credentials) bool {
 	return !a.CanExpire || b.CanExpire && a.Expires.After(b.Expires)
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/vercelaws/vercelaws/internal/clock"
 )
 
-// sameNews is how long the same failure again is no news.
+// sameNews is how long the same failure is logged at level Debug.
 const sameNews = 10 * time.Second
 
 // logger writes a record for each event. Its queue calls it, one event at a
@@ -27,7 +27,7 @@ func (l *logger) record(e Event) {
 	} else {
 		level = l.level(e.Err.Error())
 		message = "AWS credentials could not be fetched"
-		if !e.NextTry.IsZero() { // credentials live, though they may have no end
+		if !e.NextTry.IsZero() { // there are credentials that have not expired
 			message = "AWS credentials not refreshed; the old ones serve"
 		}
 	}

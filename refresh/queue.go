@@ -10,8 +10,8 @@ import (
 // maxQueue is how many events wait for a handler.
 const maxQueue = 64
 
-// queue hands events to a handler in order, on goroutines that live while there
-// are any. Who adds one never waits. A queue without handler takes none.
+// queue calls a handler with each event, in order. Add does not wait for it. A
+// goroutine runs only while there are events. A queue without a handler keeps none.
 type queue struct {
 	handle func(Event)
 	calls  guard.Calls
@@ -39,31 +39,30 @@ func (q *queue) add(e Event) {
 	}
 }
 
-// run ends when the queue is empty. A handler that panics, or that ends its
-// goroutine, loses the event at hand and no other: the count says that something
-// is wrong with it.
+// run calls the handler until the queue is empty. If the handler panics or ends its
+// goroutine, that event counts as dropped.
 func (q *queue) run() {
-	lost := 0
 	for {
-		e, ok := q.next(lost)
+		e, ok := q.next()
 		if !ok {
 			return
 		}
-		lost = 0
-		if _, err := guard.Do(context.Background(), &q.calls, "the handler", 0, func(context.Context) (struct{}, error) {
+		_, err := guard.Do(context.Background(), &q.calls, "the handler", 0, func(context.Context) (struct{}, error) {
 			q.handle(e)
 			return struct{}{}, nil
-		}); err != nil {
-			lost = 1
+		})
+		if err != nil {
+			q.mu.Lock()
+			q.dropped++
+			q.mu.Unlock()
 		}
 	}
 }
 
-// next returns the next event. As many as lost were not delivered since the last.
-func (q *queue) next(lost int) (Event, bool) {
+// next removes the next event and returns it, with the number of dropped ones.
+func (q *queue) next() (Event, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.dropped += lost
 	if len(q.events) == 0 {
 		q.events, q.running = nil, false
 		return Event{}, false

@@ -1,34 +1,35 @@
 // Package refresh decides when credentials are replaced. It puts any
-// [aws.CredentialsProvider] behind an [aws.CredentialsCache] in such a way that
-// no caller waits for a refresh while the credentials live, and that no failure
-// of the provider reaches a caller before they end.
+// [aws.CredentialsProvider] behind an [aws.CredentialsCache]. Until the credentials
+// expire, no caller waits for a refresh, and no caller gets an error of the provider.
 //
 //	creds := refresh.NewCredentialsCache(stscreds.NewAssumeRoleProvider(client, role))
 //
-// What it returns goes wherever the SDK takes credentials. A provider of
-// package vercelaws has this life already.
+// The result can be used wherever the SDK takes credentials. A provider of package
+// vercelaws is already such a cache.
 //
 // # Life of the credentials
 //
-//   - While they are fresh, the SDK's cache answers, and nothing here runs.
-//   - In their refresh window, some minutes before their end (15, or 60 where they
-//     live 90 or more, and never more than a quarter of their life), one refresh
-//     starts in the background. Callers get what there is, at once. Instances do
-//     this at different times; the first refresh of each comes sooner, at a point
-//     after a quarter of the life, so that instances that start together part.
-//   - If it fails, they serve to their end. It is tried again after 1 second,
-//     then 2, and so on to 30.
-//   - With an [Options.ExpiryWindow] all this happens that much earlier. An
-//     instance that slept until less than it is left has its first caller wait for
+//   - Before their refresh window the SDK's cache answers, and no code of this
+//     package runs.
+//   - The refresh window begins 15 minutes before their expiry, or 60 if they live
+//     90 minutes or longer, but never more than a quarter of their life before it.
+//     In it one refresh starts in the background. Callers get the old credentials at
+//     once. Each instance has a random point of the window at which it refreshes. Its
+//     first refresh is earlier, at a random time after a quarter of the life, so that
+//     instances that start together do not refresh together.
+//   - If a refresh fails, the old credentials are used until they expire. The refresh
+//     is tried again after 1 second, then 2, and so on up to 30.
+//   - With an [Options.ExpiryWindow] all this happens earlier by that time. If an
+//     instance slept until less than the window is left, its first caller waits for
 //     the refresh.
-//   - An instance that slept until the last minute has its first caller wait
-//     for the refresh, half a second at most.
-//   - After the end one caller fetches, and all others wait for that fetch. It
+//   - If an instance slept until the last minute, its first caller waits for the
+//     refresh, half a second at most.
+//   - After the expiry one caller fetches, and all others wait for that fetch. It
 //     takes 10 seconds at most, whatever the provider does.
-//   - Invalidate has the next Retrieve fetch. See [ReportRejected] for what a
-//     service says of credentials.
+//   - After Invalidate the next Retrieve fetches. For credentials that a service
+//     rejects, see [ReportRejected].
 //
-// Nothing runs while nobody asks.
+// No timer starts a refresh: only a call of Retrieve or ReportRejected does.
 package refresh
 
 import (
@@ -44,29 +45,27 @@ import (
 // Options are the choices of [NewCredentialsCache]. The zero value is right for
 // most programs.
 //
-// The functions of an Options, Logger's handler among them, run on goroutines
-// that no caller waits for. They may take their time, and use the credentials:
-// but each failure is told, so one that asks again at a failure, and does not
-// pause, asks without end.
+// OnEvent and Logger's handler run on goroutines that no caller waits for. They may
+// be slow, and they may use the credentials. But each failure is an event: a function
+// that calls Retrieve at each failure, without a pause, never stops.
 type Options struct {
-	// ExpiryWindow is how much of their life the credentials have left when a
-	// caller gets them, at least, while the provider answers. It is for what must
-	// outlive its making: a presigned URL, an upload, a database login. If zero or
-	// less, there is none; the refresh then begins at least an eighth of the life
-	// before the end, or 7.5 minutes for credentials of an hour.
+	// ExpiryWindow is the least time that credentials have left when a caller gets
+	// them, while the provider answers. It is for things that stop working when the
+	// credentials expire: a presigned URL, an upload, a database login. If zero or
+	// less, there is no such time; the refresh then begins at least an eighth of
+	// the life before the expiry, or 7.5 minutes for credentials of an hour.
 	//
-	// The refresh begins in the background before it, so nobody waits. A caller
-	// who finds less left all the same, since the instance slept, waits for the
+	// The refresh starts in the background before the window, so nobody waits. If
+	// the instance slept, a caller may find less time left. It then waits for the
 	// refresh as at a first fetch, for as long as its context allows, and gets the
-	// old credentials if that fails. Then, until one succeeds, such a caller waits
-	// half a second at most.
+	// old credentials if the refresh fails. From then until a refresh succeeds,
+	// such a caller waits half a second at most.
 	//
-	// It is three fifths of the life of the credentials at most. A longer one is
-	// cut to that, and Event.ExpiryWindow tells.
+	// The longest window is three fifths of the life of the credentials. A longer
+	// one is cut to that; Event.ExpiryWindow has the result.
 	//
-	// The word and its meaning are those of [aws.CredentialsCacheOptions]. That
-	// one has no effect on what NewCredentialsCache returns, since the SDK passes
-	// an *aws.CredentialsCache on as it is.
+	// The name and the meaning are those of [aws.CredentialsCacheOptions], whose own
+	// field has no effect here: the SDK uses an *aws.CredentialsCache as it is.
 	ExpiryWindow time.Duration
 
 	// Logger receives a record for each event: at level Info when a fetch
@@ -74,21 +73,21 @@ type Options struct {
 	// seconds is at level Debug. If nil, nothing is logged.
 	Logger *slog.Logger
 
-	// OnEvent is told of each fetch that failed or that brought new credentials,
-	// in order, one at a time. At most 64 events wait for it; those that found no
-	// room are counted in Dropped of the next one, as are those in which it
-	// panicked. If nil, nobody is told.
+	// OnEvent is called for each fetch that failed or that returned new
+	// credentials, in order, one at a time. At most 64 events wait for it. Dropped of
+	// the next event counts events for which there was no room, and events for which
+	// OnEvent panicked.
 	OnEvent func(Event)
 
-	// Carry chooses what a fetch takes along of the context of the caller for
-	// whom it is made: only the values of the context that it returns, whose
-	// cancellation and deadline have no effect. It runs on the fetch's
-	// goroutine and within its limit.
+	// Carry returns the context whose values a fetch sees, given the context of the
+	// caller for whom the fetch is made. The cancellation and the deadline of the
+	// result have no effect. Carry runs on the fetch's goroutine and within its
+	// time limit.
 	//
-	// If nil, a fetch that callers wait for sees the values of the first
-	// caller's context, as with the SDK's cache, and one in the background
-	// sees none. A caller's context must work: where its Value panics or does
-	// not return, the fetch fails, for all who wait for it.
+	// If nil, a fetch that callers wait for sees the values of the first caller's
+	// context, as with the SDK's cache, and a fetch in the background sees none. If
+	// the Value method of a caller's context panics or does not return, the fetch
+	// fails for all callers that wait for it.
 	Carry func(ctx context.Context) context.Context
 }
 
@@ -96,94 +95,95 @@ type Options struct {
 type Reason string
 
 const (
-	// ReasonMissing: there were no credentials that live, at first, after their
-	// end or after Invalidate. Callers waited, and got the error if it failed.
+	// ReasonMissing: there were no credentials yet, they had expired, or Invalidate
+	// was called. Callers waited, and got the error if the fetch failed.
 	ReasonMissing Reason = "missing"
 
-	// ReasonExpiring: the credentials were in their refresh window, or it was
-	// time for the first refresh. They served meanwhile.
+	// ReasonExpiring: the credentials were in their refresh window, or it was time
+	// for the first refresh. Callers got the old credentials meanwhile.
 	ReasonExpiring Reason = "expiring"
 
-	// ReasonDependency: what the credentials were fetched with was about to end;
-	// see [Dependent]. They served meanwhile.
+	// ReasonDependency: the fetch that returned the credentials depended on
+	// something that was about to end; see [Dependent]. Callers got the old
+	// credentials meanwhile.
 	ReasonDependency Reason = "dependency"
 
 	// ReasonRejected: a service rejected the credentials; see [ReportRejected].
-	// They served meanwhile.
+	// Callers got the old credentials meanwhile.
 	ReasonRejected Reason = "rejected"
 )
 
-// Event is the end of one fetch. There is none for a fetch that brought nothing
-// new: no error, and the same credentials again.
+// Event tells how a fetch ended. There is no event for a fetch that returned the same
+// credentials again.
 type Event struct {
 	// Reason is why the fetch was made.
 	Reason Reason
 
-	// Err is why the fetch failed, or nil. Where the provider's own
-	// HandleFailToRefresh has the old credentials serve on, it is set too.
+	// Err is why the fetch failed, or nil. It is also set if the provider's
+	// HandleFailToRefresh returned credentials after the failure.
 	Err error
 
-	// Took is the time from the call of the provider to its answer, or until
-	// it was given up.
+	// Took is the time from the call of the provider until it returned or was
+	// abandoned.
 	Took time.Duration
 
-	// Expires is when the credentials that serve now end. It is zero if there
-	// are none, or if they never do.
+	// Expires is when the current credentials expire. It is zero if there are
+	// none, or if they never expire.
 	Expires time.Time
 
-	// ExpiryWindow is the one that the credentials have: shorter than
-	// Options.ExpiryWindow where that is more than three fifths of their life, or
-	// where the provider's own AdjustExpiresBy says so.
+	// ExpiryWindow is the window of the current credentials. It is shorter than
+	// Options.ExpiryWindow if that is more than three fifths of their life, or if the
+	// provider's AdjustExpiresBy made it so.
 	ExpiryWindow time.Duration
 
-	// NextTry is the earliest time of the next refresh, where this one failed.
-	// It is zero where none failed, and where the next caller fetches at once.
+	// NextTry is the earliest time of the next refresh, if this fetch failed. It is
+	// zero if it did not, or if the next caller fetches at once.
 	NextTry time.Time
 
 	// Dropped is how many events before this one were not delivered.
 	Dropped int
 }
 
-// Dependent is a provider whose fetches depend on something that ends, such as
-// a token that nobody can renew. DependsUntil is called after each successful
-// Retrieve, and returns when the last of it ends, or the zero time. Credentials
-// are then refreshed once more shortly before, if that moves their end by more
-// than a tenth of their life or five minutes.
+// Dependent is a provider whose fetches depend on something that ends, such as a
+// token that nobody can renew. DependsUntil is called after each successful Retrieve.
+// It returns when the thing that this fetch used ends, or the zero time. Shortly
+// before that time the credentials are refreshed once more, if that moves their
+// expiry by more than a tenth of their life or five minutes.
 type Dependent interface{ DependsUntil() time.Time }
 
-// Retrier is a provider that can tell when a failed refresh is worth another
-// try before the back-off is over, since what err was about has changed. No
-// caller waits for RetryNow. It is not called again before it has returned.
+// Retrier is a provider that knows when the reason for a failed refresh may be gone.
+// If RetryNow reports true, the refresh is tried again before the back-off is over.
+// Err is the error of that refresh. No caller waits for RetryNow. It is not called
+// again before it has returned.
 type Retrier interface{ RetryNow(err error) bool }
 
 // NewCredentialsCache returns a cache of provider's credentials that replaces
-// them in time. It is safe for concurrent use and meant to be made once and
-// shared by all clients. Its Invalidate method makes the next Retrieve fetch;
-// one that comes during a fetch can be lost, as with every cache of the SDK.
+// them in time. It is safe for concurrent use. Make it once and share it between all
+// clients. After its Invalidate method the next Retrieve fetches. An Invalidate
+// during a fetch can be lost, as with every cache of the SDK.
 //
 // The Expires of the credentials it returns is when the SDK should ask again,
-// which is some minutes before their real end; [StatusOf] tells that.
+// which is some minutes before they really expire. [StatusOf] returns the real time.
 //
-// It takes the place of [aws.NewCredentialsCache] for any provider that fetches
-// when it is asked, such as those of stscreds, ec2rolecreds, endpointcreds and
-// ssocreds. What it adds is the life above. Two things differ: credentials that
-// have ended as they come are an error, and so are those without keys. A
-// provider's HandleFailToRefresh is called as by the SDK's cache, after every
-// fetch that fails: with the last credentials, or with none where they were
-// rejected or invalidated. Only what it returns may end later than the provider
-// said. AdjustExpiresBy is called where there is an ExpiryWindow.
+// Use it in place of [aws.NewCredentialsCache] for any provider that fetches at each
+// Retrieve, such as those of stscreds, ec2rolecreds, endpointcreds and ssocreds. Two
+// things differ: it is an error if new credentials have expired already, or have no
+// keys. A provider's HandleFailToRefresh is called as by the SDK's cache, after every
+// fetch that fails. It gets the last credentials, or none if they were rejected or
+// invalidated. Only credentials that it returns may expire later than the provider
+// said. AdjustExpiresBy is called if there is an ExpiryWindow.
 //
-// Give it the provider itself, and not a cache around it: a cache answers with
-// what it has until that ends, and so callers wait at each end. Where provider is
-// an *aws.CredentialsCache all the same, as Credentials of an [aws.Config] is,
-// Invalidate and [ReportRejected] reach it. A refresh does not, since that would
-// take living credentials from those who share it.
+// Give it the provider itself, and not a cache around it: a cache returns the same
+// credentials until they expire, so callers would wait at each expiry. If provider is
+// an *aws.CredentialsCache, as Credentials of an [aws.Config] is, Invalidate and
+// [ReportRejected] invalidate it too. A refresh does not, since other users of that
+// cache would lose credentials that have not expired.
 //
-// Provider may implement [Dependent] and [Retrier]. A Retrieve that panics, or
-// that has not returned 10 seconds after it was called, is an error. At most
-// four calls of a provider hang; until one returns, further fetches fail at
-// once. If provider is a cache that this function returned (such as a provider
-// of package vercelaws), it is returned unchanged and optFns have no effect.
+// Provider may implement [Dependent] and [Retrier]. A Retrieve that panics, or that
+// has not returned 10 seconds after it was called, is an error. If four calls of a
+// provider hang, further fetches fail at once until one returns. If provider is a
+// cache that this function returned (such as a provider of package vercelaws), it is
+// returned unchanged and optFns have no effect.
 func NewCredentialsCache(provider aws.CredentialsProvider, optFns ...func(*Options)) *aws.CredentialsCache {
 	if c, ok := provider.(*aws.CredentialsCache); ok && behind(c) != nil {
 		return c
@@ -195,32 +195,31 @@ func NewCredentialsCache(provider aws.CredentialsProvider, optFns ...func(*Optio
 	return newCache(provider, o).front
 }
 
-// Status is what a cache has at one moment.
+// Status is the state of a cache at one moment.
 type Status struct {
-	// AccessKeyID is that of the credentials that serve now. It is empty if there
-	// are none that live: then the next Retrieve fetches, and waits.
+	// AccessKeyID is that of the current credentials. It is empty if there are none,
+	// or if they have expired: then the next Retrieve waits for a fetch.
 	AccessKeyID string
 
-	// Expires is when they really end. It is zero if there are none, or if they
-	// never do.
+	// Expires is when they really expire. It is zero if there are none, or if they
+	// never expire.
 	Expires time.Time
 
-	// Err is why the last fetch failed, or nil if it did not, or if there was
-	// none. Credentials may serve all the same.
+	// Err is why the last fetch failed. It is nil if that succeeded, or if there was
+	// none. Even after a failure the current credentials can be valid.
 	Err error
 
-	// NextTry is the time from which on a Retrieve starts the next refresh. If it
-	// has passed, the next Retrieve does. It is zero if there are no credentials,
-	// or if they need no refresh.
+	// NextTry is the time from which on a Retrieve starts the next refresh. It may
+	// have passed. It is zero if there are no credentials, or if they need no refresh.
 	NextTry time.Time
 
 	// Fetching is whether a fetch is under way.
 	Fetching bool
 }
 
-// StatusOf tells what cache has, for a health check or a person. It reports
-// false if cache is none of [NewCredentialsCache], nor one of the SDK's around
-// one. It fetches nothing and waits for nobody.
+// StatusOf returns the state of cache, for a health check or a person. It returns
+// false if cache is not one that [NewCredentialsCache] returned, nor a cache of the
+// SDK around one. It fetches nothing and waits for nothing.
 func StatusOf(cache *aws.CredentialsCache) (Status, bool) {
 	c := behind(cache)
 	if c == nil {

@@ -12,27 +12,28 @@ import (
 const (
 	firstDoubt = time.Second
 	lastDoubt  = 5 * time.Minute
-	quiet      = 10 * time.Minute // after which a report is believed at once again
+	quiet      = 10 * time.Minute // without a report; the next one is then believed at once
 )
 
-// ReportRejected says that a service refused a request because it rejected the
-// credentials with the access key accessKeyID that signed it, as after a role was
-// deleted and made again. It reports whether cache is one of
-// [NewCredentialsCache]; any other is left alone.
+// ReportRejected tells cache that a service refused a request because it rejected the
+// credentials that signed it, whose access key ID is accessKeyID. That happens after
+// a role was deleted and made again. ReportRejected returns false, and does nothing,
+// if cache is not one that [NewCredentialsCache] returned, nor a cache of the SDK
+// around one.
 //
-// A refresh starts in the background. The old credentials serve while they live
-// until the replacement is there, since the service may be mistaken: no caller
-// waits or fails for it. Keys that have been replaced are no news. The time
-// until the next key is believed to be rejected is a second, and doubles to five
-// minutes while replacements are rejected too; after ten minutes without a report
-// it is a second again.
+// A refresh starts in the background. Until it succeeds, callers get the old
+// credentials while they have not expired, since the service may be mistaken. No
+// caller waits or gets an error because of a report. Reports of keys that have been
+// replaced are ignored. After a report that is believed, reports of the next key are
+// ignored for a second. That time doubles up to five minutes while replacements are
+// rejected too. After ten minutes without a report it is a second again.
 //
-// If the provider is an *aws.CredentialsCache, that one is invalidated: it would
-// give the same credentials again.
+// If the provider is an *aws.CredentialsCache, that is invalidated, since it would
+// return the same credentials again.
 //
 // Ctx is the context of the request that was refused; see Options.Carry.
-// ReportRejected returns at once. An Invalidate after it, before the next answer,
-// may be answered by the replacement.
+// ReportRejected returns at once. If Invalidate is called after it, the next
+// Retrieve may still return the replacement.
 func ReportRejected(ctx context.Context, cache *aws.CredentialsCache, accessKeyID string) bool {
 	c := behind(cache)
 	if c == nil {
@@ -52,8 +53,8 @@ func (c *cache) reportRejected(ctx context.Context, key string) bool {
 	case c.held == nil || key == "":
 		return false
 	case key != c.held.creds.AccessKeyID:
-		// It has been replaced. If the SDK's cache still has it, then it stored
-		// an answer after showReplacement.
+		// It has been replaced. If the SDK's cache still returns it, that stored
+		// an old answer after showReplacement was called.
 		if !c.given {
 			c.showReplacement()
 		}
@@ -65,24 +66,24 @@ func (c *cache) reportRejected(ctx context.Context, key string) bool {
 		c.held.rejected = true
 		c.invalidateInner()
 	}
-	if c.alive(clock.Wall()) { // or the next caller fetches
+	if c.alive(clock.Wall()) { // otherwise the next caller fetches
 		c.refresh(ctx)
 	}
 	return false
 }
 
-// showReplacement needs mu. It makes the SDK's cache ask for credentials that it
-// has not had.
+// showReplacement needs mu. It makes the SDK's cache ask again, so that it gets the
+// replacement.
 func (c *cache) showReplacement() {
 	c.replaced = true
 	c.front.Invalidate()
 }
 
-// reports tells which reports are believed. Its zero value believes the first.
+// reports decides which reports are believed. Its zero value believes the first.
 type reports struct {
-	heard    time.Time // the last one
-	believed time.Time // the last one that was
-	doubt    time.Duration
+	heard    time.Time     // time of the last report
+	believed time.Time     // time of the last report that was believed
+	doubt    time.Duration // after believed, in which reports are ignored
 }
 
 func (r *reports) believe() bool {
@@ -97,8 +98,8 @@ func (r *reports) believe() bool {
 	return true
 }
 
-// probe finds the cache behind an SDK's cache, through the one question that
-// the SDK passes on to what it wraps.
+// probe finds the cache inside a cache of the SDK, which passes calls of
+// IsCredentialsProvider on to its provider.
 type probe struct {
 	aws.CredentialsProvider // nil: it is never asked
 	found                   *cache

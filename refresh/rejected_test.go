@@ -37,7 +37,7 @@ func TestOldCredentialsServeUntilTheReplacementIsThere(t *testing.T) {
 		assert.Equal(t, ReasonRejected, last.Reason)
 		assert.NoError(t, last.Err)
 
-		// Requests that were on their way with the old key say nothing of the new one.
+		// Reports of requests that were sent with the old key have no effect on the new one.
 		ReportRejected(t.Context(), c, key)
 		synctest.Wait()
 		assert.Equal(t, "AKIA2", p.key(t, c))
@@ -66,9 +66,9 @@ func TestARejectionWhileTheProviderIsDown(t *testing.T) {
 	})
 }
 
-// A service that rejects each key is believed ever more seldom, and at once
-// again after ten quiet minutes.
-func TestDoubtGrowsAndPasses(t *testing.T) {
+// A service that rejects each new key is believed less and less often. After ten minutes
+// without a report it is believed at once again.
+func TestReportsAreIgnoredForLongerEachTime(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 		p.lives(12 * time.Hour)
 		insist := func(d time.Duration) {
@@ -106,8 +106,8 @@ func TestDoubtGrowsAndPasses(t *testing.T) {
 	})
 }
 
-// The answer that the SDK's cache stores after the replacement came hides it: the
-// next report of the old key shows it.
+// The SDK's cache can store the old answer after the replacement came. Then the next
+// report of the old key makes it ask again.
 func TestALostReplacementIsShownAgain(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 		key := p.key(t, c)
@@ -137,8 +137,7 @@ func TestACacheAroundOurs(t *testing.T) {
 	})
 }
 
-// A cache around ours asks again for a replacement, and for nothing else that a
-// service says.
+// A cache around ours is invalidated only when there is a replacement.
 func TestWhenACacheAroundOursAsksAgain(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 		asked := &counted{CredentialsCache: c}
@@ -187,8 +186,8 @@ func TestOtherCachesAreLeftAlone(t *testing.T) {
 	assert.True(t, ReportRejected(t.Context(), NewCredentialsCache(p), key), "nothing there to be rejected")
 }
 
-// Invalidate after a rejection, with the replacement on its way or there: the key
-// that was rejected does not come back.
+// After a rejection and an Invalidate the rejected key is not returned again, whether
+// the replacement has come or not.
 func TestInvalidateAfterARejection(t *testing.T) {
 	for _, there := range []bool{false, true} {
 		t.Run(fmt.Sprint(there), func(t *testing.T) {
@@ -209,7 +208,7 @@ func TestInvalidateAfterARejection(t *testing.T) {
 	}
 }
 
-// A report of a key that was replaced long ago takes nothing from an Invalidate.
+// After a report of a key that was replaced long ago, Invalidate still has its effect.
 func TestInvalidateAfterALateReport(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 		old := p.key(t, c)
@@ -222,9 +221,9 @@ func TestInvalidateAfterALateReport(t *testing.T) {
 	})
 }
 
-// Reports of a key that is believed to be rejected already do not deepen the doubt
-// of the next one, and have its replacement tried as soon as the back-off allows.
-func TestAKeyIsDoubtedOnce(t *testing.T) {
+// Further reports of a key that counts as rejected do not lengthen the time in which
+// reports of the next key are ignored. They start a refresh once the back-off is over.
+func TestFurtherReportsOfARejectedKey(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 		old := p.key(t, c)
 		p.fails(errDown)
@@ -245,8 +244,8 @@ func TestAKeyIsDoubtedOnce(t *testing.T) {
 	})
 }
 
-// What a provider gives again of a key that was rejected replaces nothing,
-// and is asked for again after a back-off; another session of the same key does.
+// If a provider returns the rejected key again, that replaces nothing, and the provider
+// is called again after a back-off. Another session of the same key replaces it.
 func TestARejectedKeyThatComesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		events, session, life := &recorder{}, "one", time.Hour
@@ -282,7 +281,7 @@ func TestARejectedKeyThatComesAgain(t *testing.T) {
 	})
 }
 
-func TestAReportThatIsNoNewsFetchesNothing(t *testing.T) {
+func TestAReportOfAnotherKeyFetchesNothing(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 		require.True(t, ReportRejected(t.Context(), c, "AKIA1"), "before the first fetch")
 		synctest.Wait()
@@ -307,8 +306,8 @@ func TestAReportThatIsNoNewsFetchesNothing(t *testing.T) {
 	})
 }
 
-// A caller who waits in the last minute gets the replacement. Then it is seen,
-// and Invalidate means it.
+// A caller who waits in the last minute gets the replacement. An Invalidate after that
+// is for the replacement.
 func TestInvalidateOfAReplacementThatAWaitingCallerGot(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 		old := p.key(t, c)

@@ -71,7 +71,7 @@ func TestStatusThroughALife(t *testing.T) {
 	})
 }
 
-// A provider that hangs, or that asks for the status itself, holds up nobody.
+// StatusOf does not wait, even if the provider hangs or calls StatusOf itself.
 func TestStatusWhileAProviderHangs(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 		p.set(func(context.Context, int) error {

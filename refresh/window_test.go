@@ -95,8 +95,8 @@ func TestWakingInTheExpiryWindow(t *testing.T) {
 	}
 }
 
-// In an outage one flight waits for the refresh, and gets the old credentials;
-// those after it get them at once, and after a sleep in half a second.
+// In an outage the callers of the first fetch wait for it and get the old credentials.
+// Later callers get them at once, and after a sleep within half a second.
 func TestAnOutageInTheExpiryWindow(t *testing.T) {
 	for name, outage := range map[string]func(context.Context, int) error{
 		"fails":  func(context.Context, int) error { return errDown },
@@ -156,8 +156,8 @@ func TestAnOutageInTheExpiryWindow(t *testing.T) {
 	}
 }
 
-// Credentials that end while a caller waits in the window: what is left of its
-// ten seconds is for the fetch after their end.
+// If the credentials expire while a caller waits in the window, the rest of its ten
+// seconds is for the fetch after the expiry.
 func TestTheExpiryWindowsEnd(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
 		key := p.key(t, c)
@@ -186,8 +186,8 @@ func TestTheExpiryWindowsEnd(t *testing.T) {
 	}, expiryWindow(15*time.Minute))
 }
 
-// A window that is longer than three fifths of the life is cut, and the event
-// tells. Nobody fetches more often for it.
+// A window longer than three fifths of the life is cut, and the event has the result.
+// There are no more fetches because of it.
 func TestAnExpiryWindowThatIsTooLong(t *testing.T) {
 	for _, window := range []time.Duration{37 * time.Minute, time.Hour, 24 * time.Hour} {
 		story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, events *recorder) {
@@ -203,7 +203,8 @@ func TestAnExpiryWindowThatIsTooLong(t *testing.T) {
 	}
 }
 
-// There is none where it is not positive, and for credentials that never end.
+// A window that is not positive has no effect, nor has one for credentials that never
+// expire.
 func TestNoExpiryWindow(t *testing.T) {
 	for _, window := range []time.Duration{0, -time.Hour} {
 		story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, events *recorder) {
@@ -232,7 +233,7 @@ func TestNoExpiryWindow(t *testing.T) {
 	})
 }
 
-// The whole plan with a window, to the second.
+// The times of credentials with a window, to the second.
 func TestThePlanWithAnExpiryWindow(t *testing.T) {
 	const s, m, h = time.Second, time.Minute, time.Hour
 	for _, c := range []struct {
@@ -256,7 +257,7 @@ func TestThePlanWithAnExpiryWindow(t *testing.T) {
 	}
 }
 
-// Caches that start together refresh apart, from the first time on.
+// Caches that start together refresh at different times, from the first refresh on.
 func TestTheFirstRefreshIsSpreadOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newFake()

@@ -8,9 +8,9 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// set returns t as it would be read after the wall clock was set by d. Package
-// time cannot make a Time whose clocks disagree; its first word holds the wall
-// clock's seconds above 30 bits of nanoseconds.
+// set returns t as it would be read if the wall clock had been moved by d. Package
+// time has no function for that. The first word of a Time holds the wall clock's
+// seconds above 30 bits of nanoseconds.
 func set(t time.Time, d time.Duration) time.Time {
 	wall := (*uint64)(unsafe.Pointer(&t))
 	*wall += uint64(int64(d/time.Second)) << 30

@@ -1,5 +1,5 @@
-// Package deployment is what the environment says of the Vercel deployment that
-// the process is part of. See
+// Package deployment reads the environment variables that describe the Vercel
+// deployment of the process. See
 // https://vercel.com/docs/environment-variables/system-environment-variables.
 package deployment
 
@@ -11,9 +11,9 @@ import (
 	"github.com/vercelaws/vercelaws/internal/scrub"
 )
 
-// Variable is the environment variable by which this process is known to run in
-// a deployment or a build, "" if it is on a developer's machine. VERCEL does not
-// tell: `vercel dev` sets it, and `vercel env pull` writes it to .env.local.
+// Variable returns the name of an environment variable that only a deployment or a
+// build has, or "" on a developer's machine. VERCEL is not one of them: `vercel dev`
+// sets it, and `vercel env pull` writes it to .env.local.
 func Variable() string {
 	if os.Getenv("AWS_LAMBDA_FUNCTION_NAME") != "" {
 		return "AWS_LAMBDA_FUNCTION_NAME"
@@ -24,18 +24,18 @@ func Variable() string {
 	return ""
 }
 
-// Project is the deployment's project ID, prj_…, or "" if it is not known.
+// Project returns the deployment's project ID, prj_…, or "" if it is not known.
 func Project() string { return os.Getenv("VERCEL_PROJECT_ID") }
 
-// Environment is the deployment's environment, also a custom one's name, or "" if
-// it is not known.
+// Environment returns the deployment's environment, such as production or the name of
+// a custom one, or "" if it is not known.
 func Environment() string { return cmp.Or(os.Getenv("VERCEL_TARGET_ENV"), os.Getenv("VERCEL_ENV")) }
 
-// Foreign says why a token that came with a request is not of this deployment,
-// or nil. Vercel gives a deployment's requests tokens of its own project and
-// environment alone, and @vercel/oidc's verifyVercelOidcToken relies on the same
-// equality. Outside a deployment, and for what is not known of it, every token
-// passes.
+// Foreign returns an error if a request's token is of another project or environment
+// than this deployment. Vercel gives a deployment's requests only tokens of its own
+// project and environment; @vercel/oidc's verifyVercelOidcToken relies on that too.
+// It returns nil outside a deployment. A project or environment that is not known is
+// not compared.
 func Foreign(project, environment string) error {
 	if Variable() == "" {
 		return nil

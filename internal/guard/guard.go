@@ -1,6 +1,5 @@
-// Package guard calls code that a user wrote, so that whatever it does (it
-// panics, ends its goroutine, ignores its context or never returns) becomes an
-// error of that one call.
+// Package guard calls code that a user wrote. If that code panics, ends its
+// goroutine, ignores its context or never returns, the call returns an error.
 package guard
 
 import (
@@ -13,27 +12,27 @@ import (
 	"time"
 )
 
-// MaxHung is how many calls may hang before no further one is made: calls whose
-// context has ended and that have not returned.
+// MaxHung is how many calls may hang before no further call is made. A call hangs
+// if its context has ended and it has not returned.
 const MaxHung = 4
 
-// Calls are the calls that are under way of one piece of a user's code. The zero
-// value has none. It is safe for concurrent use.
+// Calls counts the calls of one piece of a user's code that have not returned. The
+// zero value is ready to use. It is safe for concurrent use.
 type Calls struct {
 	mu      sync.Mutex        // guards running
 	running []context.Context // of each call
 }
 
-// Do calls f on a goroutine of its own and returns what f returns. What names f
-// in errors, such as "Options.TokenSource".
+// Do calls f on a goroutine of its own and returns f's result. Name names f in
+// errors, such as "Options.TokenSource".
 //
-// When ctx ends, f has grace to return. After that the call is abandoned: Do
-// returns an error that wraps the cause of ctx's end, and what f returns later is
+// After ctx has ended, f has the time grace to return. Then the call is abandoned:
+// Do returns an error that wraps the cause of ctx's end, and a later result of f is
 // dropped. While [MaxHung] calls hang, Do returns an error at once.
-func Do[T any](ctx context.Context, c *Calls, what string, grace time.Duration, f func(context.Context) (T, error)) (T, error) {
+func Do[T any](ctx context.Context, c *Calls, name string, grace time.Duration, f func(context.Context) (T, error)) (T, error) {
 	var zero T
 	if n := c.enter(ctx); n >= MaxHung {
-		return zero, fmt.Errorf("%s has not returned from %d calls whose contexts have ended, so it is not called again until it does", what, n)
+		return zero, fmt.Errorf("%s has not returned from %d calls whose contexts have ended, so it is not called again until it does", name, n)
 	}
 	type result struct {
 		value T
@@ -42,37 +41,35 @@ func Do[T any](ctx context.Context, c *Calls, what string, grace time.Duration, 
 	returned := make(chan result, 1)
 	go func() {
 		var r result
-		has := false // returned
+		hasReturned := false
 		defer func() {
 			switch v := recover(); {
 			case v != nil:
-				r = result{err: fmt.Errorf("%s panicked: %w", what, panicked(v))}
-			case !has:
-				r = result{err: fmt.Errorf("%s ended its goroutine", what)}
+				r = result{err: fmt.Errorf("%s panicked: %w", name, panicked(v))}
+			case !hasReturned:
+				r = result{err: fmt.Errorf("%s ended its goroutine", name)}
 			}
 			c.leave(ctx)
 			returned <- r
 		}()
 		r.value, r.err = f(ctx)
-		has = true
+		hasReturned = true
 	}()
 	select {
 	case r := <-returned:
 		return r.value, r.err
 	case <-ctx.Done():
 	}
-	timer := time.NewTimer(grace)
-	defer timer.Stop()
 	select {
 	case r := <-returned:
 		return r.value, r.err
-	case <-timer.C:
-		return zero, fmt.Errorf("%s did not return when its context ended: %w", what, context.Cause(ctx))
+	case <-time.After(grace):
+		return zero, fmt.Errorf("%s did not return when its context ended: %w", name, context.Cause(ctx))
 	}
 }
 
-// enter returns how many calls hang. If that is fewer than MaxHung, it adds one
-// that is under way.
+// enter returns how many calls hang. If that is fewer than MaxHung, it adds the call
+// with the context ctx.
 func (c *Calls) enter(ctx context.Context) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -95,7 +92,8 @@ func (c *Calls) leave(ctx context.Context) {
 	c.running = slices.Delete(c.running, at, at+1)
 }
 
-// panicked says where a panic was. The value is left out: it may hold a secret.
+// panicked returns an error that says where a panic began. It leaves out the panic's
+// value, which may hold a secret.
 func panicked(v any) error {
 	where := "an unknown place"
 	var pcs [32]uintptr

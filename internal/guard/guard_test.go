@@ -82,8 +82,8 @@ func TestACallThatHangsIsAbandoned(t *testing.T) {
 	})
 }
 
-// A call that is given up by canceling its context hangs from then on, whether
-// or not its grace is over: a fifth one must not come in that time.
+// A call counts as hanging once its context is canceled, even before its grace is
+// over, so that no fifth call begins in that time.
 func TestNoMoreThanTheBoundHang(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c Calls

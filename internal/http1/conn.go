@@ -8,37 +8,37 @@ import (
 )
 
 const (
-	// readBuffer is the size of net/http's read buffer, in bytes. A line that
-	// begins a chunk may be this long, and so may a trailer.
+	// readBuffer is the size of net/http's read buffer, in bytes. It is also the
+	// longest first line of a chunk, and the longest trailer.
 	readBuffer = 256
-	// maxAnswer is how much is read of an answer, in bytes.
+	// maxAnswer is the largest answer, in bytes.
 	maxAnswer = maxHeader + MaxBody
 )
 
-// conn is a connection that gives net/http no byte beyond the end of an answer.
-// On a connection that it keeps, net/http would write such bytes to the standard
-// log, or take them for the answer to the next request.
+// conn is a connection from which net/http reads no byte beyond the end of an answer.
+// Otherwise net/http would write such bytes to the standard log, or take them for the
+// answer to the next request.
 //
-// It knows nothing of how an answer is built, but that its header is lines and
-// ends with an empty one. It gives net/http's buffer a line of that at a time, and
-// one byte of what follows, so that net/http has never read more than it has
-// used, and what is held here at the end of an answer is surplus. A read that is
-// longer than the buffer bypasses it: net/http makes those only within a body,
-// and asks for no more than the rest of that.
+// A conn does not parse answers. It knows that a header is lines and ends with an
+// empty one: it gives net/http's buffer one line of the header at a time, and one
+// byte at a time of what follows. So net/http has read no more than it has used,
+// and any bytes that conn holds when an answer has ended are surplus. Only within a
+// body does net/http make reads that are longer than its buffer. They bypass the
+// buffer, and ask for no more than the rest of the body.
 type conn struct {
 	net.Conn          // over TLS where the scheme is https
-	raw      net.Conn // beneath it
+	raw      net.Conn // the TCP connection
 	block    [4 << 10]byte
 
 	mu     sync.Mutex // guards what follows
-	held   []byte     // what came and was not yet asked for, in block; only Read changes it
-	left   int        // how much may still be read of the answer
+	held   []byte     // bytes in block that net/http has not read yet; only Read changes it
+	left   int        // how many bytes of the answer may still be read
 	asked  bool       // whether a request is under way
 	header bool       // whether the empty line that ends the header is still to come
 }
 
-// Write writes a request, or a part of it. Where something has come before the
-// request, it writes nothing, and net/http takes another connection.
+// Write writes a request, or a part of it. If bytes have come before the request,
+// it writes nothing, and net/http uses another connection.
 func (c *conn) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	if !c.asked && len(c.held) == 0 {
@@ -52,8 +52,8 @@ func (c *conn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// end is called when the answer has ended, before anything else is read. It
-// reports whether more has come.
+// end is called when the answer has ended, before the next read. It reports whether
+// more bytes have come.
 func (c *conn) end() (surplus bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -105,5 +105,5 @@ func (c *conn) part() int {
 	return 1
 }
 
-// Close closes what is beneath TLS, which waits for nothing.
+// Close closes the TCP connection, without TLS's farewell, which could block.
 func (c *conn) Close() error { return c.raw.Close() }

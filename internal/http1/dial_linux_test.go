@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Of a name's two addresses the first drops SYNs, as a VPC endpoint's does in a
-// zone that is down: a listener does, whose queue is full.
+// The first of a name's two addresses drops SYNs, as that of a VPC endpoint does in a
+// zone that is down. A listener with a full queue stands in for it.
 func TestAnAddressThatDropsSYNsCostsTwoSeconds(t *testing.T) {
 	s := newRaw(t, good)
 	port := s.Addr().(*net.TCPAddr).Port
@@ -36,13 +36,13 @@ func TestAnAddressThatDropsSYNsCostsTwoSeconds(t *testing.T) {
 	dialer.Resolver = nameServer(t, full, [4]byte{127, 0, 0, 1})
 	transport := New(nil, dialer.DialContext)
 	start := time.Now()
-	got, err := post(t, transport.Client(), fmt.Sprintf("http://sts.test:%d/", port), 4*time.Second)
+	got, err := post(t, clientOf(transport), fmt.Sprintf("http://sts.test:%d/", port), 4*time.Second)
 	require.NoError(t, err)
 	assert.Equal(t, "200 well", got)
 	assert.GreaterOrEqual(t, time.Since(start), 1900*time.Millisecond, "the first address was tried")
 }
 
-// nameServer knows one name, which has these addresses in this order.
+// nameServer returns a name server that has one name with these addresses.
 func nameServer(t *testing.T, addresses ...[4]byte) *net.Resolver {
 	t.Helper()
 	server, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -62,7 +62,7 @@ func nameServer(t *testing.T, addresses ...[4]byte) *net.Resolver {
 	}}
 }
 
-// dnsAnswer answers a question of RFC 1035: the addresses if it is for them.
+// dnsAnswer answers a question (RFC 1035) with the addresses if it asks for them.
 func dnsAnswer(question []byte, addresses [][4]byte) []byte {
 	end := 12
 	for question[end] != 0 { // the labels of the name

@@ -21,11 +21,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// pause in what a hostile server sends lets the client read what came before.
+// pause makes a hostile server wait until the client has read what was sent before.
 const pause = "<pause>"
 
-// hostile is a server that sends what stands for its first request, and a good
-// answer to all others.
+// hostile is a server that sends a given text for its first request, and a good answer
+// to all others.
 type hostile struct {
 	sends    string // with hangUp at its end, nothing follows on the connection
 	trickle  bool   // byte by byte
@@ -51,7 +51,7 @@ func (h *hostile) serve(c net.Conn) {
 	}
 }
 
-// send sends what stands for the first request.
+// send sends the text for the first request.
 func (h *hostile) send(c net.Conn) {
 	sends, closes := strings.CutSuffix(h.sends, hangUp)
 	for i, part := range strings.Split(sends, pause) {
@@ -78,8 +78,8 @@ const (
 	head   = "HTTP/1.1 200 OK\r\nContent-Length: "
 )
 
-// hostileAnswers are what the first request is sent, and the answer that it is
-// for the client: none where it is an error.
+// hostileAnswers are texts for the first request, and the answers that the client
+// returns for them. It returns an error if the answer is empty.
 var hostileAnswers = map[string]struct{ sends, want string }{
 	"good":                             {sends: good, want: "200 well"},
 	"chunks":                           {sends: chunks, want: "200 well"},
@@ -124,8 +124,8 @@ var hostileAnswers = map[string]struct{ sends, want string }{
 	"a trailer without end":      {sends: strings.TrimSuffix(chunks, "\r\n") + strings.Repeat("X: "+secret+"\r\n", MaxBody/10)},
 }
 
-// hostileSurplus are answers that are followed by something. Where that comes
-// with the answer, it is an error; where it comes later, nobody has asked.
+// hostileSurplus are answers with bytes after their end. If those come together with
+// the answer, the request fails. If they come later, it does not.
 var hostileSurplus = map[string]string{
 	"two answers":                good + good,
 	"two answers, later":         good + pause + good,
@@ -170,7 +170,7 @@ func TestHostileServers(t *testing.T) {
 		transport := New(roots, nil)
 		defer transport.CloseIdleConnections()
 		address := scheme + "://" + listener.Addr().String()
-		got, err := post(t, transport.Client(), address, time.Minute)
+		got, err := post(t, clientOf(transport), address, time.Minute)
 		require.NotErrorIs(t, err, context.DeadlineExceeded, "it ends by itself")
 		if err != nil {
 			assert.NotContains(t, fmt.Sprintf("%v %+v %#v", err, err, errors.Unwrap(err)), secret)
@@ -178,7 +178,7 @@ func TestHostileServers(t *testing.T) {
 		}
 		check(got, err)
 		for range 3 {
-			got, err := post(t, transport.Client(), address, time.Minute)
+			got, err := post(t, clientOf(transport), address, time.Minute)
 			require.NoError(t, err, "the next request")
 			assert.Equal(t, "200 well", got)
 		}
@@ -221,8 +221,9 @@ func TestHostileServers(t *testing.T) {
 	}
 }
 
-// What came before net/http has noticed it fails the next request's first Write,
-// which then is sent on another connection: it would be taken for the answer.
+// Bytes that come between two requests make the first Write of the second one fail, so
+// that it is sent on another connection. Otherwise net/http could take those bytes for
+// its answer.
 func TestNoRequestIsWrittenAfterSurplus(t *testing.T) {
 	server, client := net.Pipe()
 	defer server.Close()
@@ -254,7 +255,7 @@ func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
 	return server.TLS.Certificates[0], roots
 }
 
-// FuzzAnswer compares with what [http.ReadResponse] makes of the same bytes.
+// FuzzAnswer compares the answer with what [http.ReadResponse] reads in the same bytes.
 func FuzzAnswer(f *testing.F) {
 	for _, test := range noAnswers {
 		f.Add([]byte(strings.TrimSuffix(test.sends, hangUp)[:min(4<<10, len(strings.TrimSuffix(test.sends, hangUp)))]))
@@ -286,7 +287,7 @@ func FuzzAnswer(f *testing.F) {
 			return client, nil
 		})
 		defer transport.CloseIdleConnections()
-		got, err := post(t, transport.Client(), "http://sts.test/", 20*time.Second)
+		got, err := post(t, clientOf(transport), "http://sts.test/", 20*time.Second)
 		switch {
 		case err != nil:
 			require.NotErrorIs(t, err, context.DeadlineExceeded)
@@ -296,7 +297,7 @@ func FuzzAnswer(f *testing.F) {
 			require.NoError(t, wantErr)
 			require.Equal(t, want, got)
 		}
-		got, err = post(t, transport.Client(), "http://sts.test/", 20*time.Second)
+		got, err = post(t, clientOf(transport), "http://sts.test/", 20*time.Second)
 		require.NoError(t, err)
 		require.Equal(t, "200 well", got)
 		require.Equal(t, 2, connections)
@@ -325,12 +326,12 @@ func reference(sent []byte) (answer string, surplus bool, err error) {
 	}
 }
 
-// Connecting ends with its request, also where the server does not speak.
+// A TLS handshake with a silent server ends when its request does.
 func TestASilentHandshakeEndsWithItsRequest(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer listener.Close()
-	_, err = post(t, New(nil, nil).Client(), "https://"+listener.Addr().String(), 100*time.Millisecond)
+	_, err = post(t, clientOf(New(nil, nil)), "https://"+listener.Addr().String(), 100*time.Millisecond)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	c, err := listener.Accept()
 	require.NoError(t, err)

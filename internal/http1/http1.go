@@ -1,15 +1,15 @@
-// Package http1 is the HTTP/1.1 transport of the module's own clients: of STS,
-// of the token exchange and of an issuer's keys.
+// Package http1 is the HTTP/1.1 transport of the module's own clients: of STS, of
+// the token exchange and of an issuer's keys.
 //
-// It is an [http.Transport] with these differences. An answer is read whole
-// before anyone sees it, so that all that can go wrong with it is an error of
-// that one request. What a server sends comes neither into an error nor into the
-// standard log, since STS's answers hold keys. A name's address that does not
-// answer is left for the next one after two seconds.
+// It is an [http.Transport] with these differences. An answer is read completely
+// before it is returned, so any fault in it is an error of its own request. Text
+// from a server gets neither into an error nor into the standard log, since STS's
+// answers hold keys. If one address of a name does not answer within two seconds,
+// the next one is tried.
 //
-// HTTP/2 is left out on purpose. A connection that has died without a word is
-// noticed only by a request that times out on it. Over HTTP/1.1 that request
-// closes it; over HTTP/2 it would stay, and take the next requests down too.
+// HTTP/2 is left out on purpose. When a connection dies silently, only a request
+// that times out notices. Over HTTP/1.1 that request closes the connection. Over
+// HTTP/2 the connection would stay open, and the next requests would time out too.
 package http1
 
 import (
@@ -32,25 +32,25 @@ import (
 )
 
 const (
-	// MaxBody is how long the body of an answer may be, in bytes.
+	// MaxBody is the largest body of an answer, in bytes.
 	MaxBody = 1 << 20 // 1 MiB; STS's has some 2 KiB, a key set less than 2
 
-	// maxHeader is how long an answer may be without its body, in bytes.
+	// maxHeader is the largest answer without its body, in bytes.
 	maxHeader = 64 << 10 // 64 KiB
 
-	// dialLimit bounds connecting. The dialer divides it among the addresses of
-	// a name, but gives none less than two seconds (see [net.Dialer]). So an
-	// address that does not answer costs two seconds where there is another.
+	// dialLimit bounds connecting. The dialer divides it among the addresses of a
+	// name, but gives each at least two seconds (see [net.Dialer]). So with two or
+	// more addresses, one that does not answer costs two seconds.
 	dialLimit = 4 * time.Second
 
-	// idleLimit is how long an unused connection is kept: as long as one call
-	// and its retries can take, and as long as Lambda lets a function initialize
-	// after it has connected ahead
+	// idleLimit is how long an unused connection is kept. It is as long as a call
+	// with its retries can take. A connection that was opened ahead also lasts as
+	// long as Lambda lets a function initialize
 	// (https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html).
 	// Load balancers drop idle connections after 60 seconds or more.
 	idleLimit = 10 * time.Second
 
-	// maxIdle is how many unused connections are kept.
+	// maxIdle is how many unused connections are kept at most.
 	maxIdle = 100
 )
 
@@ -59,28 +59,28 @@ const (
 // does; a connection through a proxy is used once. It is safe for concurrent
 // use.
 //
-// Where a kept connection turns out to be closed before an answer began, the
-// request is sent again, whatever its method, since each request of the module's
-// may be repeated. One with a body needs GetBody for that.
+// If a kept connection is closed before an answer begins, the request is sent again
+// on another one, whatever its method: all requests of this module can be repeated.
+// A request with a body needs GetBody for that.
 type Transport struct {
 	proxy func(*http.Request) (*url.URL, error)
-	model *http.Transport // what single ones are made of
+	model *http.Transport // is cloned for each single
 
 	mu   sync.Mutex
 	kept []single // with connections for later requests; the newest last; guarded by mu
 }
 
-// single is a net/http transport that one request at a time uses, so that it has
-// one connection. One that requests share makes more connections than there are
-// requests at a time: it goes on connecting for a request that has meanwhile got
-// another's connection.
+// single is a net/http transport with one connection, which one request at a time
+// uses. A transport that requests share can open more connections than there are
+// requests: it goes on connecting for a request that has got another request's
+// connection in the meantime.
 type single struct {
 	*http.Transport
 	scheme, host string
 }
 
 // New returns a Transport that trusts roots, or the system's roots if nil. Dial
-// opens connections, and its errors are of type [*net.OpError]; if nil, a
+// opens connections; its errors must be of type [*net.OpError]. If nil, a
 // [net.Dialer] does. Most callers want [Shared].
 func New(roots *x509.CertPool, dial func(ctx context.Context, network, address string) (net.Conn, error)) *Transport {
 	if dial == nil {
@@ -95,7 +95,7 @@ func New(roots *x509.CertPool, dial func(ctx context.Context, network, address s
 	}
 	config := &tls.Config{RootCAs: roots, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12}
 	t := &Transport{proxy: http.ProxyFromEnvironment}
-	t.model = &http.Transport{ // with a dialer of ours, it leaves HTTP/2 alone
+	t.model = &http.Transport{ // net/http does not use HTTP/2 with a dialer of ours
 		Proxy:       func(r *http.Request) (*url.URL, error) { return t.proxy(r) },
 		DialContext: connect,
 		DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -112,9 +112,9 @@ func New(roots *x509.CertPool, dial func(ctx context.Context, network, address s
 			}
 			return &conn{Conn: over, raw: raw, left: maxAnswer}, nil
 		},
-		TLSClientConfig:     config, // through a proxy
+		TLSClientConfig:     config, // for connections through a proxy
 		DisableCompression:  true,
-		IdleConnTimeout:     idleLimit, // by the wall clock too: the process may have been frozen
+		IdleConnTimeout:     idleLimit, // net/http compares the wall clock too, so time in a freeze counts
 		MaxIdleConnsPerHost: 1,
 		ReadBufferSize:      readBuffer,
 		OnProxyConnectResponse: func(_ context.Context, _ *url.URL, _ *http.Request, r *http.Response) error {
@@ -134,10 +134,9 @@ var shared struct {
 	of map[string]*Transport // by bundle
 }
 
-// Shared returns the process's Transport that trusts the certificates in bundle,
-// which is in PEM form, in place of the system's roots. An empty bundle stands
-// for the system's. The same bundle gives the same Transport, so its roots and
-// connections are held once.
+// Shared returns a Transport that trusts the certificates in bundle, which is in
+// PEM form, or the system's roots if bundle is empty. For the same bundle it returns
+// the same Transport, so that the process holds the roots and connections once.
 func Shared(bundle []byte) (*Transport, error) {
 	shared.Lock()
 	defer shared.Unlock()
@@ -152,7 +151,7 @@ func Shared(bundle []byte) (*Transport, error) {
 		}
 	}
 	const most = 16
-	if shared.of == nil || len(shared.of) >= most { // a bundle that changes; who has its Transport keeps it
+	if shared.of == nil || len(shared.of) >= most { // Transports that are in use go on working
 		shared.of = map[string]*Transport{}
 	}
 	t := New(roots, nil)
@@ -160,20 +159,11 @@ func Shared(bundle []byte) (*Transport, error) {
 	return t, nil
 }
 
-// Roots returns the roots that t trusts, nil for the system's.
+// Roots returns the roots that t trusts, or nil if they are the system's.
 func (t *Transport) Roots() *x509.CertPool { return t.model.TLSClientConfig.RootCAs }
 
-// Client returns an HTTP client that uses t. It follows no redirect: a token
-// goes nowhere but to the address that was configured.
-func (t *Transport) Client() *http.Client {
-	return &http.Client{
-		Transport:     t,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-}
-
-// Do makes a request as Client does, for those who need no more than that of an
-// HTTP client: the SDK's. It costs half as much.
+// Do makes a request as an [http.Client] with this Transport does, at half the cost, and
+// follows no redirect. With it, t can be the HTTP client of the SDK.
 func (t *Transport) Do(r *http.Request) (*http.Response, error) {
 	response, err := t.RoundTrip(r)
 	if err != nil {
@@ -182,10 +172,10 @@ func (t *Transport) Do(r *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// answerError says what is wrong with an answer, in words of this package alone.
+// answerError says what is wrong with an answer. It holds no text from the server.
 type answerError string
 
-// Error says it.
+// Error returns the text.
 func (e answerError) Error() string { return string(e) }
 
 const (
@@ -201,21 +191,21 @@ const (
 	errProxy    answerError = "the proxy that the environment names is not a URL"
 )
 
-// RoundTrip sends the request and reads the whole answer: one of status 200 or
-// more, of any status, that is complete and no longer than [MaxBody]. A redirect
-// is such an answer. Anything else is an error without the server's words, and
-// the connection is closed. Where the request's context ends, the error is the
+// RoundTrip sends the request and reads the complete answer, which may have any
+// status from 200 on, a redirect's included. If the answer is incomplete or its body
+// longer than [MaxBody], RoundTrip returns an error without text from the server,
+// and closes the connection. If the request's context ends, the error is the
 // context's cause.
 //
-// When a request's deadline passes, the connections that are kept are closed
-// too: they are as old, and may be as dead.
+// If the request's deadline passes, the connections that are kept are closed too:
+// they are as old, and may be as dead.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	response, err := t.send(r)
 	if err == nil {
 		return response, nil
 	}
 	if r.Body != nil {
-		_ = r.Body.Close() // twice does no harm
+		_ = r.Body.Close() // net/http may have closed it already
 	}
 	if errors.Is(r.Context().Err(), context.DeadlineExceeded) {
 		t.CloseIdleConnections()
@@ -270,7 +260,7 @@ func (t *Transport) send(r *http.Request) (*http.Response, error) {
 		return nil, errProxy
 	}
 	var unsent error
-	var c *conn // the one that is used; stays nil where TLS is spoken through a proxy
+	var c *conn // the connection that is used; nil for TLS through a proxy
 	header := r.Header
 	r = r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) {
@@ -280,8 +270,8 @@ func (t *Transport) send(r *http.Request) (*http.Response, error) {
 		PutIdleConn:  func(error) { _ = c != nil && c.end() },
 	}))
 	r.Header = maps.Clone(header)
-	r.Header["Idempotency-Key"] = nil // is not sent; lets net/http send the request again
-	r.Close = r.Close || proxy != nil // beneath TLS, c sees no end of an answer
+	r.Header["Idempotency-Key"] = nil // is not sent, and makes net/http repeat the request on a closed connection
+	r.Close = r.Close || proxy != nil // a conn under TLS cannot see where an answer ends
 	s := t.take(r.URL)
 	response, err := s.RoundTrip(r)
 	switch {
@@ -294,7 +284,7 @@ func (t *Transport) send(r *http.Request) (*http.Response, error) {
 		err = errSurplus
 	}
 	if err != nil {
-		s.CloseIdleConnections() // and ends what is still connecting
+		s.CloseIdleConnections() // and connections that are still being opened
 		return nil, err
 	}
 	t.keep(s)
@@ -306,7 +296,7 @@ func whole(r *http.Response) error {
 	defer r.Body.Close()
 	switch {
 	case r.StatusCode < 200:
-		return errSwitches // 101; the others are passed over
+		return errSwitches // it is 101: net/http skips the others
 	case r.ContentLength > MaxBody && r.Body != http.NoBody:
 		return errTooLong
 	}
@@ -318,7 +308,8 @@ func whole(r *http.Response) error {
 	return err
 }
 
-// plain returns err without words of net/http, which may quote the server.
+// plain returns an error for err without the text of net/http, which may quote the
+// server.
 func plain(err error) error {
 	var ours answerError
 	var op *net.OpError

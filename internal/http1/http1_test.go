@@ -32,8 +32,8 @@ const (
 	good   = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nwell"
 )
 
-// raw is a server that answers each request of a connection with the bytes that
-// stand for it, and leaves after the last. It stays silent after "".
+// raw is a server that answers the requests of a connection with the given bytes, one
+// after the other, and then closes the connection. After "" it sends nothing more.
 type raw struct {
 	net.Listener
 	conns  atomic.Int64
@@ -67,7 +67,7 @@ func newRaw(t *testing.T, answer string) *raw {
 	return s
 }
 
-// hangUp at the end of an answer has the server close the connection.
+// hangUp at the end of an answer makes the server close the connection.
 const hangUp = "<hang up>"
 
 func (s *raw) serve(c net.Conn) {
@@ -91,6 +91,14 @@ func (s *raw) serve(c net.Conn) {
 
 func (s *raw) url() string { return "http://" + s.Addr().String() + "/" }
 
+// clientOf returns a client that follows no redirect.
+func clientOf(t *Transport) *http.Client {
+	return &http.Client{
+		Transport:     t,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
 // get makes a request that has a body.
 func get(t *testing.T, client *http.Client, address string) (string, error) {
 	t.Helper()
@@ -113,7 +121,7 @@ func post(t *testing.T, client *http.Client, address string, limit time.Duration
 	return fmt.Sprintf("%d %s", response.StatusCode, body), nil
 }
 
-// standardLog is what is written to the standard log from now on.
+// standardLog records what is written to the standard log until the test ends.
 func standardLog(t *testing.T) *logged {
 	t.Helper()
 	out := &logged{}
@@ -140,8 +148,8 @@ func (l *logged) String() string {
 	return l.b.String()
 }
 
-// noAnswers are what a server or a middlebox sends in place of an answer, and
-// the error that comes of it.
+// noAnswers are texts that a server or middlebox sends in place of an answer, and
+// the resulting errors.
 var noAnswers = map[string]struct {
 	sends string
 	want  answerError
@@ -163,7 +171,7 @@ var noAnswers = map[string]struct {
 	"endless hints":       {strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", MaxBody/10), errTooLong},
 }
 
-// surplus are answers that go on after their end.
+// surplus are answers with bytes after their end.
 var surplus = map[string]string{
 	"of a length":   good + secret,
 	"of chunks":     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nwell\r\n0\r\n\r\n" + secret,
@@ -171,7 +179,7 @@ var surplus = map[string]string{
 	"an answer":     good + "HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\n" + secret,
 }
 
-func TestWhatIsNoAnswerIsAPlainError(t *testing.T) {
+func TestInvalidAnswersAreErrors(t *testing.T) {
 	written := standardLog(t)
 	for name, test := range noAnswers {
 		t.Run(name, func(t *testing.T) {
@@ -179,13 +187,13 @@ func TestWhatIsNoAnswerIsAPlainError(t *testing.T) {
 			s := newRaw(t, test.sends)
 			transport := New(nil, nil)
 			for range 2 {
-				_, err := get(t, transport.Client(), s.url())
+				_, err := get(t, clientOf(transport), s.url())
 				require.ErrorIs(t, err, test.want)
 				assert.NotContains(t, fmt.Sprintf("%v %+v %#v", err, err, errors.Unwrap(err)), secret)
 				assert.NotContains(t, err.Error(), "net/http")
 			}
 			s.answer.Store(ptr(good))
-			got, err := get(t, transport.Client(), s.url())
+			got, err := get(t, clientOf(transport), s.url())
 			require.NoError(t, err, "and nothing of it stays")
 			assert.Equal(t, "200 well", got)
 			assert.EqualValues(t, 3, s.conns.Load())
@@ -200,11 +208,11 @@ func TestSurplusIsNeverLogged(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newRaw(t, sends)
 			transport := New(nil, nil)
-			_, err := get(t, transport.Client(), s.url())
+			_, err := get(t, clientOf(transport), s.url())
 			require.ErrorIs(t, err, errSurplus)
 
 			s.answer.Store(ptr(good))
-			got, err := get(t, transport.Client(), s.url())
+			got, err := get(t, clientOf(transport), s.url())
 			require.NoError(t, err)
 			assert.Equal(t, "200 well", got)
 		})
@@ -212,8 +220,8 @@ func TestSurplusIsNeverLogged(t *testing.T) {
 	assert.Empty(t, written.String())
 }
 
-// What comes on a connection that is kept closes it, and is nobody's answer.
-func TestWhatComesUnaskedClosesTheConnection(t *testing.T) {
+// Bytes that come on a kept connection close it, and are no request's answer.
+func TestBytesBetweenRequestsCloseTheConnection(t *testing.T) {
 	written := standardLog(t)
 	server, client := net.Pipe()
 	dialed := 0
@@ -228,17 +236,17 @@ func TestWhatComesUnaskedClosesTheConnection(t *testing.T) {
 		_, _ = server.Read(make([]byte, 4096))
 		_, _ = io.WriteString(server, good)
 	}()
-	_, err := get(t, transport.Client(), "http://sts.test/")
+	_, err := get(t, clientOf(transport), "http://sts.test/")
 	require.NoError(t, err)
 	_, _ = io.WriteString(server, "H") // read by the watch
 	_, err = server.Read(make([]byte, 1))
 	require.ErrorIs(t, err, io.EOF, "the connection is closed")
-	_, err = get(t, transport.Client(), "http://sts.test/")
+	_, err = get(t, clientOf(transport), "http://sts.test/")
 	require.ErrorContains(t, err, "no further connection")
 	assert.Empty(t, written.String())
 }
 
-func TestWhatIsAnAnswerComesAsItIs(t *testing.T) {
+func TestValidAnswersAreReturnedUnchanged(t *testing.T) {
 	for name, test := range map[string]struct{ sends, want string }{
 		"length":          {good, "200 well"},
 		"chunks":          {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nwe\r\n2\r\nll\r\n0\r\n\r\n", "200 well"},
@@ -255,7 +263,7 @@ func TestWhatIsAnAnswerComesAsItIs(t *testing.T) {
 			s := newRaw(t, test.sends)
 			transport := New(nil, nil)
 			for range 3 {
-				got, err := get(t, transport.Client(), s.url())
+				got, err := get(t, clientOf(transport), s.url())
 				require.NoError(t, err)
 				assert.Equal(t, test.want, got)
 			}
@@ -342,20 +350,20 @@ func TestTLS(t *testing.T) {
 	server, roots, conns := tlsServer(t, says)
 	transport := New(roots, nil)
 	for range 3 {
-		got, err := get(t, transport.Client(), server.URL)
+		got, err := get(t, clientOf(transport), server.URL)
 		require.NoError(t, err)
 		assert.Equal(t, "200 HTTP/1.1", got)
 	}
 	assert.EqualValues(t, 1, conns.Load())
 
-	_, err := get(t, New(nil, nil).Client(), server.URL)
+	_, err := get(t, clientOf(New(nil, nil)), server.URL)
 	require.ErrorContains(t, err, "certificate", "the system's roots do not have it")
-	_, err = get(t, transport.Client(), strings.Replace(server.URL, "127.0.0.1", "localhost", 1))
+	_, err = get(t, clientOf(transport), strings.Replace(server.URL, "127.0.0.1", "localhost", 1))
 	require.ErrorContains(t, err, "localhost", "the name is checked")
 }
 
-// Sixteen at a time need some sixteen handshakes, however many there are, and five
-// hundred at once wait for none but the server.
+// Any number of requests, sixteen at a time, need some sixteen handshakes. Five
+// hundred requests at once wait only for the server.
 func TestManyRequests(t *testing.T) {
 	var under, most atomic.Int64
 	server, roots, conns := tlsServer(t, func(w http.ResponseWriter, r *http.Request) {
@@ -364,7 +372,7 @@ func TestManyRequests(t *testing.T) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		says(w, r)
 	})
-	// Nothing here is about how soon a busy machine connects.
+	// The test does not depend on how fast a busy machine connects.
 	transport := New(roots, (&net.Dialer{Timeout: time.Minute}).DialContext)
 	many := func(total, atATime int) {
 		places := make(chan struct{}, atATime)
@@ -377,7 +385,7 @@ func TestManyRequests(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				r, _ := http.NewRequestWithContext(ctx, http.MethodPost, server.URL, strings.NewReader("token"))
-				response, err := transport.Client().Do(r)
+				response, err := clientOf(transport).Do(r)
 				if assert.NoError(t, err) {
 					response.Body.Close()
 				}
@@ -387,8 +395,8 @@ func TestManyRequests(t *testing.T) {
 		all.Wait()
 	}
 	many(10_000, 16)
-	// net/http leaves a connection whose writing goroutine was kept waiting for
-	// 50 ms, as it is now and then on a busy machine.
+	// On a busy machine net/http now and then closes a connection, if its writing
+	// goroutine had to wait for 50 ms.
 	t.Logf("%d handshakes", conns.Load())
 	assert.LessOrEqual(t, conns.Load(), int64(2*16))
 	many(500, 500)
@@ -401,20 +409,20 @@ func TestManyRequests(t *testing.T) {
 	assert.Empty(t, transport.kept)
 }
 
-// A server closes what it finds idle, also just as the next request is sent.
+// A server can close an idle connection just as the next request is sent.
 func TestAConnectionThatTheServerClosed(t *testing.T) {
 	s := newRaw(t, good)
 	transport := New(nil, nil)
 	for i := range 200 {
 		s.answer.Store(ptr(good + hangUp[:len(hangUp)*(i%2)])) // every second time it leaves at once
-		got, err := get(t, transport.Client(), s.url())
+		got, err := get(t, clientOf(transport), s.url())
 		require.NoError(t, err)
 		assert.Equal(t, "200 well", got)
 	}
 }
 
-// Three connections have died without a word: one request finds out, and the
-// next one uses none of them.
+// Three connections have died silently. One request times out, and the next one uses
+// none of them.
 func TestSilentConnectionsAreLeft(t *testing.T) {
 	s := newRaw(t, good)
 	transport := New(nil, nil)
@@ -429,26 +437,26 @@ func TestSilentConnectionsAreLeft(t *testing.T) {
 	assert.Empty(t, transport.kept)
 
 	s.answer.Store(ptr(good))
-	_, err = get(t, transport.Client(), s.url())
+	_, err = get(t, clientOf(transport), s.url())
 	require.NoError(t, err)
 	assert.EqualValues(t, 4, s.conns.Load())
 }
 
-// A frozen process finds its connections too old, by the wall clock.
+// After a freeze the connections are too old by the wall clock, and are not used.
 func TestAConnectionIsNotUsedAfterAFreeze(t *testing.T) {
 	s := newRaw(t, good)
 	transport := New(nil, nil)
-	_, err := get(t, transport.Client(), s.url())
+	_, err := get(t, clientOf(transport), s.url())
 	require.NoError(t, err)
 	for _, at := range idleSince(t, transport) {
 		*at = at.Add(-time.Hour)
 	}
-	_, err = get(t, transport.Client(), s.url())
+	_, err = get(t, clientOf(transport), s.url())
 	require.NoError(t, err)
 	assert.EqualValues(t, 2, s.conns.Load())
 }
 
-// three has transport keep three connections to s.
+// three makes transport keep three connections to s.
 func three(t *testing.T, transport *Transport, s *raw) {
 	t.Helper()
 	s.answer.Store(ptr(""))
@@ -457,7 +465,7 @@ func three(t *testing.T, transport *Transport, s *raw) {
 		all.Add(1)
 		go func() {
 			defer all.Done()
-			_, err := get(t, transport.Client(), s.url())
+			_, err := get(t, clientOf(transport), s.url())
 			assert.NoError(t, err)
 		}()
 	}
@@ -503,8 +511,8 @@ func TestACanceledRequestEndsAtOnce(t *testing.T) {
 	require.ErrorIs(t, err, gone)
 }
 
-// A proxy is used as net/http does it, and nothing that comes through it is
-// quoted or logged either.
+// A proxy is used as net/http does, and text that comes through it is not quoted or
+// logged.
 func TestThroughAProxy(t *testing.T) {
 	written := standardLog(t)
 	through := func(proxy string) *Transport {
@@ -515,7 +523,7 @@ func TestThroughAProxy(t *testing.T) {
 	for name, test := range noAnswers {
 		t.Run(name, func(t *testing.T) {
 			s := newRaw(t, test.sends)
-			_, err := get(t, through(s.url()).Client(), "http://sts.test/")
+			_, err := get(t, clientOf(through(s.url())), "http://sts.test/")
 			require.Error(t, err)
 			assert.ErrorIs(t, err, test.want)
 			assert.NotContains(t, fmt.Sprintf("%v %+v %#v", err, err, errors.Unwrap(err)), secret)
@@ -524,7 +532,7 @@ func TestThroughAProxy(t *testing.T) {
 	}
 	for name, sends := range surplus {
 		s := newRaw(t, sends)
-		_, err := get(t, through(s.url()).Client(), "http://sts.test/")
+		_, err := get(t, clientOf(through(s.url())), "http://sts.test/")
 		require.ErrorIs(t, err, errSurplus, name)
 	}
 
@@ -534,11 +542,11 @@ func TestThroughAProxy(t *testing.T) {
 	transport := through(proxy.URL)
 	transport.model.TLSClientConfig.RootCAs = roots
 	for range 2 {
-		got, err := get(t, transport.Client(), "https://example.com/")
+		got, err := get(t, clientOf(transport), "https://example.com/")
 		require.NoError(t, err)
 		assert.Equal(t, "200 HTTP/1.1", got)
 	}
-	_, err := get(t, through(newRaw(t, "HTTP/1.1 407 "+secret+"\r\nContent-Length: 0\r\n\r\n").url()).Client(), "https://example.com/")
+	_, err := get(t, clientOf(through(newRaw(t, "HTTP/1.1 407 "+secret+"\r\nContent-Length: 0\r\n\r\n").url())), "https://example.com/")
 	require.ErrorContains(t, err, "the proxy answers CONNECT with status 407")
 	assert.NotContains(t, err.Error(), secret)
 	assert.Empty(t, written.String())
@@ -580,7 +588,7 @@ func TestSharedByBundle(t *testing.T) {
 	system, err := Shared(nil)
 	require.NoError(t, err)
 	assert.NotSame(t, a, system)
-	_, err = get(t, a.Client(), server.URL)
+	_, err = get(t, clientOf(a), server.URL)
 	require.NoError(t, err)
 	_, err = Shared([]byte("none"))
 	require.Error(t, err)

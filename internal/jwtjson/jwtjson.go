@@ -1,11 +1,11 @@
 // Package jwtjson reads the parts of JSON Web Tokens, and the JSON documents of
-// their issuers, so that no two readers find different meanings in one text.
+// their issuers. It refuses text that two readers could understand differently.
 //
-// In contrast to package encoding/json, a member's name must be exact (RFC 7519,
-// section 10.1.1, has names compared character by character): "Exp" is not "exp".
-// A name that stands twice in one object is an error (RFC 7515, section 4), and so
-// is text that is not Unicode. In contrast to package encoding/base64, a part of
-// a token has one encoding. What a document may cost is bounded.
+// It is stricter than package encoding/json. A member's name must be exact: "Exp"
+// is not "exp" (RFC 7519, section 10.1.1). A name that an object has twice is an
+// error (RFC 7515, section 4), and so is text that is not Unicode. It is stricter
+// than package encoding/base64, too: a part of a token has only one encoding. The
+// size of a document is bounded.
 //
 // No error holds a value. A name in an error is quoted and shortened.
 package jwtjson
@@ -22,7 +22,7 @@ import (
 	"github.com/vercelaws/vercelaws/internal/scrub"
 )
 
-// What a document may have. Vercel's tokens have 16 members and one level.
+// Limits of a document. Vercel's tokens have 16 members and one level.
 const (
 	maxDepth = 32   // objects and lists in one another
 	maxItems = 1000 // members of an object, or items of a list
@@ -40,8 +40,8 @@ var (
 var base64url = base64.RawURLEncoding.Strict()
 
 // Part decodes a part of a JWT (RFC 7515, section 2: base64url without padding,
-// line ends or white space). Bits that encode nothing must be zero, so that no
-// two texts are one token.
+// line ends or white space). Unused bits must be zero, so that a token has only one
+// text.
 func Part(s string) (string, error) {
 	if strings.ContainsAny(s, "\r\n") { // encoding/base64 skips them
 		return "", errNotBase64
@@ -53,29 +53,24 @@ func Part(s string) (string, error) {
 	return string(b), nil
 }
 
-// Value is the JSON text of one value, which is valid; empty if there is none.
+// Value is the JSON text of a value in an object that [Object] has read. It is empty
+// for a member that the object does not have.
 type Value string
 
 // Object reads document, which must be one JSON object and nothing else.
 func Object(document string) (map[string]Value, error) {
 	document = trim(document)
-	if first(document) != '{' {
-		if json.Valid([]byte(document)) {
-			return nil, errNotObject
-		}
-		return nil, errNotJSON
-	}
-	members, _, rest, err := readContainer(document, 0)
 	switch {
-	case err != nil:
-		return nil, err
-	case trim(rest) != "", !utf8.ValidString(document):
+	case !utf8.ValidString(document), !json.Valid([]byte(document)):
 		return nil, errNotJSON
+	case document[0] != '{':
+		return nil, errNotObject
 	}
-	return members, nil
+	members, _, _, err := readContainer(document, 0)
+	return members, err
 }
 
-// Text returns v as a string, and whether it is one.
+// Text returns v as a string, and reports whether it is one.
 func (v Value) Text() (string, bool) {
 	if first(string(v)) != '"' {
 		return "", false
@@ -85,12 +80,12 @@ func (v Value) Text() (string, bool) {
 	}
 	var s string
 	if json.Unmarshal([]byte(v), &s) != nil || strings.ContainsRune(s, utf8.RuneError) {
-		return "", false // half of a surrogate pair, in whose place encoding/json puts that
+		return "", false // encoding/json replaces half a surrogate pair by utf8.RuneError
 	}
 	return s, true
 }
 
-// Number returns v as a number, and whether it is one that a float64 holds.
+// Number returns v as a number, and reports whether it is one that fits a float64.
 func (v Value) Number() (float64, bool) {
 	if v == "" || v[0] != '-' && (v[0] < '0' || v[0] > '9') {
 		return 0, false
@@ -99,7 +94,7 @@ func (v Value) Number() (float64, bool) {
 	return n, err == nil
 }
 
-// List returns the items of v, and whether it is a list.
+// List returns the items of v, and reports whether it is a list.
 func (v Value) List() ([]Value, bool) {
 	if first(string(v)) != '[' {
 		return nil, false
@@ -108,112 +103,75 @@ func (v Value) List() ([]Value, bool) {
 	return items, err == nil
 }
 
-// read reads the value that text begins with, and returns what follows it.
+// read reads the value that text begins with, and returns the text after it. Text
+// is a part of valid JSON, and so is that of the functions below.
 func read(text string, depth int) (v Value, rest string, err error) {
-	n := 0
-	switch first(text) {
+	switch text[0] {
 	case '{', '[':
 		_, _, rest, err = readContainer(text, depth)
-		n = len(text) - len(rest)
 	case '"':
-		n, err = stringLength(text)
-	case 't', 'f', 'n':
-		for n < len(text) && 'a' <= text[n] && text[n] <= 'z' {
-			n++
+		end := 1
+		for text[end] != '"' {
+			if text[end] == '\\' {
+				end++
+			}
+			end++
 		}
-		if word := text[:n]; word != "true" && word != "false" && word != "null" {
-			err = errNotJSON
-		}
-	default:
-		for n < len(text) && strings.IndexByte("+-.0123456789Ee", text[n]) >= 0 {
-			n++
-		}
-		if !json.Valid([]byte(text[:n])) {
-			err = errNotJSON
-		}
+		rest = text[end+1:]
+	default: // it is in an object or list, so something follows
+		rest = text[strings.IndexAny(text, ",]} \t\r\n"):]
 	}
-	return Value(text[:n]), text[n:], err
+	return Value(text[:len(text)-len(rest)]), rest, err
 }
 
-// readContainer reads the object or list that text begins with, and returns what
-// follows it. A list's items are returned only at depth 0.
+// readContainer reads the object or list that text begins with, and returns the
+// text after it. A list's items are returned only at depth 0.
 func readContainer(text string, depth int) (members map[string]Value, items []Value, rest string, err error) {
-	closing := byte(']')
-	if text[0] == '{' {
-		closing, members = '}', make(map[string]Value, min(16, len(text)/16)) // some 16 in a token of Vercel's
-	}
 	if depth == maxDepth {
 		return nil, nil, "", errTooDeep
 	}
+	if text[0] == '{' {
+		members = make(map[string]Value, min(16, len(text)/16)) // Vercel's tokens have some 16
+	}
 	rest = trim(text[1:])
-	for n := 0; n > 0 || first(rest) != closing; n++ {
+	for n := 0; rest[0] != '}' && rest[0] != ']'; n++ {
+		if n == maxItems {
+			return nil, nil, "", errTooMany
+		}
 		var name string
-		var v Value
 		if members != nil {
 			if name, rest, err = readName(rest); err != nil {
 				return nil, nil, "", err
 			}
+			if _, twice := members[name]; twice {
+				return nil, nil, "", fmt.Errorf("it has the name %s twice", scrub.Quote(name, maxName))
+			}
 		}
+		var v Value
 		if v, rest, err = read(rest, depth+1); err != nil {
 			return nil, nil, "", err
 		}
-		_, twice := members[name]
 		switch {
-		case n == maxItems:
-			return nil, nil, "", errTooMany
-		case twice:
-			return nil, nil, "", fmt.Errorf("it has the name %s twice", scrub.Quote(name, maxName))
 		case members != nil:
 			members[name] = v
 		case depth == 0:
 			items = append(items, v)
 		}
-		if rest = trim(rest); first(rest) != ',' {
-			break
+		if rest = trim(rest); rest[0] == ',' {
+			rest = trim(rest[1:])
 		}
-		rest = trim(rest[1:])
-	}
-	if first(rest) != closing {
-		return nil, nil, "", errNotJSON
 	}
 	return members, items, rest[1:], nil
 }
 
-// readName reads a member's name and the colon behind it.
+// readName reads a member's name and the colon after it.
 func readName(text string) (name, rest string, err error) {
-	if first(text) != '"' {
+	v, rest, _ := read(text, 0)
+	name, isText := v.Text()
+	if !isText {
 		return "", "", errNotJSON
 	}
-	n, err := stringLength(text)
-	if err != nil {
-		return "", "", err
-	}
-	name, ok := Value(text[:n]).Text()
-	if rest = trim(text[n:]); !ok || first(rest) != ':' {
-		return "", "", errNotJSON
-	}
-	return name, trim(rest[1:]), nil
-}
-
-// stringLength returns the length of the string that text begins with, the
-// quotation marks included.
-func stringLength(text string) (int, error) {
-	escaped := false
-	for n := 1; n < len(text); n++ {
-		switch c := text[n]; {
-		case c == '\\':
-			escaped = true
-			n++
-		case c < ' ':
-			return 0, errNotJSON
-		case c == '"':
-			if escaped && !json.Valid([]byte(text[:n+1])) {
-				return 0, errNotJSON
-			}
-			return n + 1, nil
-		}
-	}
-	return 0, errNotJSON
+	return name, trim(trim(rest)[1:]), nil
 }
 
 // first returns the first byte of text, or 0.

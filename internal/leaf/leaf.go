@@ -1,5 +1,5 @@
-// Package leaf is how a provider takes the token sources of package oidc apart,
-// so that it can walk them in an order of its own.
+// Package leaf has the types with which a provider takes the token sources of package
+// oidc apart, so that it can ask them in an order of its own.
 package leaf
 
 import (
@@ -24,34 +24,35 @@ type Seal struct{}
 // Leaf is a source that has no other source inside it. T is oidc.Token, which
 // this package cannot import.
 type Leaf[T any] struct {
-	// Read gives the token as it came, also one that has expired.
+	// Read returns the source's token, even an expired one.
 	Read func(context.Context) (T, error)
 
-	// Check says why a token that Read gave cannot be used any more, or nil.
+	// Check returns an error if a token that Read returned has expired.
 	Check func(T) error
 
-	// Request is set where the leaf is oidc.FromRequest.
+	// Request is set if the leaf is oidc.FromRequest.
 	Request *Request[T]
 
-	// Steps turn the token as it came into the one that STS is given.
+	// Steps are called one after the other with the token that Read returned. The
+	// result of the last is for STS.
 	Steps []func(context.Context, T) (T, error)
 }
 
-// Request is what oidc.FromRequest knows beside the context's own token.
+// Request gives access to the tokens of other requests than the context's own.
 type Request[T any] struct {
-	// Given reports whether the caller chose the context's token.
+	// Given reports whether the context's token is that of oidc.ContextWithToken.
 	Given func(context.Context) bool
 
-	// Recent returns the tokens that requests brought lately. It is a function
-	// because no printer looks into one.
+	// Recent returns the tokens of recent requests. It is a function because no
+	// printer shows what a function holds.
 	Recent func() *recent.Store[T]
 }
 
-// Reasons are the errors of all sources that had no token that lives.
+// Reasons are the errors of all sources, if none had a token that can be used.
 type Reasons []error
 
-// The lengths of an error's text, where other code than this module's may have
-// written it.
+// The text of errors is cut, since other code than this module's may have written
+// it.
 const (
 	maxReason  = 1000 // bytes for a source
 	maxReasons = 4000 // bytes for all

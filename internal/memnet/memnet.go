@@ -1,6 +1,6 @@
 // Package memnet is a network in memory: a listener whose connections are
-// [net.Pipe]s. Servers and clients on it block in a way that testing/synctest
-// understands, so tests of HTTP code can run under fake time.
+// [net.Pipe]s. Package testing/synctest knows when their users are blocked, so tests
+// of HTTP code can run under fake time.
 package memnet
 
 import (
@@ -35,7 +35,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close ends Accept and refuses further connections. Those that are open stay.
+// Close ends Accept and refuses further connections. Open connections stay open.
 func (l *Listener) Close() error {
 	l.close.Do(func() { close(l.closed) })
 	return nil

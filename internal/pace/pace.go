@@ -1,5 +1,5 @@
-// Package pace bounds how often something that keeps going wrong is done, and
-// leaves alone what goes well.
+// Package pace bounds how often operations begin while they keep failing. While they
+// succeed, none waits.
 package pace
 
 import (
@@ -11,39 +11,48 @@ import (
 )
 
 const (
-	// Every is how often something that keeps going wrong is done after the burst.
+	// Every is the time between two operations that keep failing, after the burst.
 	Every = time.Second / 2
 
-	// memory is for how long after the last of it something is taken to go wrong.
+	// memory is how long after the last failure operations count as failing.
 	memory = time.Minute
 )
 
-// Pacer counts what goes wrong. Nobody waits until an operation has failed. From
-// then until [Pacer.Clear], or until none has failed for a minute, no more than
-// Burst + w/Every operations begin in a time w. Each of them is counted when it
-// begins, since it may hang before it fails; one that does not fail is taken off
-// the count when it ends. One is paid off each Every.
+// Pacer counts operations that fail. Until one has failed, none waits. From then
+// until [Pacer.Clear], or until none has failed for a minute, no more than
+// Burst + w/Every operations begin in a time w.
 //
-// It goes by the monotonic clock, so setting the wall clock does not touch it.
-// Its methods are safe for concurrent use. Burst is not changed after the first
+// Each failure adds the time Every to what is owed, which passing time pays off.
+// While operations fail, Every is added when one begins, since it may hang before
+// it fails. It is taken off again if the operation does not fail.
+//
+// The Pacer uses the monotonic clock, so setting the wall clock has no effect. Its
+// methods are safe for concurrent use. Burst must not be changed after the first
 // use.
 type Pacer struct {
 	Burst int
 
 	mu       sync.Mutex    // guards what follows
-	failing  bool          // an operation has failed in the last minute, and none has cleared that
+	failing  bool          // an operation has failed in the last minute, and Clear was not called since
 	paid     time.Time     // when nothing will be owed
 	underWay int           // operations that have not ended, and were not counted when they began
-	changed  chan struct{} // closed when those who wait should look again; nil: nobody waits
+	changed  chan struct{} // closed when waiting callers should look again; nil if there are none
 }
 
-// Begin waits until an operation may begin, or until ctx ends: then its error is
-// ctx's cause. Whoever began calls end once, and says whether the operation
-// failed. One that panics or never returns has failed.
+// Begin waits until an operation may begin. If ctx ends before, the error is its
+// cause. The caller calls end when the operation has ended, and says whether it
+// failed. An operation that panics or never returns has failed. Further calls of
+// end have no effect.
 func (p *Pacer) Begin(ctx context.Context) (end func(failed bool), err error) {
-	counted, err := p.wait(ctx, true)
-	if err != nil {
+	if err := p.waitAndLock(ctx); err != nil {
 		return nil, err
+	}
+	defer p.mu.Unlock()
+	counted := p.failing
+	if counted {
+		p.owe(Every)
+	} else {
+		p.underWay++
 	}
 	ended := false // guarded by mu
 	return func(failed bool) {
@@ -58,7 +67,7 @@ func (p *Pacer) Begin(ctx context.Context) (end func(failed bool), err error) {
 				p.fail()
 			}
 		case failed:
-			p.owe(max(Every-p.owed(), 0)) // it may have been paid off meanwhile
+			p.owe(max(Every-p.owed(), 0)) // what was added at its beginning may have been paid off
 		default:
 			p.paid = p.paid.Add(-Every)
 		}
@@ -69,18 +78,21 @@ func (p *Pacer) Begin(ctx context.Context) (end func(failed bool), err error) {
 
 // Wait waits until an operation may begin, and begins none.
 func (p *Pacer) Wait(ctx context.Context) error {
-	_, err := p.wait(ctx, false)
+	err := p.waitAndLock(ctx)
+	if err == nil {
+		p.mu.Unlock()
+	}
 	return err
 }
 
-// Fail counts a failure of something that seemed to have gone well.
+// Fail counts a failure that was found after the operation had ended as a success.
 func (p *Pacer) Fail() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.fail()
 }
 
-// Clear forgets what is owed, since an operation has succeeded.
+// Clear is called when an operation has succeeded. Nothing is owed then.
 func (p *Pacer) Clear() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -88,51 +100,40 @@ func (p *Pacer) Clear() {
 	p.wake()
 }
 
-// wait waits for room, and then begins an operation, if it is to. It reports
-// whether that was counted.
-func (p *Pacer) wait(ctx context.Context, begins bool) (counted bool, err error) {
+// waitAndLock waits until an operation may begin. It returns with mu locked, unless
+// ctx ends before: then it returns ctx's cause.
+func (p *Pacer) waitAndLock(ctx context.Context) error {
 	for {
 		p.mu.Lock()
 		pause := p.pause()
 		if pause <= 0 {
-			switch counted = begins && p.failing; {
-			case counted:
-				p.owe(Every)
-			case begins:
-				p.underWay++
-			}
-			p.mu.Unlock()
-			return counted, nil
+			return nil
 		}
 		if p.changed == nil {
 			p.changed = make(chan struct{})
 		}
 		changed := p.changed
 		p.mu.Unlock()
-
-		timer := time.NewTimer(pause)
 		select {
-		case <-timer.C:
+		case <-time.After(pause):
 		case <-changed:
 		case <-ctx.Done():
-			timer.Stop()
-			return false, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
-		timer.Stop()
 	}
 }
 
-// pause needs mu. It is how long the next operation has to wait. What is under way
-// is likely to fail too, so while something is owed it takes up room.
+// pause needs mu. It returns how long the next operation has to wait. While something
+// is owed, the operations under way count as owed too, since they are likely to
+// fail.
 func (p *Pacer) pause() time.Duration {
 	owed := p.owed()
 	room := p.most() - owed - Every
 	return max(-room, min(owed, time.Duration(p.underWay)*Every-room))
 }
 
-// owed needs mu. It is the time until nothing is owed. A date that is further
-// ahead than what can be owed comes of another clock, such as a test's, and
-// counts for nothing.
+// owed needs mu. It returns the time until nothing is owed. If that is more than can
+// be owed, the date comes from another clock, such as a test's, and is ignored.
 func (p *Pacer) owed() time.Duration {
 	owed := time.Until(p.paid)
 	if owed > p.most() || owed < -memory {
@@ -141,8 +142,8 @@ func (p *Pacer) owed() time.Duration {
 	return max(owed, 0)
 }
 
-// most is what can be owed. Many operations that were under way when the first
-// of them failed owe no more than a burst: the next may begin after Every.
+// most returns the most that can be owed: a burst. So if many operations that were
+// under way together fail, the next may still begin after Every.
 func (p *Pacer) most() time.Duration { return time.Duration(p.Burst) * Every }
 
 // fail needs mu.
@@ -156,7 +157,7 @@ func (p *Pacer) owe(more time.Duration) {
 	p.paid = time.Now().Add(min(p.owed()+more, p.most()))
 }
 
-// wake needs mu. It has those who wait look again.
+// wake needs mu. It makes the waiting callers look again.
 func (p *Pacer) wake() {
 	if p.changed != nil {
 		close(p.changed)
@@ -164,17 +165,17 @@ func (p *Pacer) wake() {
 	}
 }
 
-// idle reports whether p is as good as a new one.
+// idle reports whether p is in the state of a new Pacer.
 func (p *Pacer) idle() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.owed() == 0 && !p.failing && p.underWay == 0
 }
 
-// FaultBurst is how many requests an endpoint that fails gets at once.
+// FaultBurst is the Burst of the pacers of endpoints.
 const FaultBurst = 3
 
-// ofEndpoints are the pacers that [Of] has given.
+// ofEndpoints holds the pacers that [Of] has returned.
 var ofEndpoints = struct {
 	sync.Mutex
 	pacers map[any]*shared
@@ -182,12 +183,12 @@ var ofEndpoints = struct {
 
 type shared struct {
 	Pacer
-	asked time.Time // when Of gave it last
+	asked time.Time // when Of last returned it
 }
 
-// Of returns the pacer of the faults of an endpoint, for all in the process who
-// ask it. Key is the endpoint's address, or the client of the user's own that
-// reaches it; one that cannot be compared gets a pacer of its own.
+// Of returns the pacer of an endpoint's faults. All callers in the process who give
+// the same key share it. Key is the endpoint's address, or the user's client that
+// calls it. For a key that cannot be compared, the pacer is a new one.
 func Of(key any) *Pacer {
 	if !reflect.ValueOf(key).Comparable() {
 		return &Pacer{Burst: FaultBurst}
@@ -204,9 +205,9 @@ func Of(key any) *Pacer {
 	return &s.Pacer
 }
 
-// forgetIdle needs the lock of ofEndpoints. It keeps programs that make ever new
-// clients from being remembered. Whoever was given a pacer a minute ago has
-// begun with it.
+// forgetIdle needs the lock of ofEndpoints. It bounds the memory for a program that
+// makes new clients all the time. A pacer that was returned less than a minute ago
+// stays, since the caller may not have begun to use it.
 func forgetIdle() {
 	const many = 64
 	if len(ofEndpoints.pacers) < many {
@@ -224,10 +225,8 @@ func forgetIdle() {
 // ctx has time left.
 func Pause(ctx context.Context, attempt int) bool {
 	whole := 100 * time.Millisecond << max(attempt-1, 0)
-	timer := time.NewTimer(whole/2 + rand.N(whole))
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(whole/2 + rand.N(whole)):
 	case <-ctx.Done():
 	}
 	return ctx.Err() == nil

@@ -38,10 +38,11 @@ func TestHealthyOperationsDoNotWaitForEachOther(t *testing.T) {
 	})
 }
 
-// Whatever number was under way at the first failure, what begins after it is
-// bounded until there is a success, also where a herd wakes together, where
-// operations hang before they fail, and where nobody asks for a while.
-func TestWhatBeginsAfterTheFirstFailureIsBounded(t *testing.T) {
+// After the first failure the number of operations that begin is bounded until one
+// succeeds. It does not matter how many were under way, whether many callers wake
+// at once, whether operations hang before they fail, or whether there were none for
+// a while.
+func TestOperationsAfterTheFirstFailureAreBounded(t *testing.T) {
 	for _, herd := range []int{1, 3, 40, 500} {
 		for _, takes := range []time.Duration{10 * time.Millisecond, 3 * time.Second} {
 			synctest.Test(t, func(t *testing.T) { afterTheFirstFailure(t, herd, takes) })
@@ -92,7 +93,7 @@ func afterTheFirstFailure(t *testing.T, herd int, takes time.Duration) {
 	assert.GreaterOrEqual(t, len(begun), 2*min(herd, 30)*int(10*time.Second/max(takes, Every))/20, "it goes on")
 }
 
-func TestASuccessLetsAllGoAtOnce(t *testing.T) {
+func TestASuccessEndsAllWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &Pacer{Burst: 3}
 		for range 10 {
@@ -179,7 +180,7 @@ func TestManyFailuresAtOnceOweNoMoreThanABurst(t *testing.T) {
 	})
 }
 
-func TestWhatIsUnderWayCountsWhileSomethingIsOwed(t *testing.T) {
+func TestOperationsUnderWayCountWhileSomethingIsOwed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &Pacer{Burst: 3}
 		begin(t, p)
@@ -193,8 +194,9 @@ func TestWhatIsUnderWayCountsWhileSomethingIsOwed(t *testing.T) {
 	})
 }
 
-// An operation that hangs before it fails leaves no room for a burst beside it.
-func TestWhatFailsLateIsOwedWhenItFails(t *testing.T) {
+// A failure counts when it is known. While an operation hangs before it fails, it
+// leaves no room for a burst.
+func TestALateFailureIsOwedWhenItComes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &Pacer{Burst: 3}
 		p.Fail()
@@ -209,7 +211,7 @@ func TestWhatFailsLateIsOwedWhenItFails(t *testing.T) {
 	})
 }
 
-// A failure of long ago does not delay a crowd.
+// A failure of more than a minute ago delays no operation.
 func TestAFailureIsForgottenAfterAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &Pacer{Burst: 3}
@@ -241,8 +243,8 @@ func canceled(t *testing.T) context.Context {
 	return ctx
 }
 
-// A fault in real time must not delay a test that runs under a clock of its own.
-func TestADebtOfAnotherClockIsVoid(t *testing.T) {
+// A failure by the real clock must not delay a test with a clock of its own.
+func TestADebtOfAnotherClockIsIgnored(t *testing.T) {
 	p := &Pacer{Burst: 3}
 	for range 5 {
 		p.Fail()

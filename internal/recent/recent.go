@@ -1,13 +1,13 @@
-// Package recent remembers the tokens of recent requests, so that work which
-// has no request of its own, or one with a bad token, can borrow one.
+// Package recent remembers the tokens of recent requests. Work without a request, or
+// with a request whose token is bad, can use one of them.
 //
-// A request only leaves the token's text here, since a request must stay cheap.
-// Whoever looks for a token has each text read once; what is no token, or has
-// ended, leaves the store then.
+// A request only stores the token's text, since that must cost little. [Store.All]
+// reads each text once. Text that is not a token, and expired tokens, are removed
+// then.
 //
-// Nothing here verifies a token, so anybody can have one remembered. What speaks
-// for a token is how many requests have brought it over a time, and how new it
-// is. What is dropped for want of room is neither.
+// Nothing here verifies a token, so anybody can have one stored. A token is more
+// likely to be genuine if many requests have brought it over some time, or if it is
+// new. When there is no room, tokens are removed that are neither.
 package recent
 
 import (
@@ -22,29 +22,27 @@ import (
 )
 
 const (
-	// Least is how many tokens are kept at least, before any is dropped for
-	// want of room.
+	// Least is how many tokens are kept when others are removed to make room.
 	Least = 512
 
 	most     = 2 * Least
-	longest  = 20_000 // characters that STS takes
+	longest  = 20_000 // characters of the longest token that STS accepts
 	maxBytes = 256 * longest
 
-	// mostDropped is how many digests of dropped tokens are kept at least: for
-	// more than a minute in which a hundred new ones a second come.
+	// mostDropped is how many digests of removed tokens are kept at least: those of
+	// more than a minute, if a hundred new tokens come each second.
 	mostDropped = 8192
 
-	// slot is the time in which a token counts once, however many requests
-	// bring it. Who sends one a thousand times is no more credible for it than
-	// who sends it each half second; staying is what forged tokens that change
-	// all the time cannot do.
+	// slot is the time in which a token counts once, however many requests bring
+	// it. So a forged token that is sent a thousand times at once counts no more than
+	// a genuine one, and forged tokens that change all the time count once each.
 	slot = 400 * time.Millisecond
 
-	// halfLife is when a count is worth half.
+	// halfLife is the time after which a count is halved.
 	halfLife = time.Minute
 )
 
-// Store is the tokens of recent requests. Make one with [New]. Its methods are
+// Store holds the tokens of recent requests. Make one with [New]. Its methods are
 // safe for concurrent use. T is oidc.Token.
 type Store[T any] struct {
 	read func(raw string) (token T, ends time.Time, ok bool)
@@ -54,37 +52,37 @@ type Store[T any] struct {
 	mu      sync.Mutex // guards what follows
 	entries map[string]*entry[T]
 	bytes   int                    // of the entries' text
-	clock   uint64                 // ticks with each arrival
-	dropped [2]map[uint64]struct{} // digests of what was dropped for want of room, the newer ones first
+	clock   uint64                 // number of arrivals
+	dropped [2]map[uint64]struct{} // digests of tokens that were removed to make room, the newer ones first
 }
 
-// entry is a text that is remembered. What is below the line is guarded by mu.
+// entry is a text that is remembered. The second group of fields is guarded by mu.
 type entry[T any] struct {
 	raw   string
-	again atomic.Bool // it arrived again, which is not yet counted
+	again atomic.Bool // it arrived again, and that has not been counted yet
 
-	arrived uint64    // order of the last arrival
-	count   float64   // of arrivals, as it was when the last was counted
-	counted time.Time // when that was
+	arrived uint64    // the Store's clock at the last arrival
+	count   float64   // of arrivals, at the time counted
+	counted time.Time // when the last arrival was counted
 	isRead  bool
 	token   T
 	ends    time.Time
 }
 
-// New returns an empty store. Read reads a text, and says when STS will not take
-// the token any more; ok is false where the text is no token.
+// New returns an empty store. Read reads a text, and returns when STS stops accepting
+// the token. It returns false if the text is not a token.
 func New[T any](read func(raw string) (token T, ends time.Time, ok bool)) *Store[T] {
 	return &Store[T]{read: read, entries: map[string]*entry[T]{}}
 }
 
-// Add takes note that a request brought raw, whose form is a token's, and
-// returns the store's own copy of it.
+// Add stores raw, which a request brought and which has the form of a token. It
+// returns the store's own copy.
 //
-// The usual case, the same token as on the request before, takes no lock and
-// allocates nothing. Another token that is known costs one short lock.
+// If raw is also the token that arrived last, as is usual, this takes no lock and
+// allocates nothing. If the store has it, this takes one short lock.
 func (s *Store[T]) Add(raw string) *string {
 	if e := s.newest.Load(); e != nil && e.raw == raw {
-		if !e.again.Load() { // so that the cores do not all write to it
+		if !e.again.Load() { // a load first, so that the cores do not all write
 			e.again.Store(true)
 		}
 		return &e.raw
@@ -93,11 +91,11 @@ func (s *Store[T]) Add(raw string) *string {
 	defer s.mu.Unlock()
 	e := s.entries[raw]
 	if e == nil {
-		e = &entry[T]{raw: strings.Clone(raw)} // a header's text may be part of a larger one, or be reused
+		e = &entry[T]{raw: strings.Clone(raw)} // a header's text may be a part of a larger one, or be overwritten
 		if len(raw) > longest {
 			return &e.raw
 		}
-		if s.wasDropped(raw) {
+		if s.wasDropped(raw) { // its earlier arrival counts too
 			e.count, e.counted = 1, time.Now().Add(-slot)
 		}
 		s.entries[e.raw] = e
@@ -113,8 +111,8 @@ func (s *Store[T]) Add(raw string) *string {
 	return &e.raw
 }
 
-// arrive needs mu. It counts an arrival, once in a slot. The age is absolute
-// since only a test that leaves a clock of its own sees time run backwards.
+// arrive needs mu. It counts an arrival, once in a slot. It uses the absolute age,
+// since time can run backwards when a test ends that had a clock of its own.
 func (e *entry[T]) arrive(now time.Time) {
 	if now.Sub(e.counted).Abs() >= slot {
 		e.count, e.counted = e.countAt(now)+1, now
@@ -140,8 +138,8 @@ type Seen[T any] struct {
 	Count   float64 // of the requests that brought it lately
 }
 
-// All returns the tokens that are remembered, but for those of which drop
-// reports true: those leave the store.
+// All returns the tokens of the store. It first removes those for which drop reports
+// true.
 func (s *Store[T]) All(drop func(T) bool) []Seen[T] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -165,8 +163,8 @@ func (s *Store[T]) All(drop func(T) bool) []Seen[T] {
 	return all
 }
 
-// makeRoom needs mu. It keeps Least entries, or half the bytes: half of them for
-// being new, and the others for how many requests brought them.
+// makeRoom needs mu. It keeps Least entries, or fewer that have half the bytes. Half
+// of them are the newest, and the others those that most requests have brought.
 func (s *Store[T]) makeRoom() {
 	now := time.Now()
 	all := make([]*entry[T], 0, len(s.entries))
@@ -191,8 +189,7 @@ func (s *Store[T]) makeRoom() {
 	}
 }
 
-// wasDropped needs mu. It knows a token that a flood of others pushed out when
-// that comes again.
+// wasDropped needs mu. It reports whether raw was removed to make room.
 func (s *Store[T]) wasDropped(raw string) bool {
 	id := maphash.String(seed, raw)
 	_, newer := s.dropped[0][id]
@@ -202,8 +199,8 @@ func (s *Store[T]) wasDropped(raw string) bool {
 
 var seed = maphash.MakeSeed()
 
-// keep takes those off the beginning of all for which there is room in half of
-// what makeRoom keeps, and returns the others.
+// keep returns all without the first entries, of which as many are kept as half of
+// what makeRoom keeps.
 func keep[T any](all []*entry[T]) []*entry[T] {
 	bytes := 0
 	for i, e := range all {

@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// story runs f under fake time with a store whose tokens are their texts, live
-// two hours, and are no tokens if they begin with "garbage".
+// story runs f under fake time with a store whose tokens live two hours. A text that
+// begins with "garbage" is not a token.
 func story(t *testing.T, f func(t *testing.T, s *Store[string])) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -99,7 +99,7 @@ func TestTheFastPathCounts(t *testing.T) {
 	})
 }
 
-// A text is read once, and by whoever looks, not by the request.
+// A text is read once, by All and not by the request.
 func TestATextIsReadOnce(t *testing.T) {
 	read := map[string]int{}
 	s := New(func(raw string) (string, time.Time, bool) {
@@ -119,7 +119,7 @@ func TestATextIsReadOnce(t *testing.T) {
 	assert.Equal(t, map[string]int{"a": 1, "b": 1}, read)
 }
 
-func TestWhatLeavesTheStore(t *testing.T) {
+func TestWhichTokensAreRemoved(t *testing.T) {
 	story(t, func(t *testing.T, s *Store[string]) {
 		for _, raw := range []string{"a", "garbage", "foreign"} {
 			s.Add(raw)
@@ -139,9 +139,9 @@ func TestWhatLeavesTheStore(t *testing.T) {
 	})
 }
 
-// Neither a token that repeats nor a new one is pushed out by a flood, and the
-// store stays within its bounds.
-func TestAFloodPushesOutWhatIsNeitherNewNorOften(t *testing.T) {
+// A flood of tokens removes neither a new token nor one that many requests bring, and
+// the store stays within its bounds.
+func TestAFloodKeepsNewAndFrequentTokens(t *testing.T) {
 	for name, size := range map[string]int{"short": 10, "long": longest} {
 		t.Run(name, func(t *testing.T) {
 			story(t, func(t *testing.T, s *Store[string]) {

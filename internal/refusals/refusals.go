@@ -8,23 +8,24 @@ import (
 )
 
 const (
-	// SameAnswer is how long a refusal is given again without asking, so that
-	// callers of a misconfigured deployment have it at once.
+	// SameAnswer is how long the error of a refusal is returned again without a
+	// request, so that callers of a misconfigured deployment do not wait.
 	SameAnswer = time.Second
 
-	// most is how many are remembered: more than the tokens of requests that
-	// are.
+	// most is how many refusals are remembered. It is more than package recent
+	// remembers tokens.
 	most = 2048
 )
 
-// Memory is for the tokens of one asker. Its zero value is ready to use, and its
-// methods are safe for concurrent use. Setting the wall clock does not touch it.
+// Memory holds the refusals of one provider or exchange. Its zero value is ready to
+// use, and its methods are safe for concurrent use. It uses the monotonic clock
+// alone, so setting the wall clock has no effect.
 type Memory struct {
 	mu    sync.Mutex // guards what follows
 	known map[uint64]refusal
 }
 
-// refusal is one. Its time is only used for its monotonic reading.
+// refusal is the last refusal of a token.
 type refusal struct {
 	at  time.Time
 	err error
@@ -32,11 +33,12 @@ type refusal struct {
 
 var seed = maphash.MakeSeed()
 
-// digest tells tokens apart without being one. Nobody outside knows the seed, so
-// nobody can make two tokens with one digest.
+// digest returns a number that stands for a token. The seed is random, so nobody
+// can make two tokens with one digest.
 func digest(raw string) uint64 { return maphash.String(seed, raw) }
 
-// Add takes note of a refusal.
+// Add remembers that raw was refused with err, and forgets the oldest refusal if
+// there are too many.
 func (m *Memory) Add(raw string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -58,21 +60,22 @@ func (m *Memory) Add(raw string, err error) {
 	}
 }
 
-// Forget drops what is known of a token that was accepted after all.
+// Forget removes the refusal of a token that was accepted later.
 func (m *Memory) Forget(raw string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.known, digest(raw))
 }
 
-// When is when a token was refused last, or the zero time.
+// When returns when a token was last refused, or the zero time.
 func (m *Memory) When(raw string) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.known[digest(raw)].at
 }
 
-// Answer is how a token was refused less than SameAnswer ago, or nil.
+// Answer returns the error with which a token was refused less than SameAnswer ago,
+// or nil.
 func (m *Memory) Answer(raw string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

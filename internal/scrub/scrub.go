@@ -11,13 +11,13 @@ import (
 	"unicode/utf8"
 )
 
-// Text returns s without the JWT raw and its signed parts, with a space in
-// place of each character that does not print, and with at most most bytes and
-// an ellipsis. Raw may be empty.
+// Text returns s without the JWT raw and its parts, with a space in place of each
+// character that is not printable. If that is longer than most bytes, it is cut
+// and ends with an ellipsis. Raw may be empty.
 func Text(s, raw string, most int) string {
 	if raw != "" {
 		s = strings.ReplaceAll(s, raw, "[token]")
-		for _, part := range signed(raw) {
+		for _, part := range parts(raw) {
 			s = strings.ReplaceAll(s, part, "[token]")
 		}
 	}
@@ -33,30 +33,30 @@ func Text(s, raw string, most int) string {
 	return s
 }
 
-// Shows reports whether s holds a signed part of the JWT raw, as text or as
-// package fmt prints bytes in decimal. Raw may be empty.
+// Shows reports whether s holds a part of the JWT raw, as text or as the decimal
+// bytes that package fmt prints. Raw may be empty.
 func Shows(s, raw string) bool {
-	return slices.ContainsFunc(signed(raw), func(part string) bool {
+	return slices.ContainsFunc(parts(raw), func(part string) bool {
 		return strings.Contains(s, part) || strings.Contains(s, strings.Trim(fmt.Sprint([]byte(part)), "[]"))
 	})
 }
 
-// signed is the parts of a JWT but for its header, which is the same in all.
-func signed(raw string) []string {
+// parts returns the parts of a JWT without its header, which is no secret.
+func parts(raw string) []string {
 	_, rest, _ := strings.Cut(raw, ".")
 	return slices.DeleteFunc(strings.Split(rest, "."), func(part string) bool { return part == "" })
 }
 
-// prints reports whether r can be seen. What moves the cursor, changes the
-// direction of the text or has no width cannot.
+// prints reports whether r is printable. Characters that move the cursor, change
+// the direction of the text or have no width are not.
 func prints(r rune) bool {
 	return unicode.IsPrint(r) && !unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
-// Quote returns s in double quotes, as a Go string literal in ASCII, with at
-// most most bytes between the quotes, and an ellipsis after them where that is
-// not all. It is for claims and other short text of
-// which each character counts; a secret must not be in it.
+// Quote returns s as a Go string literal in ASCII. If it is longer than most bytes
+// between the quotes, it is cut, and an ellipsis follows the quotes. It is for
+// claims and other short text in which each character matters. It removes no
+// secrets.
 func Quote(s string, most int) string {
 	var b strings.Builder
 	b.WriteByte('"')

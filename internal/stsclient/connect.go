@@ -27,9 +27,9 @@ func Connect(ctx context.Context, client *sts.Client) {
 	_, _ = Head(ctx, client)
 }
 
-// Head sends a HEAD request for the root of client's endpoint, which holds
-// nothing of the user's, and returns what is answered, without a body. Whatever
-// that is, the connection is open then.
+// Head sends a HEAD request for the root of client's endpoint and returns the
+// answer. The request holds nothing of the user's. After any answer the connection
+// is open.
 func Head(ctx context.Context, client *sts.Client) (*http.Response, error) {
 	to, err := Endpoint(ctx, client)
 	if err != nil {
@@ -46,8 +46,9 @@ func Head(ctx context.Context, client *sts.Client) (*http.Response, error) {
 	return response, response.Body.Close()
 }
 
-// Endpoint returns where client sends its calls. It makes a call on a client
-// that has nothing of the user's but what decides this, and sends nothing.
+// Endpoint returns the address to which client sends its calls. To find it, it
+// makes a call on another client, which has only the settings that decide the
+// address, and which sends nothing.
 func Endpoint(ctx context.Context, client *sts.Client) (*url.URL, error) {
 	o := client.Options()
 	var to *url.URL
@@ -77,5 +78,5 @@ var errNotSent = errors.New("not sent")
 // doer is an HTTP client.
 type doer func(*http.Request) (*http.Response, error)
 
-// Do is the one method of an HTTP client.
+// Do calls d.
 func (d doer) Do(r *http.Request) (*http.Response, error) { return d(r) }

@@ -60,7 +60,7 @@ func newServer(t *testing.T) *server {
 	return s
 }
 
-// client is the default client, but for where the server is and whom it trusts.
+// client is the default client, with the server's address and certificate.
 func (s *server) client(t *testing.T) *Client {
 	t.Helper()
 	setenv(t, nil)
@@ -68,7 +68,7 @@ func (s *server) client(t *testing.T) *Client {
 	roots.AddCert(s.Certificate())
 	return New(Options{RoleARN: testRole, Override: func(o *sts.Options) {
 		o.BaseEndpoint = aws.String(s.URL)
-		o.HTTPClient = http1.New(roots, nil).Client()
+		o.HTTPClient = &http.Client{Transport: http1.New(roots, nil)}
 	}})
 }
 
@@ -87,14 +87,14 @@ func TestConnectOpensTheConnectionThatIsUsed(t *testing.T) {
 	assert.Equal(t, "HTTP/1.1", (<-s.seen).Proto)
 }
 
-func TestConnectNeverHurts(t *testing.T) {
+func TestErrorsOfConnectAreIgnored(t *testing.T) {
 	setenv(t, map[string]string{"AWS_REGION": "no region"})
 	New(Options{RoleARN: testRole}).Connect(t.Context())
 	setenv(t, map[string]string{"AWS_ENDPOINT_URL_STS": "http://127.0.0.1:1"})
 	New(Options{RoleARN: testRole}).Connect(t.Context())
 }
 
-// A connection that falls silent is given up, and the next attempt opens one.
+// An attempt on a silent connection times out, and the next one opens another.
 func TestSilentConnectionIsNotUsedAgain(t *testing.T) {
 	s := newServer(t)
 	c := s.client(t)

@@ -12,17 +12,19 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/vercelaws/vercelaws/internal/scrub"
 )
 
-// Setting is a value, and the environment variable that says so: "" where none
-// does and the value is the default.
+// Setting is a value and the environment variable that sets it. From is "" if the
+// value is the default.
 type Setting[T any] struct {
 	Value T
 	From  string
 }
 
-// Settings is how STS is reached. Each environment variable means what the
-// SDK's config package takes it to mean.
+// Settings are the settings with which STS is called. Each environment variable has
+// the same meaning as in the SDK's config package.
 type Settings struct {
 	Region      Setting[string] // by default, one of the role's partition
 	Endpoint    Setting[string] // URL; by default, the region's
@@ -33,9 +35,9 @@ type Settings struct {
 	CAFile      Setting[string] // PEM file of the only roots that are trusted; "": the system's
 	AppID       Setting[string] // goes into the User-Agent header
 
-	// Elsewhere is the region that is set where that is of another partition
-	// than the role, and so not asked: its STS knows no role of this one. Region
-	// is then the partition's default.
+	// Elsewhere is the region that is set, if it is in another partition than the
+	// role. It is not asked, since its STS does not know the role. Region is then
+	// the default of the role's partition.
 	Elsewhere Setting[string]
 
 	FallbackRegion   string // Options.FallbackRegion
@@ -45,13 +47,13 @@ type Settings struct {
 // SettingError says what is wrong with a setting.
 type SettingError struct {
 	Setting string // a variable of the environment, or Options.FallbackRegion
-	Problem string // a sentence that names it, and says what it must be
+	Problem string // a sentence that names the setting, and says what it must be
 }
 
-// Error says it.
+// Error returns the problem.
 func (e *SettingError) Error() string { return e.Problem }
 
-// wrong is the error of a setting, whose name the problem begins with.
+// wrong returns the error of a setting, whose problem begins with its name.
 func wrong(setting, problem string, args ...any) error {
 	return &SettingError{setting, setting + " " + fmt.Sprintf(problem, args...)}
 }
@@ -77,8 +79,8 @@ func Resolve(o Options) (Settings, error) {
 	return s, nil
 }
 
-// Warnings are about what is set for the SDK's config package and not read
-// here: the shared config file and its profiles.
+// Warnings returns a warning for each variable that is set, that the SDK's config
+// package reads, and that has no effect here: those of the shared config file.
 func Warnings() []string {
 	var warnings []string
 	for _, name := range []string{"AWS_PROFILE", "AWS_CONFIG_FILE"} {
@@ -89,7 +91,7 @@ func Warnings() []string {
 	return warnings
 }
 
-// read reads the environment. It leaves the endpoints empty that a region gives.
+// read reads the environment. It leaves Endpoint empty if the region decides it.
 func read(o Options) (Settings, error) {
 	var s Settings
 	var errs [6]error
@@ -123,7 +125,7 @@ func read(o Options) (Settings, error) {
 	return s, s.checkFallback()
 }
 
-// text is the first of the variables that is not empty.
+// text returns the first of the variables that is not empty.
 func text(names ...string) Setting[string] {
 	for _, name := range names {
 		if value := os.Getenv(name); value != "" {
@@ -146,7 +148,7 @@ func boolean(name string) (Setting[bool], error) {
 	}
 }
 
-// endpointURL is the endpoint that stands in place of the region's.
+// endpointURL returns the endpoint that replaces the region's.
 func endpointURL() (Setting[string], error) {
 	ignored, err := boolean("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
 	s := text("AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL")
@@ -187,16 +189,13 @@ func attempts(name string) (Setting[int], error) {
 	return Setting[int]{int(n), name}, nil
 }
 
-// bad says that a variable has a value that it cannot have.
+// bad returns the error of a variable that has a value that it cannot have.
 func bad(name, value, must string) error {
-	const most = 64
-	if len(value) > most {
-		value = strings.ToValidUTF8(value[:most], "") + "…"
-	}
-	return wrong(name, "is %q; %s", value, must)
+	return wrong(name, "is %s; %s", scrub.Quote(value, 64), must)
 }
 
-// conflict says which of the settings do not go together, or are no good.
+// conflict returns an error if the region has no valid form, or if two settings
+// exclude each other.
 func (s Settings) conflict() error {
 	for _, label := range strings.Split(s.Region.Value, ".") {
 		if !smithyhttp.ValidHostLabel(label) || label[0] == '-' || label[len(label)-1] == '-' {
@@ -215,8 +214,8 @@ func (s Settings) conflict() error {
 	return nil
 }
 
-// withoutFIPS returns the region that is meant by a name which, to the SDK, asks
-// for a FIPS endpoint too, such as us-east-1-fips.
+// withoutFIPS returns the region of a name such as us-east-1-fips, with which the
+// SDK asks for the region's FIPS endpoint.
 func withoutFIPS(region string) string {
 	if !strings.Contains(region, "fips") {
 		return region
@@ -224,7 +223,8 @@ func withoutFIPS(region string) string {
 	return strings.NewReplacer("-fips-", "-", "fips-", "", "-fips", "").Replace(region)
 }
 
-// checkFallback says why the second region cannot stand in for the first.
+// checkFallback returns an error if FallbackRegion cannot be asked in place of the
+// first region.
 func (s Settings) checkFallback() error {
 	const fallback = "Options.FallbackRegion"
 	first, second := s.Region.Value, s.FallbackRegion
@@ -239,7 +239,7 @@ func (s Settings) checkFallback() error {
 		return wrong(fallback, "is %q, and so is the first region; name another, or none", second)
 	}
 	if of := partitionOf(first); of != "" && of != partition {
-		return wrong(fallback, "is %q, in the partition %s, and the first region is %q, in %s; credentials of one are no good in the other", second, partition, first, of)
+		return wrong(fallback, "is %q, in the partition %s, and the first region is %q, in %s; credentials of one are not valid in the other", second, partition, first, of)
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ import (
 
 const testRole = "arn:aws:iam::123456789012:role/web"
 
-// setenv sets these variables, and clears all others that matter.
+// setenv sets these variables, and clears all others that a Client reads.
 func setenv(t *testing.T, vars map[string]string) {
 	t.Helper()
 	for _, v := range os.Environ() {

@@ -29,7 +29,7 @@ const (
 </AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`
 )
 
-// isolate clears the environment of what a Client reads.
+// isolate clears the environment variables that a Client reads.
 func isolate(t testing.TB) {
 	t.Helper()
 	for _, v := range os.Environ() {
@@ -65,13 +65,13 @@ func (r *region) close() {
 	r.listener.Close()
 }
 
-// override sends the calls of a Client to the region of their name.
+// override makes a Client call the region that its options name.
 func override(regions ...*region) func(*sts.Options) {
 	return func(o *sts.Options) {
 		for _, r := range regions {
 			if r.name == o.Region {
 				o.BaseEndpoint = aws.String("http://" + r.name)
-				o.HTTPClient = http1.New(nil, r.listener.DialContext).Client()
+				o.HTTPClient = &http.Client{Transport: http1.New(nil, r.listener.DialContext)}
 				return
 			}
 		}
@@ -95,13 +95,13 @@ func says(status int, code string) http.HandlerFunc {
 	return answers(status, "<ErrorResponse><Error><Code>"+code+"</Code><Message>so it is</Message></Error></ErrorResponse>")
 }
 
-// noKey is what STS says where it could not fetch the issuer's keys.
+// noKey is STS's answer if it could not fetch the issuer's keys.
 func noKey(w http.ResponseWriter, _ *http.Request) {
 	w.WriteHeader(400)
 	fmt.Fprint(w, "<ErrorResponse><Error><Type>Sender</Type><Code>InvalidIdentityToken</Code><Message>Couldn't retrieve verification key from your identity provider,  please reference AssumeRoleWithWebIdentity documentation for requirements</Message></Error></ErrorResponse>")
 }
 
-// switches leaves the connection open and silent.
+// switches answers with status 101 and leaves the connection open.
 func switches(w http.ResponseWriter, r *http.Request) {
 	c, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -122,7 +122,7 @@ func after(d time.Duration, then http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// faults are the ways of a region to say nothing about a request.
+// faults are answers that are faults; see IsFault.
 var faults = map[string]http.HandlerFunc{
 	"500":             answers(500, ""),
 	"503 with a code": says(503, "ServiceUnavailable"),

@@ -8,23 +8,24 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
-// hedgeAfter is how long the first region is waited for before the second is
-// asked too.
+// hedgeAfter is how long the first region has to answer before the second is asked
+// too.
 const hedgeAfter = time.Second
 
-// answer is what a region says.
+// answer is the outcome of the operation in one region.
 type answer struct {
 	out *sts.AssumeRoleWithWebIdentityOutput
 	err error
 }
 
-// hedge asks the first region, and the second too once the first has faulted or
-// has not answered in time. The first success or refusal ends both.
+// hedge asks the first region. If that fails with a fault, or does not answer in
+// time, it asks the second too. The first success or refusal is returned, and ends
+// the other call.
 func hedge(ctx context.Context, first, second *sts.Client, in *sts.AssumeRoleWithWebIdentityInput, optFns []func(*sts.Options)) (*sts.AssumeRoleWithWebIdentityOutput, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // ends who has lost
+	defer cancel()
 	ask := func(client *sts.Client) <-chan answer {
-		answers := make(chan answer, 1) // who has lost is not read
+		answers := make(chan answer, 1) // the slower region's answer is dropped
 		go func() {
 			out, err := client.AssumeRoleWithWebIdentity(ctx, in, optFns...)
 			answers <- answer{out, err}
@@ -32,17 +33,14 @@ func hedge(ctx context.Context, first, second *sts.Client, in *sts.AssumeRoleWit
 		return answers
 	}
 
-	timer := time.NewTimer(hedgeAfter)
-	defer timer.Stop()
 	fromFirst := ask(first)
 	select {
 	case a := <-fromFirst:
 		if !IsFault(a.err) || ctx.Err() != nil {
 			return a.out, a.err
 		}
-		b := <-ask(second)
-		return both(first, second, a, b)
-	case <-timer.C:
+		return both(first, second, a, <-ask(second))
+	case <-time.After(hedgeAfter):
 	}
 	fromSecond := ask(second)
 	select {
@@ -59,9 +57,10 @@ func hedge(ctx context.Context, first, second *sts.Client, in *sts.AssumeRoleWit
 	}
 }
 
-// both is the outcome where each region has answered and at least one faulted.
-// Where both did, the error is the first's, with the words of the second: that
-// STS is disabled there, for one, must not stand for an outage here.
+// both returns the outcome after both regions have answered and at least one has
+// failed with a fault. If both have, the error wraps that of the first region alone,
+// and holds the second's as text: that STS is disabled in the second region must
+// not look like the reason for an outage of the first.
 func both(first, second *sts.Client, a, b answer) (*sts.AssumeRoleWithWebIdentityOutput, error) {
 	switch {
 	case !IsFault(a.err):

@@ -18,8 +18,8 @@ import (
 	"github.com/vercelaws/vercelaws/internal/pace"
 )
 
-// twoRegions runs f with a Client over two regions, under fake time. That
-// nothing is left running is what synctest.Test sees to.
+// twoRegions runs f with a Client for two regions, under fake time. Synctest.Test fails
+// if a goroutine is left.
 func twoRegions(t *testing.T, first, second http.HandlerFunc, f func(t *testing.T, c *Client, first, second *region)) {
 	t.Helper()
 	isolate(t)
@@ -29,9 +29,9 @@ func twoRegions(t *testing.T, first, second http.HandlerFunc, f func(t *testing.
 		defer b.close()
 		c := New(Options{RoleARN: role, FallbackRegion: there, Override: override(a, b)})
 		f(t, c, a, b)
-		// Let losers end, and close what they left.
+		// The slower calls end, and their connections are closed.
 		synctest.Wait()
-		for _, client := range c.region {
+		for _, client := range c.regions {
 			client.Options().HTTPClient.(*http.Client).CloseIdleConnections()
 		}
 	})
@@ -145,8 +145,8 @@ func TestBothFaultsAreShown(t *testing.T) {
 	}
 }
 
-// That STS is disabled in the second region does not pass for what is wrong with
-// the first.
+// An error about the second region does not look like the reason for the first one's
+// fault.
 func TestTheFirstFaultIsTheOneThatCounts(t *testing.T) {
 	twoRegions(t, resets, says(403, "RegionDisabledException"), func(t *testing.T, c *Client, _, _ *region) {
 		_, err := assume(t.Context(), c, once)
@@ -187,7 +187,7 @@ func TestNoRegionAnswers(t *testing.T) {
 	})
 }
 
-func TestWhoeverLeavesEndsBoth(t *testing.T) {
+func TestTheEndOfTheContextEndsBothCalls(t *testing.T) {
 	for _, d := range []time.Duration{time.Millisecond, hedgeAfter + time.Millisecond} {
 		twoRegions(t, hangs, hangs, func(t *testing.T, c *Client, _, _ *region) {
 			gone := errors.New("gone")
@@ -201,7 +201,7 @@ func TestWhoeverLeavesEndsBoth(t *testing.T) {
 	}
 }
 
-// Five HTTP requests a second while STS faults, whatever the number of calls
+// Five HTTP requests a second while STS fails, whatever the number of calls
 // and of regions.
 func TestFaultsOfBothRegionsAreBounded(t *testing.T) {
 	for name, fault := range faults {
@@ -235,7 +235,7 @@ func TestFaultsOfBothRegionsAreBounded(t *testing.T) {
 					require.NoError(t, err)
 				}
 				assert.LessOrEqual(t, time.Since(start), hedgeAfter, "what goes well is not counted")
-				for _, client := range c.region {
+				for _, client := range c.regions {
 					client.Options().HTTPClient.(*http.Client).CloseIdleConnections()
 				}
 			})

@@ -20,42 +20,44 @@ import (
 )
 
 const (
-	// attemptLimit bounds an attempt of an STS operation, from connecting to
-	// the last byte of the answer, until one has met silence: its connection, or
-	// an address of the endpoint's, may be dead.
+	// attemptLimit bounds an attempt of an STS operation, from connecting to the
+	// last byte of the answer. If there is no answer by then, the connection or an
+	// address of the endpoint may be dead.
 	attemptLimit = 3 * time.Second
 
-	// lastLimit bounds an attempt after that. It has all that is left of the
-	// fetch: STS itself is slow, and has been seen to take 3.5 seconds and more.
+	// lastLimit bounds the attempts after one without an answer. It is as long as
+	// a fetch, since STS itself may be slow: 3.5 seconds and more have been seen.
 	lastLimit = 10 * time.Second
 
 	// answerLimit bounds an answer of STS, which is about 2 KB.
 	answerLimit = 1 << 20 // 1 MiB
 )
 
-// Pacer bounds how often something is done that keeps going wrong.
+// Pacer bounds how often attempts are made that keep failing.
 type Pacer interface {
-	// Begin waits until an attempt may begin, or until ctx ends, whose cause is
-	// then the error. End says how the attempt ended, once: fault reports that
-	// it says nothing about the request (see [IsFault]), or that it panicked.
+	// Begin waits until an attempt may begin. If ctx ends before, the error is its
+	// cause. End is called once the attempt has ended: fault is true if the attempt
+	// failed with a fault (see [IsFault]) or panicked.
 	Begin(ctx context.Context) (end func(fault bool), err error)
 }
 
-// Limits is for each call of an STS client, also of a user's. It bounds each
-// attempt in time and its answer in size, and has it begin as pacer allows; a
-// nil pacer allows all. Where STS is silent there are two attempts: the first is
-// cut short, the second has all that is left of ctx's time. An answer without
-// whole credentials is a fault. Where Limits is given twice, the first counts.
+// Limits returns an option for a call of any STS client, including a user's. Each
+// attempt begins when pacer allows it (a nil pacer always does), and is limited in
+// time, and its answer in size. If STS does not answer, there are two attempts: the
+// first ends early, and the second has all the time that ctx has left. An answer
+// without complete credentials is a fault. If Limits is given twice, the first is
+// used.
 //
 // Begins, if not nil, is called before each attempt.
 func Limits(pacer Pacer, begins func()) func(*sts.Options) {
 	return func(o *sts.Options) {
-		_, bounded := o.HTTPClient.(*http1.Transport) // by itself
+		_, bounded := o.HTTPClient.(*http1.Transport) // which limits the size of an answer by itself
 		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
 			if _, given := stack.Finalize.Get((*attempt)(nil).ID()); given {
 				return nil
 			}
-			// After all others, so inside the retries, and outside of what reads the answer.
+			// It is the last one, so it is called for each retry, and it sees the answer
+			// as the SDK has read it.
 			err := stack.Finalize.Add(&attempt{pacer: pacer, begins: begins, limit: attemptLimit}, middleware.After)
 			if err != nil || bounded {
 				return err
@@ -81,19 +83,19 @@ func (a *attempt) HandleFinalize(ctx context.Context, in middleware.FinalizeInpu
 	if a.begins != nil {
 		a.begins()
 	}
+	end := func(bool) {}
 	if a.pacer != nil {
-		end, late := a.pacer.Begin(ctx)
-		if late != nil {
-			// As a canceled request it is not tried again.
-			return out, metadata, &aws.RequestCanceledError{Err: fmt.Errorf("STS faults, and the time was over before it could be asked again: %w", late)}
+		if end, err = a.pacer.Begin(ctx); err != nil {
+			// The SDK does not retry a RequestCanceledError.
+			return out, metadata, &aws.RequestCanceledError{Err: fmt.Errorf("STS keeps failing, and there was no time left to ask it again: %w", err)}
 		}
-		fault := true // unless it returns: a user's HTTP client may panic
-		defer func() { end(fault) }()
-		out, metadata, err = a.once(ctx, in, next)
-		fault = IsFault(err) && !errors.Is(ctx.Err(), context.Canceled) // who waited has left, or another region has answered
-		return out, metadata, err
 	}
-	return a.once(ctx, in, next)
+	fault := true // if a user's HTTP client panics
+	defer func() { end(fault) }()
+	out, metadata, err = a.once(ctx, in, next)
+	// Not where the caller has left, or another region has answered.
+	fault = IsFault(err) && !errors.Is(ctx.Err(), context.Canceled)
+	return out, metadata, err
 }
 
 func (a *attempt) once(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (out middleware.FinalizeOutput, metadata middleware.Metadata, err error) {
@@ -101,8 +103,8 @@ func (a *attempt) once(ctx context.Context, in middleware.FinalizeInput, next mi
 	defer cancel()
 	out, metadata, err = next.HandleFinalize(limited, in)
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
-		// The SDK takes the end of our limit for the caller's wish to stop,
-		// which it would not retry. So its error does not go into this one.
+		// The SDK does not retry after a context has ended. So the error does not
+		// wrap the SDK's, from which it would see that one has.
 		err = attemptTimeoutError{a.limit}
 		a.limit = lastLimit
 	}
@@ -115,34 +117,35 @@ func (a *attempt) once(ctx context.Context, in middleware.FinalizeInput, next mi
 	return out, metadata, err
 }
 
-// isWhole reports whether the credentials can be signed with. An empty answer
-// is a success to the SDK.
+// isWhole reports whether credentials are complete. The SDK does not check: to it
+// an empty answer is a success.
 func isWhole(c *types.Credentials) bool {
 	return c != nil && aws.ToString(c.AccessKeyId) != "" && aws.ToString(c.SecretAccessKey) != "" && aws.ToString(c.SessionToken) != "" && c.Expiration != nil
 }
 
-var errNoCredentials = errors.New("the answer holds no whole credentials")
+var errNoCredentials = errors.New("the answer holds no complete credentials")
 
 type attemptTimeoutError struct{ limit time.Duration }
 
-// Error names the limit.
+// Error says how long the attempt took.
 func (e attemptTimeoutError) Error() string {
 	return fmt.Sprintf("an attempt took longer than %s", e.limit)
 }
 
-// Timeout tells net.Error users what it was.
+// Timeout reports a time-out, as net.Error does.
 func (attemptTimeoutError) Timeout() bool { return true }
 
 // RetryableError tells the SDK to try again.
 func (attemptTimeoutError) RetryableError() bool { return true }
 
-// keysError is STS's word that it could not fetch the issuer's keys.
+// keysError is an error for which CannotFetchKeys is true.
 type keysError struct{ error }
 
-// Unwrap returns it.
+// Unwrap returns STS's error.
 func (e keysError) Unwrap() error { return e.error }
 
-// RetryableError tells the SDK to try again: the code alone does not say so.
+// RetryableError tells the SDK to try again, which it would not do for every code
+// of such an error.
 func (keysError) RetryableError() bool { return true }
 
 // answerSize is an SDK middleware next to the transport.
@@ -151,8 +154,9 @@ type answerSize struct{}
 // ID names the middleware in the stack.
 func (answerSize) ID() string { return "vercelaws.AnswerSize" }
 
-// HandleDeserialize bounds the body before it is read. That of a 101 answer has
-// no end: net/http reads it from the connection, whatever the context says.
+// HandleDeserialize limits the body before it is read. An answer with status 101 is
+// an error: net/http reads its body from the connection without end, whatever the
+// context says.
 func (answerSize) HandleDeserialize(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
 	out, metadata, err := next.HandleDeserialize(ctx, in)
 	if response, ok := out.RawResponse.(*smithyhttp.Response); ok && response.Response != nil && response.Body != nil {
@@ -165,7 +169,7 @@ func (answerSize) HandleDeserialize(ctx context.Context, in middleware.Deseriali
 	return out, metadata, err
 }
 
-// refusals are STS's words for a request that it understands and refuses; see
+// refusals are the codes with which STS refuses a request; see
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html.
 // InvalidParameterValue is MinIO's for any bad token.
 var refusals = map[string]bool{
@@ -173,9 +177,9 @@ var refusals = map[string]bool{
 	"InvalidParameterValue": true, "MalformedPolicyDocument": true, "PackedPolicyTooLarge": true, "ValidationError": true,
 }
 
-// CannotFetchKeys reports whether STS says that it could not fetch the keys of
-// the token's issuer. "This error might be temporary", its reference says of
-// IDPCommunicationError. STS says it with InvalidIdentityToken too, in words:
+// CannotFetchKeys reports whether STS could not fetch the keys of the token's
+// issuer, so that the request can be tried again. The code for that is
+// IDPCommunicationError. STS also uses InvalidIdentityToken, with the message
 // "Couldn't retrieve verification key from your identity provider".
 func CannotFetchKeys(err error) bool {
 	var api smithy.APIError
@@ -191,15 +195,16 @@ func CannotFetchKeys(err error) bool {
 	return false
 }
 
-// IsFault reports whether an error of an STS operation says nothing about the
-// request: STS was not reached, did not answer, gave an answer that cannot be
-// read, or says that it cannot answer now or here (a server error, throttling, a
-// region that is not enabled, or see [CannotFetchKeys]). Any other error is a
-// refusal, which is STS's last word. Nil is neither. See
+// IsFault reports whether an error of an STS operation is no answer to the request:
+// STS was not reached, did not answer, gave an answer that cannot be read, or
+// cannot answer now or in this region (a server error, throttling, a region that is
+// not enabled, or see [CannotFetchKeys]). Any other error is a refusal, which would
+// come again. For nil it is false. See
 // https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html.
 //
-// An error of a client that shows no HTTP answer is a fault if it has no code,
-// one of the codes above, or calls itself the server's.
+// An error without an HTTP answer, as another client than the SDK's may return, is
+// a fault if its code is none of the refusals that are known, and it does not say
+// that the request is at fault.
 func IsFault(err error) bool {
 	if err == nil {
 		return false
@@ -219,7 +224,7 @@ func IsFault(err error) bool {
 	}
 	var answer *smithyhttp.ResponseError
 	if !errors.As(err, &answer) {
-		// A client that is not the SDK's: what is not known as a refusal may pass.
+		// It comes from another client than the SDK's.
 		return api.ErrorFault() != smithy.FaultClient && !refusals[strings.TrimSuffix(api.ErrorCode(), "Exception")]
 	}
 	status := answer.HTTPStatusCode()

@@ -21,7 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// userClient runs f with a client of a user's, which knows nothing of us.
+// userClient runs f with a client that a user made with sts.New.
 func userClient(t *testing.T, answer http.HandlerFunc, f func(t *testing.T, c *sts.Client, r *region)) {
 	t.Helper()
 	isolate(t)
@@ -81,12 +81,12 @@ func TestASlowSTSSucceeds(t *testing.T) {
 			_, err = assume(ctx, ours)
 			require.NoError(t, err)
 			assert.EqualValues(t, 4, r.requests.Load())
-			ours.region[0].Options().HTTPClient.(*http.Client).CloseIdleConnections()
+			ours.regions[0].Options().HTTPClient.(*http.Client).CloseIdleConnections()
 		})
 	}
 }
 
-// A silent STS has two attempts, which take the fetch's time and no more.
+// If STS does not answer, there are two attempts, within the fetch's time.
 func TestASilentSTSHasTwoAttempts(t *testing.T) {
 	userClient(t, hangs, func(t *testing.T, c *sts.Client, r *region) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -155,7 +155,7 @@ func TestLimitsCountOnce(t *testing.T) {
 		defer cancel()
 		_, err = assume(ctx, c, Limits(faults, nil))
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		assert.ErrorContains(t, err, "STS faults")
+		assert.ErrorContains(t, err, "STS keeps failing")
 		assert.EqualValues(t, 2, r.requests.Load(), "none beyond the allowance, and no retry of the wait")
 	})
 }
@@ -221,7 +221,7 @@ func TestFaultsAndRefusals(t *testing.T) {
 	}
 }
 
-// few allows some attempts that fault, and no more.
+// few is a Pacer that allows a number of faults.
 type few struct {
 	mu   sync.Mutex
 	left int

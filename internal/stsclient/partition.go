@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// partitions are those that the SDK knows, with the region that is asked for a
-// role of the partition where the environment names none: the one that the SDK
-// takes for the partition's global services, and so the oldest.
+// partitions are those that the SDK knows. The region of each is asked for a role
+// of the partition if the environment names no region. It is the one that the SDK
+// uses for the partition's global services.
 //
 // A region's name is one of the prefixes, a word and a number.
 var partitions = []struct {
@@ -24,9 +24,9 @@ var partitions = []struct {
 	{"aws-us-gov", "us-gov-west-1", []string{"us-gov"}},
 }
 
-// DefaultRegion is the region that is asked for a role where none is set: one of
-// the role's partition. S3-compatible stores have role ARNs of partitions of
-// their own, and any region will do for them.
+// DefaultRegion returns the region that is asked for a role if none is set. It is in
+// the role's partition. For another partition than AWS's, such as the role ARNs of
+// S3-compatible stores have, it is us-east-1: those accept any region.
 func DefaultRegion(roleARN string) string {
 	role := rolePartition(roleARN)
 	for _, p := range partitions {
@@ -37,8 +37,8 @@ func DefaultRegion(roleARN string) string {
 	return partitions[0].region
 }
 
-// IsElsewhere reports whether the region is of another partition than the role:
-// STS knows no role there. It is false where either is not one of AWS's.
+// IsElsewhere reports whether the region is in another partition than the role, so
+// that its STS does not know the role. It is false if either is none of AWS's.
 func IsElsewhere(region, roleARN string) bool {
 	role, of := rolePartition(roleARN), partitionOf(region)
 	return role != "" && of != "" && of != role
@@ -56,8 +56,8 @@ func rolePartition(arn string) string {
 	return ""
 }
 
-// partitionOf returns the name of the partition that the region is in, or "" if
-// its name is not like that of any region.
+// partitionOf returns the name of the partition that the region is in, or "" if it
+// does not have the form of a region's name.
 func partitionOf(region string) string {
 	head, number := cutLast(region)
 	prefix, word := cutLast(head)

@@ -1,9 +1,9 @@
-// Package stsclient is how STS is reached: the settings in the environment,
-// the limits of an attempt, the connection, and a second region.
+// Package stsclient calls STS: it reads the environment's settings, limits each
+// attempt, opens connections ahead, and asks a second region.
 //
-// It does not link the SDK's config package. Linking that costs a process about
-// a fifth more processor time until it has its first credentials, and 25 % more
-// binary.
+// It does not link the SDK's config package. With that a process would need about
+// a fifth more processor time until it has its first credentials, and its binary
+// would be 25 % larger.
 package stsclient
 
 import (
@@ -20,67 +20,66 @@ import (
 	"github.com/vercelaws/vercelaws/internal/http1"
 )
 
-// Options are what a [Client] needs to know beside the environment.
+// Options are the settings of a [Client] that do not come from the environment.
 type Options struct {
-	// RoleARN is the role to be assumed. Its partition gives the region where
-	// the environment gives none, or one of another partition.
+	// RoleARN is the role to be assumed. If the environment names no region, or
+	// one of another partition, the default region of the role's partition is used.
 	RoleARN string
 
-	// FallbackRegion is asked where the first region does not answer in a
-	// second, or faults. Empty: no other region is asked.
+	// FallbackRegion is asked too if the first region does not answer within a
+	// second, or fails. If empty, no other region is asked.
 	FallbackRegion string
 
-	// Override changes the client of each region before it is used. It is for
-	// tests, which have both regions on loopback; o.Region says which it is.
+	// Override changes the options of each region's client; o.Region names the
+	// region. It is for tests, whose regions are servers of their own.
 	Override func(o *sts.Options)
 }
 
-// Client asks STS in one region, or in two. It keeps to [Limits] by itself.
+// Client asks STS in one region, or in two. It applies [Limits] by itself.
 // Clients with the same settings share the SDK's clients and the connections.
 // Its methods are safe for concurrent use.
 type Client struct {
 	options Options
 
-	mu     sync.Mutex
-	region []*sts.Client // the first, and the second if there is one; nil: not yet built; guarded by mu
-	key    any           // a string; guarded by mu
+	mu      sync.Mutex    // guards what follows
+	regions []*sts.Client // the first, and the second if there is one; nil until the first use
+	key     string        // of EndpointKey
 }
 
-// New returns a Client, and reads nothing yet: the environment is read when the
-// Client is used first.
+// New returns a Client. The environment is read when the Client is first used.
 func New(o Options) *Client { return &Client{options: o} }
 
 // Regions returns the clients of the regions, in the order in which they are
 // asked: one, or two with a FallbackRegion. Its errors are of type
-// [*SettingError], joined where there are several. A failure is not remembered,
-// since the environment may be mended.
+// [*SettingError], joined if there are several. After an error the next call reads
+// the environment again.
 func (c *Client) Regions() ([]*sts.Client, error) {
-	region, _, err := c.build()
-	return region, err
+	regions, _, err := c.build()
+	return regions, err
 }
 
-// EndpointKey is the same for Clients that ask the same endpoint first: its host
-// where one is set, and otherwise the region, and which of its endpoints.
-func (c *Client) EndpointKey() (any, error) {
+// EndpointKey returns a key that Clients have in common if they ask the same
+// endpoint first. It is the host of an endpoint that is set, or else the region and
+// the kind of its endpoint.
+func (c *Client) EndpointKey() (string, error) {
 	_, key, err := c.build()
 	return key, err
 }
 
-func (c *Client) build() ([]*sts.Client, any, error) {
+func (c *Client) build() ([]*sts.Client, string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.region != nil {
-		return c.region, c.key, nil
+	if c.regions == nil {
+		settings, err := read(c.options)
+		if err != nil {
+			return nil, "", err
+		}
+		if c.regions, err = settings.clients(c.options.Override); err != nil {
+			return nil, "", err
+		}
+		c.key = settings.endpointKey()
 	}
-	settings, err := read(c.options)
-	if err != nil {
-		return nil, nil, err
-	}
-	if c.region, err = settings.clients(c.options.Override); err != nil {
-		return nil, nil, err
-	}
-	c.key = settings.endpointKey()
-	return c.region, c.key, nil
+	return c.regions, c.key, nil
 }
 
 func (s Settings) endpointKey() string {
@@ -97,7 +96,7 @@ func (s Settings) endpointKey() string {
 	return key
 }
 
-// built are the clients of the process, by what they are made of.
+// built holds the clients that are shared, by their settings and certificates.
 var built struct {
 	sync.Mutex
 	of map[recipe][]*sts.Client
@@ -108,9 +107,9 @@ type recipe struct {
 	roots    *http1.Transport
 }
 
-// clients returns the clients of the regions: those of the process that have
-// these settings, or new ones where they are changed, or keep a rate of their
-// own, as adaptive ones do.
+// clients returns the clients of the regions. They are shared by all Clients with
+// the same settings, except for clients that override changes, and those of the
+// retry mode adaptive, which measure a rate of their own.
 func (s Settings) clients(override func(*sts.Options)) ([]*sts.Client, error) {
 	transport, err := s.transport()
 	if err != nil {
@@ -125,7 +124,7 @@ func (s Settings) clients(override func(*sts.Options)) ([]*sts.Client, error) {
 	clients := built.of[made]
 	if clients == nil {
 		const most = 64
-		if built.of == nil || len(built.of) >= most { // whoever has one keeps it
+		if built.of == nil || len(built.of) >= most { // clients that are in use go on working
 			built.of = map[recipe][]*sts.Client{}
 		}
 		clients = s.build(transport, nil)
@@ -134,7 +133,7 @@ func (s Settings) clients(override func(*sts.Options)) ([]*sts.Client, error) {
 	return clients, nil
 }
 
-// transport returns the process's for the roots that are set.
+// transport returns the process's transport for the certificates that are set.
 func (s Settings) transport() (*http1.Transport, error) {
 	if s.CAFile.Value == "" {
 		return http1.Shared(nil)
@@ -154,9 +153,9 @@ func (s Settings) transport() (*http1.Transport, error) {
 
 // build makes the clients.
 func (s Settings) build(transport *http1.Transport, override func(*sts.Options)) []*sts.Client {
-	// The SDK's quota of retries is left out: a minute of faults uses it up, and
-	// at one fetch in 45 minutes it is empty for hours after. How often STS is
-	// asked while it faults is the pacer's to say.
+	// The SDK's quota of retries is not used: a minute of faults would use it up,
+	// and at one fetch in 45 minutes it would stay empty for hours. The pacer limits
+	// how often STS is asked while it fails.
 	standard := func(o *retry.StandardOptions) { o.RateLimiter = ratelimit.None }
 	so := sts.Options{
 		AppID:      s.AppID.Value,
@@ -198,15 +197,15 @@ func (s Settings) build(transport *http1.Transport, override func(*sts.Options))
 
 var unpaced = Limits(nil, nil)
 
-// AssumeRoleWithWebIdentity is the operation of that name. With a second
-// region, optFns may run at the same time for both. [Limits] among them are for
-// both together; without, they are those without a pacer.
+// AssumeRoleWithWebIdentity calls the STS operation of that name. With a second
+// region, optFns may be called for both at the same time. [Limits] among them
+// apply to both regions together. If there are none, no pacer is used.
 func (c *Client) AssumeRoleWithWebIdentity(ctx context.Context, in *sts.AssumeRoleWithWebIdentityInput, optFns ...func(*sts.Options)) (*sts.AssumeRoleWithWebIdentityOutput, error) {
 	regions, err := c.Regions()
 	if err != nil {
 		return nil, err
 	}
-	optFns = append(optFns[:len(optFns):len(optFns)], unpaced) // the first counts
+	optFns = append(optFns[:len(optFns):len(optFns)], unpaced) // has no effect after other Limits
 	if len(regions) == 1 {
 		return regions[0].AssumeRoleWithWebIdentity(ctx, in, optFns...)
 	}

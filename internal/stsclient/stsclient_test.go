@@ -50,8 +50,8 @@ func TestClientsShareConnections(t *testing.T) {
 		}()
 	}
 	all.Wait()
-	// On a busy machine net/http leaves a connection now and then: one whose
-	// writing goroutine was kept waiting for 50 ms.
+	// On a busy machine net/http now and then closes a connection, if its writing
+	// goroutine had to wait for 50 ms.
 	assert.LessOrEqual(t, s.conns.Load(), int64(2*atATime))
 }
 
@@ -119,7 +119,7 @@ func TestEndpointKey(t *testing.T) {
 	require.Error(t, err)
 }
 
-// After an outage, however long, a fault is tried again as before it.
+// After an outage of any length a fault is tried again, as before.
 func TestAnOutageUsesUpNoRetries(t *testing.T) {
 	for _, mode := range []string{"standard", "adaptive"} {
 		setenv(t, map[string]string{"AWS_RETRY_MODE": mode})
