@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/middleware"
 
 	"github.com/vercelaws/vercelaws"
 	"github.com/vercelaws/vercelaws/examples/s3/resource"
@@ -56,7 +58,9 @@ var photos = sync.OnceValues(func() (*bucket, error) {
 		return nil, err
 	}
 	provider := vercelaws.NewProvider(role, func(o *vercelaws.Options) { o.ExpiryWindow = expiryWindow })
-	cfg, err := config.LoadDefaultConfig(context.Background(), config.WithCredentialsProvider(provider))
+	cfg, err := config.LoadDefaultConfig(context.Background(),
+		config.WithCredentialsProvider(provider),
+		config.WithAPIOptions([]func(*middleware.Stack) error{vercelaws.InvalidateDeadCredentials(provider)}))
 	if err != nil {
 		return nil, err
 	}
@@ -103,11 +107,17 @@ func (b *bucket) list(ctx context.Context, w http.ResponseWriter, r *http.Reques
 		Prefix:  aws.String(query.Get("prefix")),
 		MaxKeys: aws.Int32(pageSize),
 	}
-	if page := query.Get("page"); page != "" {
+	page := query.Get("page")
+	if page != "" {
 		in.ContinuationToken = aws.String(page)
 	}
 	out, err := b.client.ListObjectsV2(ctx, in)
-	if err != nil {
+	switch {
+	case err == nil:
+	case page != "" && code(err) == "InvalidArgument":
+		fail(w, r, http.StatusBadRequest, "page is not one that was answered before", err)
+		return
+	default:
 		failAWS(w, r, err)
 		return
 	}
@@ -155,17 +165,29 @@ func (b *bucket) upload(ctx context.Context, w http.ResponseWriter, r *http.Requ
 
 // failAWS answers a status that a client can act on; the log has the details.
 func failAWS(w http.ResponseWriter, r *http.Request, err error) {
-	var api smithy.APIError
 	switch {
 	case noIdentity(err):
 		fail(w, r, http.StatusServiceUnavailable, "the server has no AWS identity", err)
-	case errors.As(err, &api) && (api.ErrorCode() == "InvalidArgument" || api.ErrorCode() == "InvalidToken"):
-		fail(w, r, http.StatusBadRequest, "page is not one that was answered before", err)
+	case slices.Contains([]string{"ExpiredToken", "InvalidAccessKeyId", "InvalidToken"}, code(err)):
+		// The role was deleted and made again, for example. The provider is
+		// fetching new credentials, since InvalidateDeadCredentials told it.
+		w.Header().Set("Retry-After", "2") // seconds
+		fail(w, r, http.StatusServiceUnavailable, "the storage rejected the server's AWS credentials", err)
 	case errors.Is(err, context.DeadlineExceeded):
 		fail(w, r, http.StatusGatewayTimeout, "the storage did not answer in time", err)
 	default:
 		fail(w, r, http.StatusBadGateway, "the storage refused", err)
 	}
+}
+
+// code is the error code in S3's answer, or "" if there is none. See
+// https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
+func code(err error) string {
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		return api.ErrorCode()
+	}
+	return ""
 }
 
 // noIdentity tells whether err is about the function's own identity: a setting is
