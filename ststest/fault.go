@@ -1,6 +1,7 @@
 package ststest
 
 import (
+	"cmp"
 	"math"
 	"net/http"
 	"strings"
@@ -127,11 +128,7 @@ func (s *Server) play(w http.ResponseWriter, r *http.Request, f Fault, c Call) b
 		w.Header().Set("Location", f.Redirect)
 		w.WriteHeader(http.StatusTemporaryRedirect)
 	case f.Code != "":
-		e := &Error{Code: f.Code, Message: f.Message, Status: f.Status}
-		if e.Status == 0 {
-			e.Status = http.StatusBadRequest
-		}
-		writeError(w, s.options.Now(), f.echo(c), e)
+		writeError(w, s.options.Now(), f.echo(c), &Error{Code: f.Code, Message: f.Message, Status: cmp.Or(f.Status, http.StatusBadRequest)})
 	case f.Status != 0:
 		w.WriteHeader(f.Status)
 	default:

@@ -38,12 +38,12 @@ type claims struct {
 
 // verifyToken checks a token as STS does before it looks at the role.
 func (s *Server) verifyToken(ctx context.Context, raw string) (*claims, error) {
-	token, err := jwt.ParseSigned(raw, algorithms)
-	if err != nil {
-		return nil, refuse("InvalidIdentityToken", "The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)")
-	}
 	var said claims
-	if err := token.UnsafeClaimsWithoutVerification(&said); err != nil {
+	token, err := jwt.ParseSigned(raw, algorithms)
+	if err == nil {
+		err = token.UnsafeClaimsWithoutVerification(&said)
+	}
+	if err != nil {
 		return nil, refuse("InvalidIdentityToken", "The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)")
 	}
 	s.mu.Lock()

@@ -16,6 +16,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/rogpeppe/go-internal/lockedfile"
+
+	"github.com/vercelaws/vercelaws/internal/deployment"
 )
 
 const (
@@ -46,7 +48,7 @@ type entry struct {
 // Open waits for the place that the identity has, and takes it. There is none in
 // a deployment or build, and none in a folder or file that others can reach.
 func Open(ctx context.Context, identity ...string) (*Entry, error) {
-	if env := os.Getenv("VERCEL_ENV"); env != "" && env != "development" || os.Getenv("AWS_LAMBDA_FUNCTION_NAME") != "" {
+	if deployment.Variable() != "" {
 		return nil, errors.New("this is a deployment or build")
 	}
 	folder, err := os.UserCacheDir()

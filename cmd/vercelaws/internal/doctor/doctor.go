@@ -4,7 +4,6 @@ package doctor
 
 import (
 	"context"
-	"net/http"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -38,7 +37,6 @@ type Options struct {
 type examination struct {
 	Options
 	report Report
-	http   *http.Client // for the issuer
 
 	token    oidc.Token            // without a subject: there is none
 	config   aws.Config            // where this command asks STS
@@ -54,7 +52,7 @@ func Run(ctx context.Context, o Options) Report {
 	if o.Source == nil {
 		o.Source = oidc.DefaultSource()
 	}
-	e := &examination{Options: o, http: issuerClient()}
+	e := &examination{Options: o}
 	for _, check := range []struct {
 		limit time.Duration
 		run   func(context.Context) Check // returns the zero value if there is nothing to look at
