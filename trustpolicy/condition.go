@@ -108,16 +108,15 @@ func (e *evaluation) test(c Condition, values []string, known bool) truth {
 
 // nullTest is the operator Null: "true" wants the key to be missing.
 func nullTest(wants, values []string) truth {
-	var all []truth
+	result := no
 	for _, want := range wants {
-		missing, ok := parseBool(want)
-		if !ok {
-			all = append(all, unknown)
-			continue
+		held := unknown
+		if missing, ok := parseBool(want); ok {
+			held = truthOf(missing == (len(values) == 0))
 		}
-		all = append(all, truthOf(missing == (len(values) == 0)))
+		result = anyOf(result, held)
 	}
-	return anyOf(all...)
+	return result
 }
 
 // guarded reports whether the statement demands that a key is there, which

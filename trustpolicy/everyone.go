@@ -120,11 +120,8 @@ func (d *Document) deniesOthers(deny, s Statement, keys []string) bool {
 // allows reports whether the statement is an Allow for an action, or may be.
 func (s Statement) allows(action string) bool { return s.Effect == "Allow" && s.covers(action) }
 
-// covers reports whether the statement is about an action.
+// covers reports whether the statement is about an action, or may be.
 func (s Statement) covers(action string) bool {
 	e := &evaluation{request: Request{Action: action}, work: budget}
-	if len(s.NotActions) > 0 {
-		return e.action(s.NotActions) != yes
-	}
-	return e.action(s.Actions) != no
+	return e.acts(s) != no
 }

@@ -50,9 +50,7 @@ func (e *evaluation) expand(text string, wildcards bool) (pattern, bool) {
 			if !ok || !e.spend(len(value)) {
 				return nil, false
 			}
-			for j := range len(value) {
-				out = append(out, symbol{char: value[j]})
-			}
+			out = appendText(out, value)
 			continue
 		}
 		s := symbol{char: text[i]}
@@ -67,7 +65,15 @@ func (e *evaluation) expand(text string, wildcards bool) (pattern, bool) {
 	return out, e.spend(len(text))
 }
 
-// variable returns what a policy variable stands for.
+// appendText adds a text to a pattern, each character as itself.
+func appendText(p pattern, text string) pattern {
+	for i := range len(text) {
+		p = append(p, symbol{char: text[i]})
+	}
+	return p
+}
+
+// variable returns the value of a policy variable.
 func (e *evaluation) variable(inner string, wildcards bool) (string, bool) {
 	if inner == "*" || inner == "?" || inner == "$" {
 		return inner, true // escapes

@@ -115,12 +115,8 @@ func (d *Document) opening(i int, work *int) *opening {
 
 // mind has an environment told from others, though the policy does not name it.
 func (o *opening) mind(environment string) {
-	var p pattern
-	for i := range len(environment) {
-		p = append(p, symbol{char: environment[i]})
-	}
 	n := &o.parts[environmentPart]
-	n.patterns = append(n.patterns, tracked{p, false})
+	n.patterns = append(n.patterns, tracked{appendText(nil, environment), false})
 }
 
 // lay lays a pattern over the form of a subject in all ways that fit, and adds
