@@ -76,13 +76,12 @@ func (r *adviser) repair(i int) repair {
 	case s.Action == Held:
 	case len(s.Statement.NotActions) > 0:
 		f.block(i, "its NotAction leaves out %s; a statement with Action says what it allows", quoted(r.Result.request.Action))
-	case len(s.Statement.Actions) == 1 && len(s.Statement.Principals.Others) == 0 && !s.Statement.Principals.everyone():
-		f.change(i, SetValue, []string{"Action"}, r.Result.request.Action,
-			fmt.Sprintf(`set "Action": %s`, quoted(r.Result.request.Action)),
-			fmt.Sprintf(`its "Action" is %s`, quoted(s.Statement.Actions[0])))
 	default:
-		f.change(i, AddValue, []string{"Action"}, r.Result.request.Action,
-			fmt.Sprintf(`add %s to "Action"`, quoted(r.Result.request.Action)),
+		edit, format := AddValue, `add %s to "Action"`
+		if len(s.Statement.Actions) == 1 && len(s.Statement.Principals.Others) == 0 && !s.Statement.Principals.everyone() {
+			edit, format = SetValue, `set "Action": %s`
+		}
+		f.change(i, edit, []string{"Action"}, r.Result.request.Action, fmt.Sprintf(format, quoted(r.Result.request.Action)),
 			fmt.Sprintf(`its "Action" is %s`, quotedAll(s.Statement.Actions, " or ")))
 	}
 	changed := s.Statement
@@ -128,13 +127,11 @@ func (r *adviser) repairPrincipal(f *repair, i int) {
 	reason := fmt.Sprintf(`its "Federated" is %s%s`, quotedAll(providers, " or "), why)
 	moved := strings.Contains(providers[0], "://") ||
 		slices.ContainsFunc(f.advice, func(a Advice) bool { return a.Edit == RenameKey })
-	path := []string{"Principal", "Federated"}
-	if moved && len(providers) == 1 {
-		// No token of the provider that stands there would pass any more.
-		f.change(i, SetValue, path, r.Result.request.ProviderARN, fmt.Sprintf(`set "Federated": %s%s`, quoted(r.Result.request.ProviderARN), why), reason)
-		return
+	edit, format := AddValue, `add %s to "Federated"%s`
+	if moved && len(providers) == 1 { // after the change, no token of the old provider would pass
+		edit, format = SetValue, `set "Federated": %s%s`
 	}
-	f.change(i, AddValue, path, r.Result.request.ProviderARN, fmt.Sprintf(`add %s to "Federated"%s`, quoted(r.Result.request.ProviderARN), why), reason)
+	f.change(i, edit, []string{"Principal", "Federated"}, r.Result.request.ProviderARN, fmt.Sprintf(format, quoted(r.Result.request.ProviderARN), why), reason)
 }
 
 func (r *adviser) repairCondition(f *repair, i int, c ConditionResult) {

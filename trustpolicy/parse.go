@@ -182,13 +182,9 @@ func parseDocument(in map[string]any) (*Document, error) {
 }
 
 func parseStatements(value any) ([]Statement, error) {
-	list, ok := value.([]any)
-	if !ok {
-		list = []any{value}
-	}
 	var out []Statement
 	sids := map[string]bool{}
-	for i, value := range list {
+	for i, value := range items(value) {
 		object, ok := value.(map[string]any)
 		if !ok {
 			return nil, at(fmt.Sprint(i), errors.New("it is not an object"))
@@ -364,6 +360,14 @@ func parseConditions(value any) ([]Condition, error) {
 	return out, nil
 }
 
+// items returns the items of a list. A single value may stand for a list of one.
+func items(value any) []any {
+	if list, ok := value.([]any); ok {
+		return list
+	}
+	return []any{value}
+}
+
 func text(value any) (string, error) {
 	s, ok := value.(string)
 	if !ok {
@@ -374,12 +378,8 @@ func text(value any) (string, error) {
 
 // texts reads a string or a list of them.
 func texts(value any) ([]string, error) {
-	list, ok := value.([]any)
-	if !ok {
-		list = []any{value}
-	}
 	var out []string
-	for _, value := range list {
+	for _, value := range items(value) {
 		s, err := text(value)
 		if err != nil {
 			return nil, errors.New("it is neither a string nor a list of strings")
@@ -395,12 +395,8 @@ func texts(value any) ([]string, error) {
 // scalars reads condition values, where IAM takes numbers and booleans for
 // strings too.
 func scalars(value any) ([]string, error) {
-	list, ok := value.([]any)
-	if !ok {
-		list = []any{value}
-	}
 	out := []string{}
-	for _, value := range list {
+	for _, value := range items(value) {
 		switch v := value.(type) {
 		case string:
 			out = append(out, v)
