@@ -20,7 +20,7 @@ const (
 	sourceLimit = 40 * time.Second
 )
 
-// Options say what to look at.
+// Options say what to examine.
 type Options struct {
 	RoleARN     string // if empty, no role is assumed
 	TrustPolicy []byte // the role's trust policy, or the output of aws iam get-role; nil if not known
@@ -32,8 +32,8 @@ type Options struct {
 	Source oidc.TokenSource // nil: oidc.DefaultSource()
 }
 
-// examination is a run of all checks. What one check finds is there for those
-// after it.
+// examination is a run of all checks. Its fields are set by one check and used by
+// later ones.
 type examination struct {
 	Options
 	report Report
@@ -46,8 +46,8 @@ type examination struct {
 	refusal  *vercelaws.AssumeRoleError
 }
 
-// Run makes all checks. Each is bounded in time; those that need what is missing
-// are skipped.
+// Run makes all checks. Each is bounded in time. A check is skipped if an earlier
+// one did not find what it needs.
 func Run(ctx context.Context, o Options) Report {
 	if o.Source == nil {
 		o.Source = oidc.DefaultSource()
@@ -55,7 +55,7 @@ func Run(ctx context.Context, o Options) Report {
 	e := &examination{Options: o}
 	for _, check := range []struct {
 		limit time.Duration
-		run   func(context.Context) Check // returns the zero value if there is nothing to look at
+		run   func(context.Context) Check // returns the zero value if there is nothing to check
 	}{
 		{sourceLimit, e.checkToken},
 		{callLimit, e.checkClaims},

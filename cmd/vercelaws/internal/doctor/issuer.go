@@ -24,8 +24,8 @@ func (e *examination) checkIssuer(ctx context.Context) Check {
 		c.ToDo = []string{"check where the token comes from"}
 		return c
 	}
-	// The signature is all that counts here: who the token is of and how long it
-	// lives are for other checks.
+	// This check is about the signature only. Others check the token's claims and
+	// its expiry.
 	var audience string
 	if len(e.token.Audience) > 0 {
 		audience = e.token.Audience[0]
@@ -70,8 +70,8 @@ func worthAsking(issuer string) bool {
 	return u.Scheme == "https" || u.Scheme == "http" && ip != nil && ip.IsLoopback()
 }
 
-// clean quotes an error's message for a report: a server can put into its answer
-// what it was sent, and as much as it likes.
+// clean quotes an error's message for a report. It shortens the message and
+// removes the token, since the text may come from a server that was sent the token.
 func (e *examination) clean(err error) string {
 	return failure.Quote(scrub.Text(err.Error(), e.token.Raw(), 600))
 }
