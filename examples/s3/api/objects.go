@@ -32,11 +32,11 @@ import (
 const (
 	pageSize   = 100
 	uploadTime = 5 * time.Minute  // for the client to begin its upload
-	awsTime    = 15 * time.Second // for one answer of ours in all
+	awsTime    = 15 * time.Second // for all AWS calls of one request
 
-	// A URL ends with the credentials that signed it. They are replaced this long
-	// before their end, so that uploads outlive an outage of STS of a quarter of
-	// an hour too.
+	// A URL becomes invalid when the credentials that signed it expire. So the
+	// credentials are replaced this long before. The quarter of an hour is for
+	// outages of STS.
 	expiryWindow = uploadTime + 15*time.Minute
 )
 
@@ -128,9 +128,9 @@ func (b *bucket) list(ctx context.Context, w http.ResponseWriter, r *http.Reques
 	answer(w, http.StatusOK, map[string]any{"objects": objects, "next": aws.ToString(out.NextContinuationToken)})
 }
 
-// upload answers a URL to which the client PUTs the file itself: the body of a
-// function's request is limited, and the file need not pass through it. A URL that
-// would not live its five minutes is not handed out.
+// upload answers a URL to which the client PUTs the file itself, since the body of
+// a function's request is limited. It answers no URL that would become invalid
+// within the five minutes.
 func (b *bucket) upload(ctx context.Context, w http.ResponseWriter, r *http.Request) {
 	var in struct{ Name, Type string }
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4<<10)).Decode(&in); err != nil {
