@@ -9,10 +9,13 @@ export GOWORK := off
 root := $(CURDIR)
 cache := $(root)/.cache
 
-# Every folder with a go.mod. e2e/minio and tools pin programs that the tests
+# git ignores the folder by a file within it.
+$(shell mkdir -p "$(cache)" && echo '*' >"$(cache)/.gitignore")
+
+# Every folder with a go.mod. e2e/minio and .ci/tools pin programs that the tests
 # and checks run, and may ask for a newer Go than the rest.
 modules := $(patsubst ./%,%,$(patsubst %/go.mod,%,$(sort $(shell find . -name go.mod -not -path './.cache/*' -not -path '*/testdata/*'))))
-pins := e2e/minio tools
+pins := e2e/minio .ci/tools
 code := $(filter-out $(pins),$(modules))
 
 # The race detector needs cgo, which go env turns off where there is no C
@@ -23,7 +26,7 @@ minio_version := $(shell sed -n 's,.*github.com/minio/minio \(v[^ ]*\).*,\1,p' e
 minio := $(cache)/minio/$(minio_version)/minio
 
 vercel := $(cache)/npm/node_modules/.package-lock.json
-# Programs that tools/ pins or holds.
+# Programs that .ci/tools pins or holds.
 staticcheck := $(cache)/bin/staticcheck
 actionlint := $(cache)/bin/actionlint
 apidiff := $(cache)/bin/apidiff
@@ -125,9 +128,9 @@ vet: ## go vet in every module
 staticcheck: $(staticcheck) ## staticcheck in every module
 	$(call in_each,$(code),$(staticcheck) ./...)
 
-$(staticcheck) $(actionlint) $(apidiff) $(govulncheck) $(api): tools/go.mod tools/go.sum tools/api/main.go
+$(staticcheck) $(actionlint) $(apidiff) $(govulncheck) $(api): .ci/tools/go.mod .ci/tools/go.sum .ci/tools/api/main.go
 	@mkdir -p $(@D)
-	cd tools && go build -o $@ $(program)
+	cd .ci/tools && go build -o $@ $(program)
 
 $(staticcheck): program := honnef.co/go/tools/cmd/staticcheck
 $(actionlint): program := github.com/rhysd/actionlint/cmd/actionlint
@@ -160,16 +163,16 @@ cross: ## build and vet every module for the other systems
 		(cd "$$m" && export CGO_ENABLED=0 GOOS=$${target%/*} GOARCH=$${target#*/} && go build -o /dev/null ./... && go vet ./...); \
 	done; done
 
-# api.txt holds the public names as they are accepted, so that a change of one
+# .ci/tools/api.txt holds the public names as they are accepted, so that a change of one
 # is seen in review.
 .PHONY: api
-api: $(api) ## report public names that are not as in api.txt
+api: $(api) ## report public names that are not accepted
 	@new=$$(mktemp) && trap 'rm -f "$$new"' EXIT && $(api) ./... >"$$new" && \
-	if ! diff -u api.txt "$$new"; then echo "the public names are not those of api.txt: if that is meant, run make api-accept and say so in CHANGELOG.md" >&2; exit 1; fi
+	if ! diff -u .ci/tools/api.txt "$$new"; then echo "the public names are not those of .ci/tools/api.txt: if that is meant, run make api-accept and say so in CHANGELOG.md" >&2; exit 1; fi
 
 .PHONY: api-accept
-api-accept: $(api) ## write the public names to api.txt
-	@$(api) ./... >api.txt.new && mv api.txt.new api.txt && git diff --stat -- api.txt
+api-accept: $(api) ## accept the public names
+	@$(api) ./... >.ci/tools/api.txt.new && mv .ci/tools/api.txt.new .ci/tools/api.txt && git diff --stat -- .ci/tools/api.txt
 
 # What a release may be called follows from this: see docs/releasing.md.
 .PHONY: apidiff
@@ -246,6 +249,12 @@ figures: ## measure and draw docs/figures; needs Node and npm, takes two minutes
 	@mkdir -p $(cache)/figures docs/figures
 	npm install --no-audit --no-fund --ignore-scripts --prefix $(cache)/figures $(js_peer)
 	cd bench && go test -count=1 -timeout 9m ./figures -args -write $(root)/docs/figures -peers $(cache)/figures
+
+# The path under which the library is published is not settled.
+.PHONY: rename
+rename: ## give the module the path MODULE, in every file
+	@test -n "$(MODULE)" || { echo "say the path: make rename MODULE=example.org/team/name" >&2; exit 2; }
+	.ci/rename "$(MODULE)"
 
 .PHONY: demo
 demo: ## run the demo on loopback

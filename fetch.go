@@ -251,8 +251,9 @@ func (f *fetcher) exchanged(ctx context.Context, c candidate) (oidc.Token, error
 	token := c.token
 	for _, step := range c.leaf.Steps {
 		var err error
+		from := token // the step may go on when it has been abandoned
 		if token, err = guard.Do(ctx, &f.stepCalls, "a step of Options.TokenSource", userGrace, func(ctx context.Context) (oidc.Token, error) {
-			return step(ctx, token)
+			return step(ctx, from)
 		}); err != nil {
 			return oidc.Token{}, noToken(f.roleARN, err)
 		}

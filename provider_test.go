@@ -1,408 +1,434 @@
-//go:build go1.25
-
 package vercelaws
 
 import (
+	"bytes"
 	"context"
-	"errors"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
 	"fmt"
-	"math/rand/v2"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/aws-sdk-go-v2/service/sts/types"
+	"github.com/aws/smithy-go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/vercelaws/vercelaws/internal/pace"
 	"github.com/vercelaws/vercelaws/oidc"
 )
 
-// story runs f with fake time, a fake STS and a provider that uses it.
-func story(t *testing.T, f func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache)) {
-	t.Helper()
-	isolate(t)
-	synctest.Test(t, func(t *testing.T) {
-		s := newFakeSTS()
-		f(t, s, NewProvider(testRole, withClient(s)))
-	})
+const testRole = "arn:aws:iam::123456789012:role/web"
+
+// fakeSTS is an STS client for tests about time. It checks no token: each test
+// says what happens. Tests about what STS does use package ststest.
+type fakeSTS struct {
+	mu      sync.Mutex
+	answer  func(ctx context.Context, raw string) error // nil error: credentials
+	latency time.Duration
+	life    time.Duration
+	calls   []time.Time
+	tokens  []string
+	given   map[string]time.Time // access key to expiry
+	inputs  []*sts.AssumeRoleWithWebIdentityInput
 }
 
-// sleepToSoftExpiry sleeps to a time when a refresh is certainly due, and the
-// last minute is still far.
-func sleepToSoftExpiry(s *fakeSTS) { time.Sleep(s.life - min(15*time.Minute, s.life/4)/2) }
+func newFakeSTS() *fakeSTS { return &fakeSTS{life: time.Hour, given: map[string]time.Time{}} }
 
-// usable fails the test unless creds are some that STS gave and that live.
-func usable(t *testing.T, s *fakeSTS, creds aws.Credentials, err error) {
+func (f *fakeSTS) AssumeRoleWithWebIdentity(ctx context.Context, in *sts.AssumeRoleWithWebIdentityInput, _ ...func(*sts.Options)) (*sts.AssumeRoleWithWebIdentityOutput, error) {
+	raw := aws.ToString(in.WebIdentityToken)
+	f.mu.Lock()
+	f.calls = append(f.calls, time.Now())
+	f.tokens = append(f.tokens, raw)
+	f.inputs = append(f.inputs, in)
+	answer, latency := f.answer, f.latency
+	f.mu.Unlock()
+	if latency > 0 {
+		select {
+		case <-time.After(latency):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	if answer != nil {
+		if err := answer(ctx, raw); err != nil {
+			return nil, err
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	key := fmt.Sprintf("ASIA%04d", len(f.given))
+	expires := time.Now().Add(f.life).Truncate(time.Second)
+	f.given[key] = expires
+	return &sts.AssumeRoleWithWebIdentityOutput{
+		AssumedRoleUser: &types.AssumedRoleUser{Arn: aws.String("arn:aws:sts::123456789012:assumed-role/web/s")},
+		Credentials: &types.Credentials{
+			AccessKeyId:     aws.String(key),
+			SecretAccessKey: aws.String("secret-of-" + key),
+			SessionToken:    aws.String("session-of-" + key),
+			Expiration:      aws.Time(expires),
+		},
+	}, nil
+}
+
+// Format keeps the fake's own notes out of tests about what gets printed.
+func (f *fakeSTS) Format(s fmt.State, _ rune) { fmt.Fprint(s, "fakeSTS") }
+
+func (f *fakeSTS) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.calls)
+}
+
+// paced checks that no window of time had more calls than a burst, and two for
+// each second of it.
+func (f *fakeSTS) paced(t testing.TB, burst int) {
 	t.Helper()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range f.calls {
+		for j := i; j < len(f.calls); j++ {
+			require.LessOrEqual(t, j-i+1, burst+int(2*f.calls[j].Sub(f.calls[i]).Seconds()), "calls %d to %d", i, j)
+		}
+	}
+}
+
+func (f *fakeSTS) set(answer func(ctx context.Context, raw string) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answer = answer
+}
+
+func (f *fakeSTS) expiry(key string) (time.Time, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	t, ok := f.given[key]
+	return t, ok
+}
+
+func codeError(code string) error {
+	return &smithy.GenericAPIError{Code: code, Message: "the service says " + code}
+}
+
+func always(err error) func(context.Context, string) error {
+	return func(context.Context, string) error { return err }
+}
+
+var errDown = codeError("InternalFailure") // a fault of the service
+
+// mint makes a token that Parse takes. Its signature is not a real one.
+func mint(t testing.TB, jti string, change ...func(map[string]any)) string {
+	t.Helper()
+	now := time.Now()
+	claims := map[string]any{
+		"iss": "https://oidc.vercel.com/acme", "aud": "https://vercel.com/acme",
+		"sub":   "owner:acme:project:web:environment:production",
+		"owner": "acme", "owner_id": "team_1", "project": "web", "project_id": "prj_1", "environment": "production",
+		"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(2 * time.Hour).Unix(), "jti": jti,
+	}
+	for _, f := range change {
+		f(claims)
+	}
+	b, err := json.Marshal(claims)
 	require.NoError(t, err)
-	expiry, known := s.expiry(creds.AccessKeyID)
-	require.True(t, known, "credentials that STS never gave: %q", creds.AccessKeyID)
-	require.Equal(t, "secret-of-"+creds.AccessKeyID, creds.SecretAccessKey)
-	require.True(t, time.Now().Before(expiry), "credentials that have expired")
-	require.False(t, creds.Expires.After(expiry), "an expiry that STS gave was moved later")
+	e := base64.RawURLEncoding.EncodeToString
+	return e([]byte(`{"alg":"RS256","kid":"k"}`)) + "." + e(b) + "." + e([]byte("signature of "+jti))
 }
 
-func TestColdStartAsksOnce(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
-		s.latency = 300 * time.Millisecond
-		var wg sync.WaitGroup
-		for i := range 1000 {
-			wg.Go(func() {
-				creds, err := p.Retrieve(fromRequest(mint(t, fmt.Sprint(i))))
-				assert.NoError(t, err)
-				assert.Equal(t, "ASIA0000", creds.AccessKeyID)
-				assert.Equal(t, "123456789012", creds.AccountID)
-				assert.Equal(t, ProviderName, creds.Source)
-			})
-		}
-		wg.Wait()
-		assert.Equal(t, 1, s.count())
-	})
+func claim(name string, value any) func(map[string]any) {
+	return func(c map[string]any) { c[name] = value }
 }
 
-func TestNoCallerWaitsForARefresh(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
-		s.latency = 300 * time.Millisecond
-		ctx := fromRequest(mint(t, "a", claim("exp", time.Now().Add(24*time.Hour).Unix())))
-		_, err := p.Retrieve(ctx)
-		require.NoError(t, err)
-		require.Equal(t, 1, s.count())
-
-		var longest atomic.Int64
-		var keys sync.Map
-		var wg sync.WaitGroup
-		for range 50 {
-			wg.Go(func() {
-				for end := time.Now().Add(5 * time.Hour); time.Now().Before(end); {
-					start := time.Now()
-					creds, err := p.Retrieve(ctx)
-					usable(t, s, creds, err)
-					keys.Store(creds.AccessKeyID, true)
-					if wait := int64(time.Since(start)); wait > longest.Load() {
-						longest.Store(wait)
-					}
-					time.Sleep(rand.N(10 * time.Second))
-				}
-			})
-		}
-		wg.Wait()
-		synctest.Wait()
-		assert.Less(t, time.Duration(longest.Load()), 5*time.Millisecond)
-		n := 0
-		keys.Range(func(any, any) bool { n++; return true })
-		assert.Equal(t, n, s.count(), "one STS call for each set of credentials")
-		assert.GreaterOrEqual(t, n, 6)
-		assert.LessOrEqual(t, n, 8)
-	})
-}
-
-func TestServiceDownWhileCredentialsLive(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
-		ctx := fromRequest(mint(t, "a"))
-		first, err := p.Retrieve(ctx)
-		usable(t, s, first, err)
-		expiry, _ := s.expiry(first.AccessKeyID)
-		s.set(always(errDown))
-		before := s.count()
-		for time.Until(expiry) > time.Minute {
-			time.Sleep(100 * time.Millisecond)
-			creds, err := p.Retrieve(ctx)
-			usable(t, s, creds, err)
-			require.Equal(t, first.AccessKeyID, creds.AccessKeyID)
-		}
-		synctest.Wait()
-		assert.Greater(t, s.count(), before, "it tried")
-		assert.LessOrEqual(t, s.count()-before, 3+10+45*60/15, "a few at first, and then one in 15 to 30 seconds")
-
-		s.set(nil)
-		back := time.Now()
-		for {
-			creds, err := p.Retrieve(ctx)
-			usable(t, s, creds, err)
-			if creds.AccessKeyID != first.AccessKeyID {
-				break
-			}
-			time.Sleep(100 * time.Millisecond)
-		}
-		assert.LessOrEqual(t, time.Since(back), 32*time.Second)
-	})
-}
-
-func TestSilentServiceAtColdStart(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
-		s.set(func(ctx context.Context, _ string) error { <-ctx.Done(); return ctx.Err() })
-		ctx := fromRequest(mint(t, "a"))
-		var wg sync.WaitGroup
-		for range 100 {
-			wg.Go(func() {
-				start := time.Now()
-				_, err := p.Retrieve(ctx)
-				var failed *AssumeRoleError
-				assert.ErrorAs(t, err, &failed)
-				assert.ErrorContains(t, err, "did not answer in time")
-				assert.LessOrEqual(t, time.Since(start), fetchLimit)
-			})
-		}
-		wg.Wait()
-		s.set(nil)
-		creds, err := p.Retrieve(ctx)
-		usable(t, s, creds, err)
-	})
-}
-
-func TestCallersContext(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
-		s.latency = 2 * time.Second
-		raw := mint(t, "a")
-		hasty, cancel := context.WithTimeout(fromRequest(raw), 100*time.Millisecond)
-		defer cancel()
-		var wg sync.WaitGroup
-		wg.Go(func() { // the leader
-			start := time.Now()
-			_, err := p.Retrieve(hasty)
-			assert.ErrorIs(t, err, context.DeadlineExceeded)
-			assert.Equal(t, 100*time.Millisecond, time.Since(start))
-		})
-		synctest.Wait()
-		for range 10 {
-			wg.Go(func() {
-				creds, err := p.Retrieve(fromRequest(raw))
-				usable(t, s, creds, err)
-			})
-		}
-		wg.Wait()
-		assert.Equal(t, 1, s.count(), "the fetch that the leader started served the others")
-	})
-}
-
-func TestRefusalIsRememberedForASecond(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
-		bad, good := mint(t, "bad"), mint(t, "good")
-		s.set(func(_ context.Context, raw string) error {
-			if raw == bad {
-				return codeError("AccessDenied")
-			}
-			return nil
-		})
-		const seconds = 5
-		for range seconds * 10 { // 1,000 callers a second
-			var wg sync.WaitGroup
-			for range 100 {
-				wg.Go(func() {
-					_, err := p.Retrieve(oidc.ContextWithToken(t.Context(), bad))
-					var refused *AssumeRoleError
-					assert.ErrorAs(t, err, &refused)
-				})
-			}
-			wg.Wait()
-			time.Sleep(100 * time.Millisecond)
-		}
-		assert.LessOrEqual(t, s.count(), seconds+1)
-		assert.GreaterOrEqual(t, s.count(), seconds-1)
-
-		start := time.Now()
-		creds, err := p.Retrieve(fromRequest(good))
-		usable(t, s, creds, err)
-		assert.Zero(t, time.Since(start), "another token goes through at once")
-	})
-}
-
-func TestRefusedTokenGivesWayToAnother(t *testing.T) {
-	for _, code := range []string{"ExpiredTokenException", "ExpiredToken", "InvalidIdentityToken", "IDPRejectedClaim", "AccessDenied", "InvalidParameterValue"} {
-		t.Run(code, func(t *testing.T) {
-			story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
-				bad, good := mint(t, "bad"), mint(t, "good")
-				s.set(func(_ context.Context, raw string) error {
-					if raw == bad {
-						return codeError(code)
-					}
-					return nil
-				})
-				fromRequest(good) // another request was here
-				creds, err := p.Retrieve(fromRequest(bad))
-				usable(t, s, creds, err)
-				assert.Equal(t, []string{bad, good}, s.tokens)
-			})
-		})
+// fromRequest is the context of a request with the token raw; none if "".
+func fromRequest(raw string) context.Context {
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	if raw != "" {
+		r.Header.Set(oidc.Header, raw)
 	}
+	return oidc.RequestContext(r)
 }
 
-func TestFloodOfForgedTokens(t *testing.T) {
-	flood := func(t *testing.T, p *aws.CredentialsCache, name string, d time.Duration) (failed int) {
-		i := 0
-		for end := time.Now().Add(d); time.Now().Before(end); i++ {
-			if _, err := p.Retrieve(fromRequest(mint(t, fmt.Sprint(name, i)))); err != nil {
-				failed++
-			}
-			time.Sleep(10 * time.Millisecond)
+// isolate keeps the machine's environment and other tests' requests out.
+func isolate(t testing.TB) {
+	t.Helper()
+	if tt, ok := t.(interface{ Setenv(k, v string) }); ok {
+		for _, v := range []string{"VERCEL_OIDC_TOKEN", "VERCEL_OIDC_TOKEN_FILE", "VERCEL_PROJECT_ID", "VERCEL_ENV", "VERCEL_TARGET_ENV", "AWS_LAMBDA_FUNCTION_NAME"} {
+			tt.Setenv(v, "")
 		}
-		return failed
+		tt.Setenv("VERCEL", "1")
 	}
-	forged := func(good string) func(context.Context, string) error {
-		return func(_ context.Context, raw string) error {
-			if raw != good {
-				return codeError("InvalidIdentityToken")
-			}
-			return nil
-		}
-	}
-	t.Run("at a cold start", func(t *testing.T) {
-		story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
-			s.set(forged(""))
-			const seconds = 20
-			flood(t, p, "a", seconds*time.Second)
-			s.paced(t, 4)
-		})
-	})
-	t.Run("does not push a proven token out", func(t *testing.T) {
-		story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
-			good := mint(t, "good")
-			s.set(forged(good))
-			creds, err := p.Retrieve(fromRequest(good))
-			usable(t, s, creds, err)
-			assert.Zero(t, flood(t, p, "fresh", 5*time.Second), "credentials live")
-			p.Invalidate()
-			before := s.count()
-			assert.Zero(t, flood(t, p, "cold", 5*time.Second))
-			assert.LessOrEqual(t, s.count()-before, 2)
-			sleepToSoftExpiry(s)
-			before = s.count()
-			assert.Zero(t, flood(t, p, "soft", 10*time.Second))
-			assert.LessOrEqual(t, s.count()-before, 4)
-		})
-	})
+	forgetRequests()
+	t.Cleanup(forgetRequests)
 }
 
-func TestBackgroundGoroutineHasCredentialsAfterAnyRequest(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
-		_, err := p.Retrieve(context.Background())
-		require.ErrorIs(t, err, oidc.ErrNoToken)
-		fromRequest(mint(t, "a")) // a request that made no AWS call
-		creds, err := p.Retrieve(context.Background())
-		usable(t, s, creds, err)
-
-		// Hours later the proven token is dead; the newest request's is not.
-		time.Sleep(3 * time.Hour)
-		_, err = p.Retrieve(context.Background())
-		require.ErrorIs(t, err, oidc.ErrNoToken)
-		fromRequest(mint(t, "b"))
-		creds, err = p.Retrieve(context.Background())
-		usable(t, s, creds, err)
-	})
+func forgetRequests() {
+	newFetcher(testRole, Options{}).request().Request.Recent().Forget(func(string) bool { return true })
 }
 
-func TestNewTokenIsTriedAtOnceInTheAdvisoryWindow(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
-		dead, live := mint(t, "dead"), mint(t, "live")
-		first, err := p.Retrieve(fromRequest(dead))
-		usable(t, s, first, err)
-		s.set(func(_ context.Context, raw string) error {
-			if raw == dead {
-				return codeError("ExpiredTokenException")
-			}
-			return nil
-		})
-		sleepToSoftExpiry(s)
-		before := s.count()
-		for range 60 {
-			creds, err := p.Retrieve(fromRequest(dead))
-			usable(t, s, creds, err)
-			time.Sleep(time.Second)
-		}
-		assert.LessOrEqual(t, s.count()-before, 10, "the same token is not asked about every second")
-		_, err = p.Retrieve(fromRequest(live))
-		require.NoError(t, err)
-		synctest.Wait()
-		time.Sleep(time.Second)
-		creds, err := p.Retrieve(fromRequest(live))
-		usable(t, s, creds, err)
-		assert.NotEqual(t, first.AccessKeyID, creds.AccessKeyID)
-	})
+func withClient(c stscreds.AssumeRoleWithWebIdentityAPIClient) func(*Options) {
+	return func(o *Options) { o.Client = c }
 }
 
-func TestLogger(t *testing.T) {
+// recorder keeps what a provider logs.
+type recorder struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (r *recorder) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.b.Write(p)
+}
+
+func (r *recorder) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.b.String()
+}
+
+func (r *recorder) option(o *Options) {
+	o.Logger = slog.New(slog.NewTextHandler(r, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+func roleNumber(i int) string { return fmt.Sprintf("arn:aws:iam::%012d:role/web", i) }
+
+func fakeProviders(s *fakeSTS) *Providers {
+	return NewProviders(func(_ string, o *Options) { o.Client = s })
+}
+
+// Two hundred requests of one role are one STS call, and each role has its own
+// provider and options.
+func TestProvidersGiveARoleItsProvider(t *testing.T) {
 	isolate(t)
-	synctest.Test(t, func(t *testing.T) {
-		s := newFakeSTS()
-		log := &recorder{}
-		p := NewProvider(testRole, withClient(s), log.option)
-		ctx := fromRequest(mint(t, "a"))
-		_, err := p.Retrieve(ctx)
-		require.NoError(t, err)
-		sleepToSoftExpiry(s)
-		s.set(always(errDown))
-		_, err = p.Retrieve(ctx)
-		require.NoError(t, err)
-		synctest.Wait()
-		time.Sleep(time.Hour)
-		_, err = p.Retrieve(ctx)
-		require.Error(t, err)
-		synctest.Wait()
-		out := log.String()
-		assert.Contains(t, out, `"AWS credentials refreshed" role=`+testRole)
-		assert.Contains(t, out, "AWS credentials not refreshed; the old ones serve")
-		assert.Contains(t, out, "next_try=")
-		assert.Contains(t, out, "AWS credentials could not be fetched")
-	})
-}
-
-var errSource = errors.New("the source is broken")
-
-func TestBrokenSource(t *testing.T) {
-	isolate(t)
-	synctest.Test(t, func(t *testing.T) {
-		s := newFakeSTS()
-		raw := mint(t, "a")
-		var failing atomic.Bool
-		p := NewProvider(testRole, withClient(s), func(o *Options) {
-			o.TokenSource = oidc.TokenSourceFunc(func(context.Context) (oidc.Token, error) {
-				if failing.Load() {
-					return oidc.Token{}, errSource
-				}
-				return oidc.ParseUnverified(raw)
-			})
-		})
-		failing.Store(true)
-		_, err := p.Retrieve(t.Context())
-		require.ErrorIs(t, err, errSource)
-		failing.Store(false)
-		creds, err := p.Retrieve(t.Context())
-		usable(t, s, creds, err)
-		failing.Store(true)
-		time.Sleep(s.life - time.Second)
-		creds, err = p.Retrieve(t.Context())
-		usable(t, s, creds, err)
-		time.Sleep(time.Second)
-		_, err = p.Retrieve(t.Context())
-		require.ErrorIs(t, err, errSource)
-		time.Sleep(2 * time.Hour)
-		failing.Store(false)
-		_, err = p.Retrieve(t.Context())
-		require.ErrorIs(t, err, oidc.ErrExpired, "a source that does not look at the expiry")
-	})
-}
-
-// A source that hangs holds no caller longer than the limit, also when requests
-// bring new tokens meanwhile.
-func TestHungSourceIsBounded(t *testing.T) {
-	isolate(t)
-	synctest.Test(t, func(t *testing.T) {
-		p := NewProvider(testRole, withClient(newFakeSTS()), func(o *Options) {
-			o.TokenSource = oidc.TokenSourceFunc(func(ctx context.Context) (oidc.Token, error) {
-				<-ctx.Done()
-				return oidc.Token{}, ctx.Err()
-			})
-		})
-		start := time.Now()
+	s := newFakeSTS()
+	providers := NewProviders(
+		func(_ string, o *Options) { o.Client = s },
+		func(roleARN string, o *Options) { o.RoleSessionName = "for-" + roleARN[13:25] })
+	ctx := fromRequest(mint(t, "a"))
+	var all sync.WaitGroup
+	for i := range 200 {
+		all.Add(1)
 		go func() {
-			time.Sleep(time.Second)
-			fromRequest(mint(t, "new"))
+			defer all.Done()
+			_, err := providers.For(roleNumber(i % 2)).Retrieve(ctx)
+			assert.NoError(t, err)
 		}()
-		_, err := p.Retrieve(fromRequest(""))
-		require.ErrorIs(t, err, context.DeadlineExceeded)
-		assert.LessOrEqual(t, time.Since(start), fetchLimit+tokenGrace)
+	}
+	all.Wait()
+	require.Equal(t, 2, s.count())
+	for _, in := range s.inputs {
+		assert.Equal(t, "for-"+aws.ToString(in.RoleArn)[13:25], aws.ToString(in.RoleSessionName))
+	}
+	assert.Same(t, providers.For(roleNumber(0)), providers.For(roleNumber(0)))
+	assert.NotSame(t, providers.For(roleNumber(0)), providers.For(roleNumber(1)))
+
+	_, err := fakeProviders(s).For("web").Retrieve(ctx)
+	require.ErrorAs(t, err, new(*ConfigError))
+}
+
+// Ten thousand roles are kept, at a few KiB each.
+func TestTenThousandRoles(t *testing.T) {
+	isolate(t)
+	s := newFakeSTS()
+	providers := fakeProviders(s)
+	ctx := fromRequest(mint(t, "a"))
+	size := func() int64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	retrieve := func() {
+		places := make(chan struct{}, 16)
+		for i := range maxProviders {
+			places <- struct{}{}
+			go func() {
+				_, err := providers.For(roleNumber(i)).Retrieve(ctx)
+				assert.NoError(t, err)
+				<-places
+			}()
+		}
+		for range cap(places) {
+			places <- struct{}{}
+		}
+	}
+	before := size()
+	retrieve()
+	require.Equal(t, maxProviders, s.count())
+	s.mu.Lock()
+	s.calls, s.tokens, s.inputs, s.given = nil, nil, nil, map[string]time.Time{}
+	s.mu.Unlock()
+	each := (size() - before) / maxProviders
+	t.Logf("%d bytes a role", each)
+	assert.Less(t, each, int64(12<<10))
+	retrieve()
+	assert.Zero(t, s.count(), "all are kept")
+}
+
+// Of more roles than are kept the one not asked for longest goes, unless somebody
+// holds its provider.
+func TestWhichRolesAreKept(t *testing.T) {
+	isolate(t)
+	providers := fakeProviders(newFakeSTS())
+	held := providers.For(roleNumber(-1))
+	providers.For(roleNumber(0))
+	providers.For(roleNumber(1))
+	providers.For(roleNumber(0))
+	for i := range maxProviders - 1 {
+		providers.For(roleNumber(1_000_000 + i))
+	}
+	kept := func(i int) bool {
+		providers.mu.Lock()
+		defer providers.mu.Unlock()
+		return providers.known[roleNumber(i)] != nil
+	}
+	assert.True(t, kept(0))
+	assert.False(t, kept(1))
+	assert.False(t, kept(-1))
+	assert.Same(t, held, providers.For(roleNumber(-1)), "there never are two")
+	for i := range 3 * maxProviders {
+		providers.For(roleNumber(2_000_000 + i))
+	}
+	assert.Eventually(t, func() bool {
+		runtime.GC()
+		providers.mu.Lock()
+		defer providers.mu.Unlock()
+		return providers.recent.Len() == maxProviders && len(providers.known) == maxProviders && len(providers.held) <= maxProviders+1
+	}, 10*time.Second, 10*time.Millisecond, "what is not kept is gone")
+	runtime.KeepAlive(held)
+}
+
+// An option function may take its time, panic, and ask for another role.
+func TestOptionsOfARoleRunOutsideLocks(t *testing.T) {
+	isolate(t)
+	var providers *Providers
+	inside := make(chan struct{})
+	leave := make(chan struct{})
+	providers = NewProviders(func(roleARN string, _ *Options) {
+		switch roleARN {
+		case roleNumber(1):
+			close(inside)
+			<-leave
+		case roleNumber(2):
+			panic("broken")
+		case roleNumber(3):
+			providers.For(roleNumber(4))
+		}
 	})
+	done := make(chan *aws.CredentialsCache)
+	go func() { done <- providers.For(roleNumber(1)) }()
+	<-inside
+	providers.For(roleNumber(0))
+	assert.Panics(t, func() { providers.For(roleNumber(2)) })
+	providers.For(roleNumber(3))
+	close(leave)
+	assert.Same(t, <-done, providers.For(roleNumber(1)))
+}
+
+// All roles share the connections: 500 that are fetched 16 at a time make some 16
+// handshakes.
+func TestRolesShareConnections(t *testing.T) {
+	isolate(t)
+	cleanAWS(t)
+	var conns atomic.Int64
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = r.ParseForm()
+		fmt.Fprintf(w, `<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>ASIA</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken><Expiration>%s</Expiration></Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`,
+			time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
+	}))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			conns.Add(1)
+		}
+	}
+	server.StartTLS()
+	defer server.Close()
+	bundle := filepath.Join(t.TempDir(), "roots.pem")
+	require.NoError(t, os.WriteFile(bundle, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600))
+	t.Setenv("AWS_CA_BUNDLE", bundle)
+	t.Setenv("AWS_ENDPOINT_URL_STS", server.URL)
+
+	providers := NewProviders()
+	ctx, cancel := context.WithTimeout(fromRequest(mint(t, "a")), time.Minute)
+	defer cancel()
+	places := make(chan struct{}, 16)
+	for i := range 500 {
+		places <- struct{}{}
+		go func() {
+			_, err := providers.For(roleNumber(i)).Retrieve(ctx)
+			assert.NoError(t, err)
+			<-places
+		}()
+	}
+	for range cap(places) {
+		places <- struct{}{}
+	}
+	assert.LessOrEqual(t, conns.Load(), int64(24), "some sixteen: a busy machine may cost a few")
+}
+
+// The default client is held to the provider's allowance of faults: the limits
+// of its own do not stand before those.
+func TestDefaultClientIsHeldToTheAllowanceOfFaults(t *testing.T) {
+	var asked atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		w.WriteHeader(http.StatusInternalServerError)
+	}))
+	defer server.Close()
+	for _, name := range []string{"AWS_REGION", "AWS_DEFAULT_REGION", "AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "AWS_CA_BUNDLE", "AWS_RETRY_MODE"} {
+		t.Setenv(name, "")
+	}
+	t.Setenv("AWS_ENDPOINT_URL_STS", server.URL)
+	t.Setenv("AWS_MAX_ATTEMPTS", "1")
+	f := newFetcher("arn:aws:iam::123456789012:role/web", Options{TokenSource: oidc.TokenSourceFunc(nil)})
+	call := &stsCall{client: f.client, calls: &f.clientCalls, faults: f.faults()}
+	start := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	for ctx.Err() == nil {
+		_, err := call.ask(ctx, &sts.AssumeRoleWithWebIdentityInput{RoleArn: aws.String("r"), RoleSessionName: aws.String("s"), WebIdentityToken: aws.String("t")})
+		require.Error(t, err)
+	}
+	assert.LessOrEqual(t, asked.Load(), int64(pace.FaultBurst)+int64(time.Since(start)/pace.Every)+1)
+}
+
+// What each package may import. A user of the provider compiles the AWS SDK and
+// nothing else; package oidc serves programs that have nothing to do with AWS.
+func TestDependencies(t *testing.T) {
+	const module = "github.com/vercelaws/vercelaws"
+	sdk := []string{"github.com/aws/aws-sdk-go-v2", "github.com/aws/smithy-go"}
+	for pkg, allowed := range map[string][]string{
+		".":             append([]string{module + "/oidc", module + "/refresh", module + "/internal", module}, append(sdk, "golang.org/x/sync/singleflight")...),
+		"./refresh":     append([]string{module + "/refresh", module + "/internal"}, sdk...),
+		"./oidc":        {module + "/oidc", module + "/internal", "golang.org/x/sync/singleflight"},
+		"./trustpolicy": {module + "/trustpolicy"},
+	} {
+		out, err := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", pkg).Output()
+		require.NoError(t, err)
+		for _, path := range strings.Fields(string(out)) {
+			ok := false
+			for _, prefix := range allowed {
+				ok = ok || path == prefix || prefix != module && strings.HasPrefix(path, prefix+"/")
+			}
+			require.False(t, strings.HasSuffix(path, "aws-sdk-go-v2/config") || pkg == "./refresh" && strings.Contains(path, "/sts"), "%s imports %s", pkg, path)
+			require.True(t, ok && !strings.HasPrefix(path, module+"/oidc/"), "%s imports %s", pkg, path)
+		}
+	}
 }

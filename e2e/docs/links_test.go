@@ -42,7 +42,7 @@ func anchors(t *testing.T, page string) map[string]bool {
 // TestLinks follows every link that leads into the repository.
 func TestLinks(t *testing.T) {
 	followed := 0
-	for _, page := range pages(t, "*.md", "docs/*.md", "docs/*/*.md", "examples/*/*.md") {
+	for _, page := range pages(t, "*.md", ".github/*.md", "docs/*.md", "docs/*/*.md", "examples/*/*.md") {
 		_, prose := split(t, page)
 		for _, match := range link.FindAllStringSubmatch(code.ReplaceAllString(prose, "code"), -1) {
 			target := match[1] + match[2]
@@ -109,7 +109,7 @@ func TestNamedTestsAreThere(t *testing.T) {
 	makefile := read(t, "Makefile")
 	target := regexp.MustCompile(`make ([a-z][a-z-]*)`)
 	test := regexp.MustCompile(`\b(?:Test|Benchmark|Fuzz)[A-Z]\w+`)
-	for _, page := range pages(t, "*.md", "docs/*.md") {
+	for _, page := range pages(t, "*.md", ".github/*.md", "docs/*.md") {
 		text := read(t, page)
 		blocks, prose := split(t, page)
 		pieces := code.FindAllString(prose, -1)

@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"sync"
@@ -18,20 +19,22 @@ const (
 // On a connection that it keeps, net/http would write such bytes to the standard
 // log, or take them for the answer to the next request.
 //
-// It knows nothing of how an answer is built. It gives net/http's buffer one
-// byte at a time, so that net/http has never read more than it has used, and
-// what is held here at the end of an answer is surplus. A read that is longer
-// than the buffer bypasses it: net/http makes those only within a body, and asks
-// for no more than the rest of that.
+// It knows nothing of how an answer is built, but that its header is lines and
+// ends with an empty one. It gives net/http's buffer a line of that at a time, and
+// one byte of what follows, so that net/http has never read more than it has
+// used, and what is held here at the end of an answer is surplus. A read that is
+// longer than the buffer bypasses it: net/http makes those only within a body,
+// and asks for no more than the rest of that.
 type conn struct {
 	net.Conn          // over TLS where the scheme is https
 	raw      net.Conn // beneath it
 	block    [4 << 10]byte
 
-	mu    sync.Mutex // guards what follows
-	held  []byte     // what came and was not yet asked for, in block; only Read changes it
-	left  int        // how much may still be read of the answer
-	asked bool       // whether a request is under way
+	mu     sync.Mutex // guards what follows
+	held   []byte     // what came and was not yet asked for, in block; only Read changes it
+	left   int        // how much may still be read of the answer
+	asked  bool       // whether a request is under way
+	header bool       // whether the empty line that ends the header is still to come
 }
 
 // Write writes a request, or a part of it. Where something has come before the
@@ -39,7 +42,7 @@ type conn struct {
 func (c *conn) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	if !c.asked && len(c.held) == 0 {
-		c.asked, c.left = true, maxAnswer
+		c.asked, c.header, c.left = true, true, maxAnswer
 	}
 	asked := c.asked
 	c.mu.Unlock()
@@ -78,12 +81,28 @@ func (c *conn) Read(p []byte) (n int, err error) {
 	case c.left == 0:
 		return 0, errTooLong
 	case len(p) <= readBuffer:
-		p = p[:min(1, len(p))]
+		p = p[:min(c.part(), len(p))]
 	}
 	n = copy(p[:min(c.left, len(p))], c.held)
 	c.held = c.held[n:]
 	c.left -= n
 	return n, nil
+}
+
+// part needs mu. It is how many of the held bytes go into net/http's buffer.
+func (c *conn) part() int {
+	if !c.header {
+		return 1
+	}
+	line := bytes.IndexByte(c.held, '\n') + 1
+	if line == 0 {
+		line = len(c.held) // its end is still to come
+	}
+	if line > 2 { // so it is not the empty one
+		return line
+	}
+	c.header = c.held[0] != '\n'
+	return 1
 }
 
 // Close closes what is beneath TLS, which waits for nothing.

@@ -230,7 +230,7 @@ func TestNoRequestIsWrittenAfterSurplus(t *testing.T) {
 	c := &conn{Conn: client, raw: client, left: maxAnswer}
 	go func() {
 		_, _ = server.Read(make([]byte, 10))
-		_, _ = io.WriteString(server, "a"+secret)
+		_, _ = io.WriteString(server, "\n"+secret)
 	}()
 	_, err := io.WriteString(c, "ask")
 	require.NoError(t, err)

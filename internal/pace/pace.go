@@ -78,7 +78,6 @@ func (p *Pacer) Fail() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.fail()
-	p.wake()
 }
 
 // Clear forgets what is owed, since an operation has succeeded.
@@ -96,16 +95,14 @@ func (p *Pacer) wait(ctx context.Context, begins bool) (counted bool, err error)
 		p.mu.Lock()
 		pause := p.pause()
 		if pause <= 0 {
-			defer p.mu.Unlock()
-			switch {
-			case !begins:
-			case p.failing:
+			switch counted = begins && p.failing; {
+			case counted:
 				p.owe(Every)
-				return true, nil
-			default:
+			case begins:
 				p.underWay++
 			}
-			return false, nil
+			p.mu.Unlock()
+			return counted, nil
 		}
 		if p.changed == nil {
 			p.changed = make(chan struct{})

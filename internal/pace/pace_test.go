@@ -112,6 +112,34 @@ func TestASuccessLetsAllGoAtOnce(t *testing.T) {
 	})
 }
 
+// Whoever waits is woken by a success, and by an operation that did not fail.
+func TestWhoWaitsIsWoken(t *testing.T) {
+	for name, wake := range map[string]func(p *Pacer, end func(bool)){
+		"by a success":          func(p *Pacer, _ func(bool)) { p.Clear() },
+		"by one that goes well": func(_ *Pacer, end func(bool)) { end(false) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := &Pacer{Burst: 2}
+				p.Fail()
+				end := begin(t, p)
+				began := time.Now()
+				var wg sync.WaitGroup
+				for range 2 {
+					wg.Go(func() {
+						assert.NoError(t, p.Wait(t.Context()))
+						assert.Equal(t, 100*time.Millisecond, time.Since(began))
+					})
+					synctest.Wait()
+				}
+				time.Sleep(100 * time.Millisecond)
+				wake(p, end)
+				wg.Wait()
+			})
+		})
+	}
+}
+
 func TestOneFailureAmongManyHealthyDelaysNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &Pacer{Burst: 3}
@@ -256,6 +284,17 @@ func TestIdlePacersAreForgotten(t *testing.T) {
 		assert.Less(t, count(), 100)
 		assert.Equal(t, 1, Of(owes).underWay, "what is under way is not forgotten")
 		end(false)
+
+		key := &client{"failing"}
+		failing := Of(key)
+		time.Sleep(50 * time.Second)
+		failing.Fail()
+		for range 100 {
+			Of(&client{"new"})
+		}
+		time.Sleep(20 * time.Second)
+		Of(&client{"one more"})
+		assert.Same(t, failing, Of(key), "nor is a failure")
 	})
 }
 
@@ -269,4 +308,39 @@ func TestPause(t *testing.T) {
 		}
 		assert.False(t, Pause(canceled(t), 1))
 	})
+}
+
+// While it goes wrong, an operation is counted when it begins: once if it fails
+// at once, and not if it does not fail, however often its end is told.
+func TestWhatACountedOperationCosts(t *testing.T) {
+	for name, c := range map[string]struct {
+		ends []bool
+		wait time.Duration // of the second operation after it
+	}{
+		"fails":               {[]bool{true}, Every},
+		"fails, told twice":   {[]bool{true, true}, Every},
+		"does not":            {[]bool{false}, 0},
+		"does not, twice":     {[]bool{false, false}, 0},
+		"does not, and fails": {[]bool{false, true}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := &Pacer{Burst: 3}
+				p.Fail()
+				end := begin(t, p)
+				for _, failed := range c.ends {
+					end(failed)
+				}
+				began := time.Now()
+				begin(t, p)
+				assert.Zero(t, time.Since(began), "there is room for one")
+				began = time.Now()
+				begin(t, p)
+				assert.Equal(t, c.wait, time.Since(began))
+				began = time.Now()
+				begin(t, p)
+				assert.Equal(t, Every, time.Since(began))
+			})
+		})
+	}
 }
