@@ -26,9 +26,10 @@ import (
 	"github.com/vercelaws/vercelaws/oidc/oidcverify"
 )
 
-// TestParityWithJose has npm's jose and oidcverify judge the same tokens, all signed
-// by the issuer's key: each of many headers with each of many payloads. What ours
-// takes, jose takes. What jose takes and ours refuses has a reason. It needs npm.
+// TestParityWithJose has npm's jose and oidcverify verify the same tokens, all signed
+// by the issuer's key: each of many headers with each of many payloads. Jose accepts
+// every token that oidcverify accepts. For each token that only jose accepts there is
+// a reason. It needs npm.
 func TestParityWithJose(t *testing.T) {
 	packages := npm.Install(t, "jose@6.2.18")
 	const issuer, audience = "https://oidc.vercel.com/acme", "https://vercel.com/acme"

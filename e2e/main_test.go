@@ -19,15 +19,15 @@ import (
 	"github.com/vercelaws/vercelaws/oidc/oidctest"
 )
 
-// What all tests share: starting MinIO takes a second.
+// All tests share these, since starting MinIO takes a second.
 var (
 	scratch string           // a folder that is removed in the end
 	issuer  *oidctest.Server // stands in for Vercel
 	store   *minio.Server    // stands in for AWS, and trusts issuer
 )
 
-// What bounds each wait of the tests. Both are long, because the machine may be
-// busy, and a fraction of what go test allows the package.
+// The limits of each wait of the tests. Both are long, because the machine may be
+// busy, and much shorter than go test's limit for the package.
 const (
 	patience  = 2 * time.Minute // for an answer
 	buildTime = 5 * time.Minute // for the Go command, with nothing in its cache

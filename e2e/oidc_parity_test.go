@@ -21,8 +21,8 @@ import (
 	"github.com/vercelaws/vercelaws/oidc"
 )
 
-// parityCase is one way in which a process can be given tokens, and what is
-// made of it: the name of the place whose token is taken, or "none".
+// parityCase is one way in which a process can be given tokens, and the results:
+// the name of the place whose token is taken, or "none".
 type parityCase struct {
 	name string
 
@@ -48,8 +48,8 @@ const (
 	whyBundled  = "`VERCEL_OIDC_TOKEN_FILE`, with the AWS provider 3.3.9 for JavaScript"
 )
 
-// What both packages answer, without options, in a folder that is not linked (as
-// in a deployment). The test fails where that is no longer so.
+// The results of both packages, without options, in a folder that is not linked, as
+// in a deployment.
 var parityCases = []parityCase{
 	{name: "no request, nothing", noRequest: true, ours: "none", js: "none", bundled: "none"},
 	{name: "a request, nothing", ours: "none", js: "none", bundled: "none"},
@@ -115,7 +115,7 @@ var parityCases = []parityCase{
 	{name: "header after another", header: []string{"live"}, earlier: "live", ours: "header", js: "header", bundled: "header"},
 }
 
-// parityToken makes a token of a kind. What tells tokens apart is their place.
+// parityToken makes a token of a kind. Tokens of different places are different.
 func parityToken(kind, place, project string) string {
 	claims := map[string]any{
 		"iss": "https://oidc.vercel.com/acme", "sub": "owner:acme:project:web:environment:production", "aud": "https://vercel.com/acme",

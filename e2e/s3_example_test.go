@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -113,6 +114,35 @@ func TestExampleS3(t *testing.T) {
 		status, out := call(t, fn, "POST", "/api/objects", issuer.Mint(), `{"name":"harbour.txt","type":"text/plain"}`)
 		assert.Equal(t, http.StatusServiceUnavailable, status)
 		assert.Equal(t, map[string]any{"error": "the server's AWS identity is about to end"}, out)
+	})
+	t.Run("a page that nobody answered", func(t *testing.T) {
+		status, out := call(t, fn, "GET", "/api/objects?page=x", issuer.Mint(), "")
+		assert.Equal(t, http.StatusBadRequest, status)
+		assert.Equal(t, map[string]any{"error": "page is not one that was answered before"}, out)
+	})
+	t.Run("credentials that S3 rejects", func(t *testing.T) {
+		s := newServices(t, time.Hour)
+		keys := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if _, err := s.sts.Verify(r); err != nil {
+				w.WriteHeader(http.StatusBadRequest)
+				fmt.Fprint(w, "<Error><Code>InvalidToken</Code><Message>The provided token is malformed or otherwise invalid.</Message></Error>")
+				return
+			}
+			fmt.Fprint(w, "<ListBucketResult><Contents><Key>snow.jpg</Key></Contents></ListBucketResult>")
+		}))
+		t.Cleanup(keys.Close)
+		fn := e.start(t, "api/objects", map[string]string{"BUCKET": bucket, "BUCKET_REGION": "us-east-1", "AWS_ROLE_ARN": dbRole},
+			"AWS_REGION=eu-west-1", "AWS_ENDPOINT_URL_STS="+s.sts.URL, "AWS_ENDPOINT_URL_S3="+keys.URL)
+		status, _ := call(t, fn, "GET", "/api/objects", issuer.Mint(), "")
+		require.Equal(t, http.StatusOK, status, fn.Log())
+		s.sts.RevokeAll()
+		status, out := call(t, fn, "GET", "/api/objects?page=x", issuer.Mint(), "")
+		assert.Equal(t, http.StatusServiceUnavailable, status)
+		assert.Equal(t, map[string]any{"error": "the storage rejected the server's AWS credentials"}, out)
+		assert.EventuallyWithT(t, func(c *assert.CollectT) {
+			status, _ := call(t, fn, "GET", "/api/objects", issuer.Mint(), "")
+			assert.Equal(c, http.StatusOK, status, "the credentials were replaced")
+		}, patience, 20*time.Millisecond)
 	})
 	t.Run("the README's requests", func(t *testing.T) {
 		out := e.try(t, fn)

@@ -25,7 +25,7 @@ import (
 // vercelOIDC is the version that docs/tokens.md and docs/verify.md compare with.
 const vercelOIDC = "@vercel/oidc@4.0.9"
 
-// What a verification says, here and there.
+// The results of a verification, by both packages.
 const (
 	good         = "good"
 	refused      = "refused"
@@ -155,7 +155,7 @@ func TestParityWithVerifyVercelOidcToken(t *testing.T) {
 			verifier, err := oidcverify.New(team, audience, optFns...)
 			require.NoError(t, err)
 			_, err = verifier.Verify(t.Context(), c.token)
-			assert.Equal(t, c.want, theirVerdict(theirs[i]), "npm's says %s", theirs[i])
+			assert.Equal(t, c.want, theirResult(theirs[i]), "npm's says %s", theirs[i])
 			if c.here != "" {
 				assert.Equal(t, c.here, ourVerdict(err), "ours says %v", err)
 				assert.NotEmpty(t, c.why)
@@ -184,10 +184,10 @@ func ourVerdict(err error) string {
 	}
 }
 
-// theirVerdict reads what verifyVercelOidcToken threw, by its code; verify.cjs
-// adds "iss" where it was about the issuer. It throws a bare TypeError where it
-// is not configured.
-func theirVerdict(v string) string {
+// theirResult is the result of an error of verifyVercelOidcToken, by its code.
+// Verify.cjs adds "iss" if it was about the issuer. If verifyVercelOidcToken is not
+// configured, it throws a bare TypeError.
+func theirResult(v string) string {
 	switch v {
 	case "TypeError":
 		return unconfigured

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+
+	"github.com/vercelaws/vercelaws/internal/deployment"
 )
 
 // Header is the request header in which Vercel hands a function its token. Read
@@ -151,16 +153,27 @@ func carrierOf(ctx context.Context) *carrier {
 func (c *carrier) token() (Token, error) {
 	switch {
 	case c == nil:
-		return Token{}, &sourceError{"request", fmt.Errorf("%w: the context carries no request; pass oidc.RequestContext(r) to the SDK call, or wrap the handler in oidc.Middleware", ErrNoToken)}
+		return Token{}, &sourceError{"request", fmt.Errorf("%w: the context carries no request; %s", ErrNoToken,
+			byPlace("pass oidc.RequestContext(r) to the SDK call, or wrap the handler in oidc.Middleware"))}
 	case c.given:
 		return parseFrom("ContextWithToken", *c.raw.Load())
 	case c.values == 0:
-		return Token{}, &sourceError{"request", fmt.Errorf("%w: the request has no %s header; enable OIDC in the Vercel project's settings (Security, Secure backend access with OIDC federation) and deploy again", ErrNoToken, Header)}
+		return Token{}, &sourceError{"request", fmt.Errorf("%w: the request has no %s header; %s", ErrNoToken, Header,
+			byPlace("enable OIDC in the Vercel project's settings (Security, Secure backend access with OIDC federation) and deploy again"))}
 	case c.values > 1:
 		return Token{}, &sourceError{"request", fmt.Errorf("%w: the request has %d %s headers that differ; Vercel sends exactly one, so a proxy or the client added another", ErrMalformed, c.values, c.header)}
 	default:
 		return parseFrom("request", *c.raw.Load())
 	}
+}
+
+// byPlace says what to do about a missing token. On a developer's machine it names
+// the commands that get one there first.
+func byPlace(deployed string) string {
+	if deployment.Variable() != "" {
+		return deployed
+	}
+	return "on your machine run `vercel link` and `vercel env pull`; in a deployment " + deployed
 }
 
 // Detach returns a context that has only the token that [RequestContext],

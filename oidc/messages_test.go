@@ -104,6 +104,21 @@ func TestAdviceFitsThePlace(t *testing.T) {
 				assert.ErrorContains(t, unset, "run `vercel env pull` and load .env.local")
 				assert.ErrorContains(t, err, "run `vercel env pull` for a new one")
 			}
+			for missing, remedy := range map[context.Context]string{
+				t.Context():               "pass oidc.RequestContext(r)",
+				RequestContext(request()): "enable OIDC in the Vercel project's settings",
+			} {
+				_, err := FromRequest().Token(missing)
+				require.ErrorIs(t, err, ErrNoToken)
+				first, _, _ := strings.Cut(strings.SplitN(err.Error(), "; ", 2)[1], ";")
+				if c.deployed {
+					assert.Contains(t, first, remedy)
+					assert.NotContains(t, err.Error(), "on your machine")
+				} else {
+					assert.Equal(t, "on your machine run `vercel link` and `vercel env pull`", first)
+					assert.ErrorContains(t, err, remedy)
+				}
+			}
 			live := mint(t)
 			assert.Equal(t, live, token(t, DefaultSource(), RequestContext(request(live))).Raw(), "and the request's token serves")
 		})

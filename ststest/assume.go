@@ -15,8 +15,8 @@ import (
 	"github.com/vercelaws/vercelaws/trustpolicy"
 )
 
-// Regular expressions are made when first used: a program that imports this
-// package pays nothing at its start.
+// Regular expressions are compiled at their first use, so that importing this
+// package costs a program nothing at its start.
 var (
 	sessionName = lazy(`^[\w+=,.@-]{2,64}$`)
 	roleForm    = lazy(`^arn:(aws[a-z-]*):iam::(\d{12}):role/(?:.+/)?([^/]+)$`)
@@ -68,14 +68,14 @@ func (s *Server) assumeRoleWithWebIdentity(ctx context.Context, form url.Values,
 	}), nil
 }
 
-// seconds is the duration that is asked for, or zero.
+// seconds is the requested duration, or zero.
 func seconds(form url.Values) time.Duration {
-	n, _ := strconv.Atoi(form.Get("DurationSeconds")) // validate has seen it
+	n, _ := strconv.Atoi(form.Get("DurationSeconds")) // validate has checked it
 	return time.Duration(n) * time.Second
 }
 
-// lifetime is how long the credentials of a role live, unless it was asked for
-// too much.
+// lifetime is how long the credentials of a role live. It is an error if the
+// requested duration is longer than the role allows.
 func lifetime(form url.Values, r *role, fault Fault) (time.Duration, error) {
 	longest := cmp.Or(r.MaxSessionDuration, time.Hour)
 	life := cmp.Or(seconds(form), min(time.Hour, longest))
@@ -89,8 +89,8 @@ func invalid(field, constraint string) error {
 	return refuse("ValidationError", "1 validation error detected: Value at '%s' failed to satisfy constraint: %s", field, constraint)
 }
 
-// validate checks the parameters that need no look at the account, and that the
-// actions have in common.
+// validate checks the parameters that the actions have in common, as far as that
+// is possible without the server's roles and providers.
 func validate(form url.Values) error {
 	role := form.Get("RoleArn")
 	partition, account, _, ok := roleParts(role)
@@ -111,8 +111,8 @@ func validate(form url.Values) error {
 	return validatePolicies(form, partition, account)
 }
 
-// trusted returns the role if its trust policy admits the token. A role that
-// does not exist is refused in the same words, as by AWS.
+// trusted returns the role if its trust policy admits the token. As with AWS, the
+// error is the same if there is no such role.
 func (s *Server) trusted(arn, session string, claims *claims) (*role, string, error) {
 	denied := forbidden("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity")
 	partition, account, _, _ := roleParts(arn)
@@ -134,8 +134,8 @@ func (s *Server) trusted(arn, session string, claims *claims) (*role, string, er
 	return r, providerARN, nil
 }
 
-// open makes credentials. What a session holds beyond those is filled in by
-// fill, before anyone sees it.
+// open makes a session with credentials. Fill sets its other fields before the
+// session can be found.
 func (s *Server) open(r *role, name string, life time.Duration, fill func(*Session)) *Session {
 	partition, account, roleName, _ := roleParts(r.ARN)
 	session := newSession("ASIA"+random(16), random(40), base64.StdEncoding.EncodeToString([]byte(random(180))))

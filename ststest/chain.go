@@ -22,15 +22,15 @@ var (
 	tagText    = lazy(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
 )
 
-// unknown are parameters on which a trust policy can insist, in ways that this
-// server does not know.
+// unknown are parameters that a trust policy can demand and that this server does
+// not support.
 var unknown = []string{"ProvidedContexts.member.1.ProviderArn", "SerialNumber", "SourceIdentity", "TokenCode"}
 
 // assumeRole is AssumeRole by a session of the server. See
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html.
 //
-// The server knows no policies but trust policies: whatever the caller's role
-// may do, it may ask.
+// The server has no policies but trust policies, so each session may call it,
+// whatever its role is allowed to do.
 func (s *Server) assumeRole(r *http.Request, form url.Values, fault Fault) (*roleAnswer, error) {
 	caller, err := s.verify(r, "sts")
 	if err != nil {
@@ -91,8 +91,8 @@ func (s *Server) trustedBy(form url.Values, caller Session, tags sessionTags) (*
 }
 
 // admits evaluates a trust policy for an AWS principal. Package trustpolicy
-// decides for federated ones, so the caller is made one: wherever the policy
-// names it, by a name that IAM takes for it.
+// evaluates policies for federated principals only. So in a copy of the policy, the
+// caller becomes the federated principal of each statement that names it.
 func admits(policy *trustpolicy.Document, action string, form url.Values, caller Session, tags sessionTags) bool {
 	partition, _, _, _ := roleParts(caller.RoleARN)
 	names := []string{caller.RoleARN, caller.AssumedRoleARN, caller.Account, "arn:" + partition + ":iam::" + caller.Account + ":root"}
@@ -121,7 +121,7 @@ func admits(policy *trustpolicy.Document, action string, form url.Values, caller
 			statement.Principals.Federated = []string{caller.AssumedRoleARN}
 		}
 		for _, condition := range statement.Conditions {
-			// A tag that is not there is known to be missing.
+			// Of tags that start with these, the request has all there are.
 			key := strings.ToLower(condition.Key)
 			if _, there := keys[key]; !there && (strings.HasPrefix(key, requestTag) || strings.HasPrefix(key, principalTag)) {
 				keys[key] = nil
@@ -135,8 +135,8 @@ func admits(policy *trustpolicy.Document, action string, form url.Values, caller
 // sessionTags are the tags of a session that is to be opened.
 type sessionTags struct {
 	passed     []string          // the keys in the request
-	all        map[string]string // those, and what the calling session hands on
-	transitive []string          // the keys that this session will hand on
+	all        map[string]string // those, and the transitive ones of the calling session
+	transitive []string          // the keys of the tags that are passed on to the next session
 }
 
 // readTags reads the tags of a request, to which the caller's transitive ones

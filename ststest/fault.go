@@ -1,6 +1,7 @@
 package ststest
 
 import (
+	"cmp"
 	"math"
 	"net/http"
 	"strings"
@@ -8,7 +9,7 @@ import (
 	"time"
 )
 
-// Call is what a fault is chosen by.
+// Call is a call of the server. SetFault's function chooses a fault by it.
 type Call struct {
 	Action  string // such as "AssumeRoleWithWebIdentity"
 	N       int    // the number of the call among those of its action, from 1
@@ -16,8 +17,8 @@ type Call struct {
 	token   string
 }
 
-// Fault is what goes wrong with a call. The zero value is nothing. Fields can
-// be combined where that makes sense: Latency with any other.
+// Fault says how a call fails. The zero value is no fault. Latency can be combined
+// with any other field.
 type Fault struct {
 	Latency time.Duration // the server waits this long first
 
@@ -27,7 +28,7 @@ type Fault struct {
 	Message string
 	Status  int
 
-	Hang      bool   // takes the request and says nothing
+	Hang      bool   // takes the request and never answers
 	Drip      bool   // answers one byte a second, without end
 	Endless   bool   // answers as fast as it can, without end
 	Reset     bool   // closes the connection without an answer
@@ -35,10 +36,10 @@ type Fault struct {
 	Truncated bool   // sends half of a good answer
 	Redirect  string // answers 307 with this location
 
-	EmptyCredentials bool          // a good answer with empty keys
-	Lifetime         time.Duration // of the credentials, in place of what was asked for; negative: expired on arrival
+	EmptyCredentials bool          // answers as after a success, with empty keys
+	Lifetime         time.Duration // of the credentials, in place of the requested one; negative: expired on arrival
 
-	EchoToken bool // error messages hold the token, as a careless server's might
+	EchoToken bool // error messages contain the token, as a careless server's might
 }
 
 // SetFault has f choose the fault of each call. Nil ends all faults.
@@ -72,7 +73,7 @@ var noKey = Fault{
 	Message: "Couldn't retrieve verification key from your identity provider,  please reference AssumeRoleWithWebIdentity documentation for requirements",
 }
 
-// Down holds, by name, the ways in which STS can fail without a fault of the
+// Down returns, by name, the ways in which STS can fail through no fault of the
 // caller. A program should survive each.
 func Down() map[string]Fault {
 	return map[string]Fault{
@@ -102,10 +103,10 @@ func (f Fault) echo(c Call) string {
 	return " (token " + c.token + ")"
 }
 
-// play acts the fault out, and reports whether that was the whole answer.
+// play produces the fault, and reports whether the call has had its answer.
 func (s *Server) play(w http.ResponseWriter, r *http.Request, f Fault, c Call) bool {
 	if f.Latency > 0 && !s.wait(r, f.Latency) {
-		panic(http.ErrAbortHandler) // no half answer to who may still listen
+		panic(http.ErrAbortHandler) // a client that is still there gets no half answer
 	}
 	switch {
 	case f.Hang:
@@ -127,11 +128,7 @@ func (s *Server) play(w http.ResponseWriter, r *http.Request, f Fault, c Call) b
 		w.Header().Set("Location", f.Redirect)
 		w.WriteHeader(http.StatusTemporaryRedirect)
 	case f.Code != "":
-		e := &Error{Code: f.Code, Message: f.Message, Status: f.Status}
-		if e.Status == 0 {
-			e.Status = http.StatusBadRequest
-		}
-		writeError(w, s.options.Now(), f.echo(c), e)
+		writeError(w, s.options.Now(), f.echo(c), &Error{Code: f.Code, Message: f.Message, Status: cmp.Or(f.Status, http.StatusBadRequest)})
 	case f.Status != 0:
 		w.WriteHeader(f.Status)
 	default:

@@ -35,7 +35,7 @@ func validatePolicies(form url.Values, partition, account string) error {
 
 // sessionPolicy checks the form of a policy that is not attached to a resource.
 // See https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html.
-// Whether the actions and condition operators exist, it does not know.
+// It does not check whether the actions and condition operators exist.
 func sessionPolicy(text string) error {
 	malformed := func(why string) error { return refuse("MalformedPolicyDocument", "%s", why) }
 	var document map[string]json.RawMessage

@@ -14,13 +14,13 @@
 //		func(o *vercelaws.Options) { o.Client = server.STS() })
 //
 // Its actions are AssumeRoleWithWebIdentity, AssumeRole and GetCallerIdentity.
-// It refuses calls by the rules that AWS publishes, with AWS's codes; beside each
-// rule the code names the page. What it does not know:
+// It refuses calls by the rules that AWS publishes, with AWS's codes. A comment in
+// the code names the page of each rule. It has no support for
 //
-//   - Permissions. The only policies are trust policies, so every caller of
-//     AssumeRole may ask. Whether a managed policy exists is not looked at.
-//   - The region. A call that is signed for any region of AWS passes; see
-//     [Session.Region]. STS is active in each.
+//   - Permissions. The only policies are trust policies, so every session may call
+//     AssumeRole. Whether a managed policy exists is not checked.
+//   - Regions. A call may be signed for any region of AWS; see [Session.Region].
+//     STS is active in each.
 //   - MFA, source identities and provided contexts. A call with one is refused.
 //   - Session tags in a token. They are ignored.
 package ststest
@@ -41,7 +41,7 @@ import (
 	"github.com/vercelaws/vercelaws/trustpolicy"
 )
 
-// Account is an AWS account for roles, where one will do.
+// Account is an AWS account ID for tests that need only one.
 const Account = "123456789012"
 
 // Options are the choices of [NewServer].
@@ -96,8 +96,8 @@ type Server struct {
 	refusal   *trustpolicy.Result
 }
 
-// role is a Role as it stands in the server. Making a role again makes another
-// one, so its old sessions are told by the pointer.
+// role is a Role in the server. AddRole makes a new one, also for the same ARN. So
+// a session of a deleted role has another pointer.
 type role struct {
 	Role
 	policy *trustpolicy.Document
@@ -151,11 +151,10 @@ func (s *Server) STS(optFns ...func(*sts.Options)) *sts.Client {
 	}, optFns...)
 }
 
-// AddProvider makes an IAM OIDC provider in every account: tokens of issuer for
-// one of the audiences are trusted, as far as a role's trust policy says. That
-// names the provider of the role's own account and partition; AWS knows no other
-// there (https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_create_for-idp_oidc.html).
-// It replaces one for the same issuer.
+// AddProvider makes an IAM OIDC provider in every account, for tokens of issuer
+// with one of the audiences. It replaces one for the same issuer. A role's trust
+// policy must name the provider of the role's own account and partition, as in AWS
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_create_for-idp_oidc.html).
 func (s *Server) AddProvider(issuer string, audiences ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -163,8 +162,8 @@ func (s *Server) AddProvider(issuer string, audiences ...string) {
 }
 
 // AddRole makes a role. If there is one with the same ARN, that one is deleted
-// first, and its credentials are dead, as in IAM. It panics if the trust
-// policy does not parse.
+// first, and its credentials are rejected from then on, as in IAM. It panics if the
+// trust policy does not parse.
 func (s *Server) AddRole(r Role) {
 	made := &role{Role: r, policy: mustParse(r.TrustPolicy)}
 	s.mu.Lock()
@@ -172,15 +171,15 @@ func (s *Server) AddRole(r Role) {
 	s.roles[r.ARN] = made
 }
 
-// RemoveRole deletes a role. Its credentials are dead.
+// RemoveRole deletes a role. Its credentials are rejected from then on.
 func (s *Server) RemoveRole(arn string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.roles, arn)
 }
 
-// SetTrustPolicy changes the trust policy of a role. Credentials that it gave
-// before live on. It panics if there is no such role, or if the policy does
+// SetTrustPolicy changes the trust policy of a role. Credentials that were issued
+// before stay valid. It panics if there is no such role, or if the policy does
 // not parse.
 func (s *Server) SetTrustPolicy(arn, policy string) {
 	parsed := mustParse(policy)
@@ -201,8 +200,8 @@ func mustParse(policy string) *trustpolicy.Document {
 	return d
 }
 
-// LastRefusal returns how the trust policy of a role was evaluated when it last
-// refused a token. Real STS keeps that to itself.
+// LastRefusal returns the evaluation by which a role's trust policy last refused a
+// token. Real STS does not tell it.
 func (s *Server) LastRefusal() (trustpolicy.Result, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -212,8 +211,8 @@ func (s *Server) LastRefusal() (trustpolicy.Result, bool) {
 	return *s.refusal, true
 }
 
-// Calls returns how many calls of an action the server has had, such as
-// "AssumeRoleWithWebIdentity", whatever came of them.
+// Calls returns how many calls of an action, such as "AssumeRoleWithWebIdentity",
+// the server has had. Refused calls and faults count too.
 func (s *Server) Calls(action string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

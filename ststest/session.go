@@ -9,7 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// Session is credentials that the server has issued.
+// Session is a session that the server has opened, with its credentials.
 type Session struct {
 	AccessKeyID    string
 	RoleARN        string
@@ -19,17 +19,16 @@ type Session struct {
 	Subject        string // of the token; empty if there was none
 	Expires        time.Time
 
-	// Region and Service are those for which the request was signed that Verify
-	// looked at, such as "eu-west-1" and "s3". Sessions that come from elsewhere
-	// have none.
+	// Region and Service are set by Verify: the region and service for which the
+	// request was signed, such as "eu-west-1" and "s3".
 	Region, Service string
 
-	// What follows is of sessions that were opened with AssumeRole. The tags are
-	// those that it was given, and those that the session SourceARN handed on.
-	SourceARN         string // the assumed role that asked for this one
+	// The following fields are set by AssumeRole. The tags are those of the call
+	// and the transitive ones of the session SourceARN.
+	SourceARN         string // the assumed role that called AssumeRole
 	ExternalID        string
 	Tags              map[string]string // not to be changed
-	TransitiveTagKeys []string          // the tags that this session hands on
+	TransitiveTagKeys []string          // the tags that are passed on to the next session
 
 	role    *role
 	revoked bool
@@ -55,7 +54,8 @@ func (s Session) Credentials() aws.Credentials {
 
 func (s Session) userID() string { return "AROAEXAMPLE:" + s.Name }
 
-// Session returns the session with the access key, dead or alive.
+// Session returns the session with the access key, also one that has expired or
+// was revoked.
 func (s *Server) Session(accessKeyID string) (Session, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,7 +66,7 @@ func (s *Server) Session(accessKeyID string) (Session, bool) {
 	return *session, true
 }
 
-// Revoke makes a session's credentials dead at once.
+// Revoke ends a session. Its credentials are rejected from then on.
 func (s *Server) Revoke(accessKeyID string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,7 +75,7 @@ func (s *Server) Revoke(accessKeyID string) {
 	}
 }
 
-// RevokeAll makes all credentials that were issued so far dead at once.
+// RevokeAll ends all sessions that were opened so far.
 func (s *Server) RevokeAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,18 +95,19 @@ func (s *Server) callerIdentity(r *http.Request) (*callerIdentityAnswer, error) 
 	}, nil
 }
 
-// Verify checks the Signature Version 4 of a request, in its Authorization
-// header or its query, against the sessions that the server has issued, by the
-// rules of AWS services in general, and S3's for S3: what is signed and how, the
-// date, that the region exists, and that the body is the signed one, also where
-// it comes in chunks. It is for tests with a service of their own. The request's
-// body is read, and put back as it came. Errors are *[Error], with STS's codes,
-// or S3's where the rule is S3's. See
+// Verify checks the Signature Version 4 of a request, in its Authorization header
+// or its query, and returns the session whose credentials signed it. It is for
+// tests with a service of their own. It checks the form of the signature, the
+// signed headers, the date, that the region exists, and that the body is the signed
+// one, also if it comes in chunks. The rules are those of AWS services in general,
+// and S3's for S3. See
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html.
+// The request's body is read, and can be read again. Errors are *[Error], with
+// STS's codes, or S3's for a rule of S3's.
 //
-// It cannot know which service and region the test stands for, nor what the role
-// may do there: look at the Session's Service, Region and RoleARN. Checksums such
-// as x-amz-checksum-crc32 are the service's to check.
+// Verify does not know the test's service and region, nor what the role may do
+// there: check the Session's Service, Region and RoleARN. It does not check
+// checksums such as x-amz-checksum-crc32.
 func (s *Server) Verify(r *http.Request) (Session, error) { return s.verify(r, "") }
 
 // verify is Verify for a service, or for any.

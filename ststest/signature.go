@@ -31,7 +31,7 @@ const regions = " af-south-1 ap-east-1 ap-east-2 ap-northeast-1 ap-northeast-2 a
 	"sa-east-1 sa-west-1 us-east-1 us-east-2 us-gov-east-1 us-gov-west-1 us-iso-east-1 us-iso-west-1 us-isob-east-1 " +
 	"us-isob-west-1 us-isof-east-1 us-isof-south-1 us-west-1 us-west-2 "
 
-// signature is what a request says of its own signature.
+// signature is the signature of a request, with its parameters.
 type signature struct {
 	inQuery                           bool // and not in the header Authorization
 	accessKeyID, day, region, service string
@@ -43,8 +43,9 @@ type signature struct {
 	key                               []byte // derived from the secret key for the scope
 }
 
-// parseSignature reads the signature of a request, and refuses what AWS refuses
-// without a look at the keys. Its words are AWS's where those are public. See
+// parseSignature reads the signature of a request. It refuses a signature that AWS
+// would refuse whatever the keys are, with AWS's messages where those are public.
+// See
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html.
 func parseSignature(r *http.Request, regionExists func(string) bool) (*signature, error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
@@ -114,15 +115,15 @@ func parseSignature(r *http.Request, regionExists func(string) bool) (*signature
 
 func joined(h http.Header, name string) string { return strings.Join(h.Values(name), ",") }
 
-// isS3 tells the services with S3's rules from the others, for which those of
-// AWS in general are applied. See
+// isS3 reports whether the service has S3's rules for signatures. All others have
+// the general rules of AWS. See
 // https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-authenticating-requests.html.
 func (sig *signature) isS3() bool {
 	return slices.Contains([]string{"s3", "s3express", "s3-object-lambda", "s3-outposts"}, sig.service)
 }
 
-// malformed is the error for a signature that cannot be read, and for S3 one
-// whose scope is not the request's, too.
+// malformed is the error for a signature that cannot be read. For S3 it is also the
+// error for a scope that does not fit the request.
 func (sig *signature) malformed(format string, args ...any) *Error {
 	code := "IncompleteSignature"
 	if sig.isS3() {
@@ -134,7 +135,7 @@ func (sig *signature) malformed(format string, args ...any) *Error {
 	return refuse(code, format, args...)
 }
 
-// outOfScope is the error for a credential scope that is not the request's. See
+// outOfScope is the error for a credential scope that does not fit the request. See
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html.
 func (sig *signature) outOfScope(format string, args ...any) *Error {
 	if sig.isS3() {
@@ -143,13 +144,14 @@ func (sig *signature) outOfScope(format string, args ...any) *Error {
 	return forbidden("SignatureDoesNotMatch", format, args...)
 }
 
-// life is how long a request is good after its date: five minutes
-// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html), with
-// S3 15 (https://docs.aws.amazon.com/AmazonS3/latest/API/RESTAuthentication.html),
-// and as long as a presigned URL says, which S3 insists on
+// life sets how long a request is valid after its date. That is five minutes
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html), and 15
+// for S3 (https://docs.aws.amazon.com/AmazonS3/latest/API/RESTAuthentication.html).
+// A presigned URL is valid for as long as its X-Amz-Expires says, which for S3 must
+// be there
 // (https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html).
-// For STS such a URL is good for 15 minutes, whatever it says; Amazon EKS relies
-// on that (https://github.com/kubernetes-sigs/aws-iam-authenticator).
+// For STS a presigned URL is valid for 15 minutes, whatever X-Amz-Expires says;
+// Amazon EKS relies on that (https://github.com/kubernetes-sigs/aws-iam-authenticator).
 func (sig *signature) life(expires string) error {
 	sig.valid = 5 * time.Minute
 	if sig.isS3() || sig.inQuery {
@@ -204,8 +206,8 @@ func (sig *signature) inTime(now time.Time) error {
 	}
 }
 
-// check signs the request again, as its sender must have, and looks at the
-// body, which is put back.
+// check computes the signature again and compares it. It also checks the body,
+// which can be read again afterwards.
 func (sig *signature) check(r *http.Request, creds aws.Credentials) error {
 	body, err := readBody(r)
 	if err != nil {
@@ -310,7 +312,7 @@ func (sig *signature) matches(got, kind string, parts ...string) bool {
 // own or none, and with a trailer or none, which may have one, too. See
 // https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html and
 // https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming-trailers.html.
-// Checksums in a trailer are not looked at.
+// Checksums in a trailer are not checked.
 func (sig *signature) checkChunks(r *http.Request, body, said string) error {
 	said, trailing := strings.CutSuffix(said, "-TRAILER")
 	signed := said == "STREAMING-"+algorithm+"-PAYLOAD"

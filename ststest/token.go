@@ -15,18 +15,18 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 )
 
-// clockSkew is how long after its exp a token passes. See
+// clockSkew is how long after its exp STS still accepts a token. See
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_oidc.html.
-// That its nbf or iat may be as far in the future is this package's guess.
+// This package assumes that nbf and iat may be as far in the future.
 const clockSkew = 5 * time.Minute
 
-// algorithms are those of the tokens that STS takes. See WebIdentityToken in
-// https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html,
-// which wants integers as dates, too.
+// algorithms are the signature algorithms that STS accepts. See WebIdentityToken in
+// https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html.
+// That page also says that dates must be integers.
 var algorithms = []jose.SignatureAlgorithm{jose.RS256, jose.RS384, jose.RS512, jose.ES256, jose.ES384, jose.ES512}
 
-// claims are those that STS looks at. A date that is not an integer does not
-// decode.
+// claims are the claims that STS checks. Decoding fails for a date that is not an
+// integer.
 type claims struct {
 	Issuer    string       `json:"iss"`
 	Subject   string       `json:"sub"`
@@ -38,12 +38,12 @@ type claims struct {
 
 // verifyToken checks a token as STS does before it looks at the role.
 func (s *Server) verifyToken(ctx context.Context, raw string) (*claims, error) {
-	token, err := jwt.ParseSigned(raw, algorithms)
-	if err != nil {
-		return nil, refuse("InvalidIdentityToken", "The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)")
-	}
 	var said claims
-	if err := token.UnsafeClaimsWithoutVerification(&said); err != nil {
+	token, err := jwt.ParseSigned(raw, algorithms)
+	if err == nil {
+		err = token.UnsafeClaimsWithoutVerification(&said)
+	}
+	if err != nil {
 		return nil, refuse("InvalidIdentityToken", "The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)")
 	}
 	s.mu.Lock()

@@ -6,26 +6,27 @@ import (
 	"strings"
 )
 
-// Reach is which of Vercel's tokens a policy lets in. A token of which nobody
-// can tell whether it gets in counts as one that does.
+// Reach says which of Vercel's tokens a policy admits. If it cannot be told
+// whether the policy admits a token, the token counts as admitted.
 type Reach struct {
-	// Subjects are of tokens that get in: those of a project and environment that
-	// the policy names, then examples of others. There are at most 20.
+	// Subjects are the subjects of tokens that get in: first those whose project
+	// and environment the policy names, then examples of others. There are at
+	// most 20.
 	Subjects []string
 
-	// Exchanged are audiences that a token must be exchanged for to get in,
-	// where none gets in with the audience that Vercel gives it. See
+	// Exchanged is set if no token gets in with the audience that Vercel gives
+	// it. Then it has the audiences for which a token must be exchanged. See
 	// https://vercel.com/docs/oidc/reference.
 	Exchanged []string
 
-	// Nobody says why no token of Vercel gets in, a warning for each Allow
-	// statement, or one for the policy. It is empty if one does. The severity
-	// is High. An issuer with a port, as tests have, counts as Vercel's.
+	// Nobody is empty if a token of Vercel gets in. Otherwise it says why none
+	// does, in a warning for each Allow statement, or in one for the policy. The
+	// severity is High. An issuer with a port, as tests have, counts as Vercel's.
 	Nobody []Warning
 }
 
-// Reach evaluates the policy for tokens of Vercel: of the names in the policy, of
-// names that its patterns admit, and of names that nobody wrote.
+// Reach evaluates the policy for many tokens of Vercel. Their names are those in
+// the policy, names that its patterns match, and names that are not in it.
 func (d *Document) Reach() Reach {
 	var out Reach
 	work := budget
@@ -156,7 +157,7 @@ func notASubject(value string, o operator, team string) string {
 	return "names no project and environment that can be"
 }
 
-// placeholder says that a text has what an example has in place of a name.
+// placeholder says that a text still has the placeholder of an example.
 func placeholder(s string) string {
 	if strings.ContainsAny(s, "[]<>{}") || strings.Contains(s, "TEAM_") || strings.Contains(s, "YOUR") {
 		return ": it has a placeholder of an example"

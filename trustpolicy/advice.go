@@ -12,16 +12,16 @@ type Edit string
 
 // The kinds of change.
 const (
-	AddValue     Edit = "add value"     // add Value to what stands at Path, a text or a list
-	SetValue     Edit = "set value"     // replace what stands at Path by Value
-	RenameKey    Edit = "rename key"    // give the last name of Path the name Value
-	AddCondition Edit = "add condition" // put Value at Path, where nothing stands yet
+	AddValue     Edit = "add value"     // add Value to the text or list at Path
+	SetValue     Edit = "set value"     // replace the value at Path by Value
+	RenameKey    Edit = "rename key"    // rename the last name of Path to Value
+	AddCondition Edit = "add condition" // add Value at Path, which does not exist yet
 	AddStatement Edit = "add statement" // add New to the policy's statements
-	NoEdit       Edit = ""              // nothing to apply: Text says what stands in the way
+	NoEdit       Edit = ""              // nothing to apply: Text says what refuses the request
 )
 
-// Advice is one thing to do so that a policy allows a request, or what stands
-// in the way of that.
+// Advice is one change with which a policy allows a request, or the reason why
+// no change is advised.
 type Advice struct {
 	// Statement is the statement to change, counted from 1, or 0.
 	Statement int
@@ -34,9 +34,10 @@ type Advice struct {
 	Value string
 	New   *Statement
 
-	// Mechanical says that all advice for a result, applied in order, allows
-	// the request, and no other request that was not allowed before but those
-	// with the same subject. It is false for all if it is for one.
+	// Mechanical says that a program may apply the advice. If all advice for a
+	// result is applied in order, the policy allows this request and others with
+	// the same subject, and no further ones. It is the same for all advice of a
+	// result.
 	Mechanical bool
 
 	// Text is the advice in one sentence, with what comes from the token and
@@ -44,12 +45,12 @@ type Advice struct {
 	Text string
 }
 
-// Advice returns what to change so that the request is allowed, for a request
-// that is not: in the Allow statement that is closest to it where that lets in
-// no other subject, else in a statement of its own. Where a Deny, a negated
-// operator or a test of another kind stands in the way, it says so, and what to
-// do is left to whoever wrote it. It is empty if the request is allowed or
-// beyond telling.
+// Advice returns the changes with which a refused request is allowed. It changes
+// the Allow statement that is closest to the request, if the change lets in no
+// other subject. Otherwise it adds a statement. If a Deny, a negated operator or
+// a test of another kind refuses the request, the advice says so and has no
+// change: a person must decide. It is empty if the decision is Allowed or
+// CannotTell.
 func (r Result) Advice() []Advice {
 	switch r.Decision {
 	case ExplicitDeny:
@@ -64,7 +65,7 @@ func (r Result) Advice() []Advice {
 	return nil
 }
 
-// denials are the Deny statements that turned out so.
+// denials is the advice about the Deny statements with the outcome.
 func (r Result) denials(o Outcome) (out []Advice) {
 	for i, s := range r.Statements {
 		if s.Statement.Effect != "Deny" || s.applies.outcome() != o {
@@ -100,7 +101,7 @@ func (c ConditionResult) words() string {
 	return fmt.Sprintf("%s of %s wants %s, the request has %s", plain(c.Operator), quoted(c.Key), quotedAll(c.Values, " or "), have)
 }
 
-// adviser looks for what would allow a request.
+// adviser looks for changes that allow a request.
 type adviser struct {
 	Result
 	*evaluation        // bounds the work
@@ -127,8 +128,8 @@ func (r *adviser) admit() []Advice {
 	return advice
 }
 
-// verified applies the advice. Where that does not allow the request, it adds
-// what may stand in the way, and nothing is mechanical.
+// verified applies the advice to a copy of the policy. If the copy does not allow
+// the request, it adds the possible reasons, and no advice is mechanical.
 func (r *adviser) verified(advice []Advice) ([]Advice, bool) {
 	changed, err := r.document.Apply(advice...)
 	if err != nil {
@@ -158,7 +159,7 @@ func (r *adviser) verified(advice []Advice) ([]Advice, bool) {
 	return advice, after.Decision == CannotTell
 }
 
-// why says why a statement was not the place for the change.
+// why says why a statement was not changed.
 func (f repair) why(statement int) string {
 	if len(f.reasons) == 0 {
 		return ""
@@ -186,8 +187,9 @@ func (f *repair) block(i int, format string, args ...any) {
 	f.blocked = append(f.blocked, Advice{Statement: i + 1, Text: fmt.Sprintf("statement %d: ", i+1) + fmt.Sprintf(format, args...)})
 }
 
-// ownStatement is a statement for the request's subject alone. What statement
-// near demands of more than the token, such as an address, it demands too.
+// ownStatement is the advice to add a statement for the request's subject only.
+// The new statement has the conditions of statement near that are not about the
+// token, such as one on the caller's address.
 func (r *adviser) ownStatement(near int) (Advice, bool) {
 	subject, _ := r.lookup(r.host + ":sub")
 	if r.host == "" || len(subject) != 1 {
@@ -230,9 +232,9 @@ func (r *adviser) ownStatement(near int) (Advice, bool) {
 	}, true
 }
 
-// control adds the tests of aud without which IAM refuses a change of a policy
-// that trusts the provider of many: for the teams that a statement's subjects
-// name, whose tokens keep what they have. See
+// control adds the tests of aud without which IAM refuses to change a policy that
+// trusts the global issuer. The tests admit the audiences of the teams in the
+// statement's subjects, so that their tokens are still admitted. See
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_oidc_secure-by-default.html.
 func (r *adviser) control(d *Document) []Advice {
 	global := issuerHost(GlobalIssuer)

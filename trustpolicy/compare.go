@@ -14,27 +14,42 @@ type comparison func(e *evaluation, want, have string) truth
 
 // comparisons are the operators without their prefix, suffix and negation. See
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html.
-var comparisons = map[string]comparison{
-	"StringEquals":           stringEquals,
-	"StringEqualsIgnoreCase": stringEqualsIgnoreCase,
-	"StringLike":             stringLike,
-	"ArnEquals":              arnLike, // the two behave identically
-	"ArnLike":                arnLike,
-	"Bool":                   boolEquals,
-	"IpAddress":              ipAddress,
-	// Binary claims do not exist in a token, so how they are written in a
-	// Request is not settled.
-	"BinaryEquals":             func(*evaluation, string, string) truth { return unknown },
-	"NumericEquals":            numeric(func(c int) bool { return c == 0 }),
-	"NumericLessThan":          numeric(func(c int) bool { return c < 0 }),
-	"NumericLessThanEquals":    numeric(func(c int) bool { return c <= 0 }),
-	"NumericGreaterThan":       numeric(func(c int) bool { return c > 0 }),
-	"NumericGreaterThanEquals": numeric(func(c int) bool { return c >= 0 }),
-	"DateEquals":               date(func(c int) bool { return c == 0 }),
-	"DateLessThan":             date(func(c int) bool { return c < 0 }),
-	"DateLessThanEquals":       date(func(c int) bool { return c <= 0 }),
-	"DateGreaterThan":          date(func(c int) bool { return c > 0 }),
-	"DateGreaterThanEquals":    date(func(c int) bool { return c >= 0 }),
+var comparisons = func() map[string]comparison {
+	all := map[string]comparison{
+		"StringEquals":           stringEquals,
+		"StringEqualsIgnoreCase": stringEqualsIgnoreCase,
+		"StringLike":             stringLike,
+		"ArnEquals":              arnLike, // the two behave identically
+		"ArnLike":                arnLike,
+		"Bool":                   typed(parseBool, func(have, want bool) bool { return have == want }),
+		"IpAddress":              ipAddress,
+		// Tokens have no binary claims, so it is not settled how one is written
+		// in a Request.
+		"BinaryEquals": func(*evaluation, string, string) truth { return unknown },
+	}
+	for name, holds := range map[string]func(sign int) bool{
+		"Equals":            func(sign int) bool { return sign == 0 },
+		"LessThan":          func(sign int) bool { return sign < 0 },
+		"LessThanEquals":    func(sign int) bool { return sign <= 0 },
+		"GreaterThan":       func(sign int) bool { return sign > 0 },
+		"GreaterThanEquals": func(sign int) bool { return sign >= 0 },
+	} {
+		all["Numeric"+name] = typed(parseNumber, func(have, want *big.Rat) bool { return holds(have.Cmp(want)) })
+		all["Date"+name] = typed(parseDate, func(have, want time.Time) bool { return holds(have.Compare(want)) })
+	}
+	return all
+}()
+
+// typed compares the two values once parse has read them.
+func typed[T any](parse func(string) (T, bool), holds func(have, want T) bool) comparison {
+	return func(_ *evaluation, want, have string) truth {
+		w, wok := parse(want)
+		h, hok := parse(have)
+		if !wok || !hok {
+			return unknown
+		}
+		return truthOf(holds(h, w))
+	}
 }
 
 // negations are the operators that hold where their positive does not.
@@ -61,8 +76,9 @@ func stringEquals(e *evaluation, want, have string) truth {
 	return truthOf(text == have)
 }
 
-// fixedPrefix is what a value without variables has before its wildcards. Most
-// values differ in it from what they are compared to, which saves the rest.
+// fixedPrefix returns the text before the first wildcard of a value without
+// variables. Most values that do not match differ there already, which saves the
+// slower comparison.
 func fixedPrefix(value, wildcards string) string {
 	if strings.Contains(value, "${") {
 		return ""
@@ -93,19 +109,15 @@ func stringLike(e *evaluation, want, have string) truth {
 	return e.matches(p, have)
 }
 
-// arnLike compares the six parts of an ARN one by one. What is not an ARN is
-// beyond it.
+// arnLike compares the six parts of an ARN one by one. For a text that is not an
+// ARN the result is unknown.
 func arnLike(e *evaluation, want, have string) truth {
 	p, ok := e.expand(want, true)
 	if !ok {
 		return unknown
 	}
 	wants := splitARN(p)
-	value := make(pattern, len(have))
-	for i := range len(have) {
-		value[i] = symbol{char: have[i]}
-	}
-	haves := splitARN(value)
+	haves := splitARN(appendText(nil, have))
 	if wants == nil || haves == nil {
 		return unknown
 	}
@@ -133,15 +145,6 @@ func splitARN(p pattern) []pattern {
 	return append(parts[:5:5], p[before:]) // the resource keeps its colons
 }
 
-func boolEquals(_ *evaluation, want, have string) truth {
-	w, wok := parseBool(want)
-	h, hok := parseBool(have)
-	if !wok || !hok {
-		return unknown
-	}
-	return truthOf(w == h)
-}
-
 func parseBool(s string) (value, ok bool) {
 	switch lowerASCII(s) {
 	case "true":
@@ -162,17 +165,6 @@ func parseNumber(s string) (*big.Rat, bool) {
 	return new(big.Rat).SetString(s)
 }
 
-func numeric(holds func(sign int) bool) comparison {
-	return func(_ *evaluation, want, have string) truth {
-		w, wok := parseNumber(want)
-		h, hok := parseNumber(have)
-		if !wok || !hok {
-			return unknown
-		}
-		return truthOf(holds(h.Cmp(w)))
-	}
-}
-
 // epoch is a time in seconds since 1970, with more digits than a year has.
 var epoch = whenUsed(`^[0-9]{5,11}$`)
 
@@ -189,17 +181,6 @@ func parseDate(s string) (time.Time, bool) {
 		}
 	}
 	return time.Time{}, false
-}
-
-func date(holds func(sign int) bool) comparison {
-	return func(_ *evaluation, want, have string) truth {
-		w, wok := parseDate(want)
-		h, hok := parseDate(have)
-		if !wok || !hok {
-			return unknown
-		}
-		return truthOf(holds(h.Compare(w)))
-	}
 }
 
 func ipAddress(_ *evaluation, want, have string) truth {

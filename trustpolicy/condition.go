@@ -39,9 +39,9 @@ func (o operator) null() bool { return o.base == "Null" && o.set == "" && !o.ifE
 
 func (o operator) known() bool { return o.compare != nil || o.null() }
 
-// operatorExists reports whether IAM has an operator. Null goes without IfExists.
-// Whether IAM minds the case of the name is not documented, so one in another
-// case may exist; Evaluate cannot tell what it does.
+// operatorExists reports whether IAM has an operator. Null cannot have IfExists.
+// It is not documented whether IAM ignores the case of the name, so a name in
+// another case passes here; Evaluate returns CannotTell for it.
 func operatorExists(name string) bool {
 	set, base, isSet := strings.Cut(lowerASCII(name), ":")
 	if !isSet {
@@ -64,7 +64,7 @@ func operatorNames() []string {
 // isString reports whether o compares text.
 func (o operator) isString() bool { return strings.HasPrefix(o.base, "String") }
 
-// takesMissing reports whether o holds where the request has not the key.
+// takesMissing reports whether o holds if the key is not in the request.
 func (o operator) takesMissing() bool {
 	if o.set == "ForAnyValue" {
 		return false // with IfExists too
@@ -72,8 +72,8 @@ func (o operator) takesMissing() bool {
 	return o.negated || o.ifExists || o.set == "ForAllValues"
 }
 
-// test reports whether c holds for the values that the request has for its
-// key. An empty slice is a key that the request has not.
+// test reports whether c holds for the request's values of its key. The slice is
+// empty if the key is not in the request.
 func (e *evaluation) test(c Condition, values []string, known bool) truth {
 	o := parseOperator(c.Operator)
 	switch {
@@ -108,20 +108,19 @@ func (e *evaluation) test(c Condition, values []string, known bool) truth {
 
 // nullTest is the operator Null: "true" wants the key to be missing.
 func nullTest(wants, values []string) truth {
-	var all []truth
+	result := no
 	for _, want := range wants {
-		missing, ok := parseBool(want)
-		if !ok {
-			all = append(all, unknown)
-			continue
+		held := unknown
+		if missing, ok := parseBool(want); ok {
+			held = truthOf(missing == (len(values) == 0))
 		}
-		all = append(all, truthOf(missing == (len(values) == 0)))
+		result = anyOf(result, held)
 	}
-	return anyOf(all...)
+	return result
 }
 
-// guarded reports whether the statement demands that a key is there, which
-// makes ForAllValues and IfExists as strict as the operator without them.
+// guarded reports whether the statement demands that a key is in the request. Then
+// ForAllValues and IfExists are as strict as the operator without them.
 func (s Statement) guarded(key string) bool {
 	return slices.ContainsFunc(s.Conditions, func(c Condition) bool {
 		return parseOperator(c.Operator).null() && equalFold(c.Key, key) == yes && len(c.Values) > 0 &&

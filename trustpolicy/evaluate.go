@@ -31,8 +31,8 @@ type evaluation struct {
 	scratch pattern
 }
 
-// decide is Evaluate without the reasons. It takes its work from a budget, and
-// stops where a statement is certain not to apply.
+// decide is Evaluate without the reasons. It takes its steps from work, and skips
+// the other conditions of a statement once one does not hold.
 func (d *Document) decide(r Request, work *int) Decision {
 	e := &evaluation{version: d.Version, request: r, work: *work}
 	defer func() { *work = e.work }()
@@ -51,7 +51,7 @@ func (d *Document) decide(r Request, work *int) Decision {
 	return decision(allow, deny)
 }
 
-// counts adds a statement that applies to what is known of the others.
+// counts returns allow and deny after one more statement.
 func (s Statement) counts(applies, allow, deny truth) (truth, truth) {
 	if s.Effect == "Allow" {
 		return anyOf(allow, applies), deny
@@ -123,7 +123,7 @@ const (
 	ImplicitDeny Decision = iota
 	// ExplicitDeny: a statement with the effect Deny applies.
 	ExplicitDeny
-	// CannotTell: it hangs on an operator, variable or key that this package
+	// CannotTell: it depends on an operator, variable or key that this package
 	// does not know.
 	CannotTell
 	// Allowed: a statement allows it, and none denies it.
@@ -184,9 +184,9 @@ func (t truth) outcome() Outcome { return [...]Outcome{NotHeld, Unclear, Held}[t
 // Allow; and what no statement allows is denied. See
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html.
 //
-// What the request does not decide, and what this package does not know, is
-// CannotTell and never Allowed. So is what would take too much work, as no
-// policy within IAM's limits does.
+// If the result depends on something that the request does not have or that this
+// package does not know, it is CannotTell and never Allowed. The same holds for an
+// evaluation that would take too many steps; policies within IAM's limits do not.
 func (d *Document) Evaluate(r Request) Result {
 	if r.Action == "" {
 		r.Action = Action

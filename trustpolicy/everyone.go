@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// waysIn are the actions that give a role's credentials, and whom each lets in
-// where the principal is everyone. An action such as sts:TagSession lets nobody
-// in alone. See
+// waysIn are the actions that give a role's credentials, and who can use each if
+// the principal is everyone. An action such as sts:TagSession gives none by
+// itself. See
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_request.html.
 var waysIn = []struct{ action, who string }{
 	{"sts:AssumeRole", "everyone with an account at AWS"},
@@ -16,10 +16,10 @@ var waysIn = []struct{ action, who string }{
 	{Action, "every OIDC identity provider"},
 }
 
-// whoKeys are the condition keys that say who asks, in a way that others cannot
-// bring about. Tags (aws:PrincipalTag) and names (aws:username) are not among
-// them: each account gives its own. Neither is sts:ExternalId, which AWS does
-// not treat as a secret. See
+// whoKeys are the condition keys whose value identifies the caller and cannot be
+// chosen by another account. Tags (aws:PrincipalTag) and names (aws:username) are
+// not among them, since each account sets its own. Neither is sts:ExternalId,
+// which AWS does not treat as a secret. See
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
 // and
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_common-scenarios_third-party.html.
@@ -35,11 +35,11 @@ var whereKeys = []string{"aws:sourceip", "aws:sourcevpc", "aws:sourcevpce", "aws
 // something in one account, a path in one organization, the ID of one role.
 var fixedWho = whenUsed(`^(arn:[^:*?]*:[^:*?]*:[^:*?]*:[0-9]{12}:|o-[a-z0-9]+/|A[A-Z0-9]{15,}:)`)
 
-// warnEveryone warns of a statement for everyone that gives a way in, by what its
-// conditions leave, and returns how severely.
+// warnEveryone warns of a statement that lets everyone assume the role. The
+// severity, which it returns, depends on the statement's conditions.
 func (d *Document) warnEveryone(s Statement, warn warner) Severity {
 	var who []string
-	stranger := false // somebody who is not of an issuer that the conditions are about gets in
+	stranger := false // a caller without a token, or of another issuer than the conditions name, gets in
 	for _, way := range waysIn {
 		if !s.allows(way.action) {
 			continue
@@ -71,7 +71,7 @@ func (d *Document) warnEveryone(s Statement, warn warner) Severity {
 	return severity
 }
 
-// fixes reports whether a test of one of some keys has values that fix it.
+// fixes reports whether a condition tests one of the keys for fixed values.
 func (d *Document) fixes(c Condition, o operator, keys []string) bool {
 	if !slices.Contains(keys, lowerASCII(c.Key)) || o.compare == nil || len(c.Values) == 0 {
 		return false
@@ -99,9 +99,9 @@ func widest(network netip.Prefix) int {
 	return 32
 }
 
-// deniesOthers reports whether a Deny takes out of a statement for everyone all
-// but those that its tests of some keys name. All its tests must pass for it to
-// deny, so each must be such a test, and pass where its key is missing.
+// deniesOthers reports whether a Deny excludes from a statement for everyone all
+// callers but those that its tests of the keys name. A Deny applies only if all
+// its tests hold. So each must be such a test, and hold if its key is missing.
 func (d *Document) deniesOthers(deny, s Statement, keys []string) bool {
 	if deny.Effect != "Deny" || !deny.Principals.everyone() || len(deny.Conditions) == 0 {
 		return false
@@ -120,11 +120,8 @@ func (d *Document) deniesOthers(deny, s Statement, keys []string) bool {
 // allows reports whether the statement is an Allow for an action, or may be.
 func (s Statement) allows(action string) bool { return s.Effect == "Allow" && s.covers(action) }
 
-// covers reports whether the statement is about an action.
+// covers reports whether the statement is about an action, or may be.
 func (s Statement) covers(action string) bool {
 	e := &evaluation{request: Request{Action: action}, work: budget}
-	if len(s.NotActions) > 0 {
-		return e.action(s.NotActions) != yes
-	}
-	return e.action(s.Actions) != no
+	return e.acts(s) != no
 }

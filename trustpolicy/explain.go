@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// String explains the result in plain text: each statement with each of its
-// tests, what was wanted, what the token has, and whether it held; and after a
-// refusal, the lines to change, or what stands in the way. Odd characters in
-// what a token or the policy says are quoted.
+// String explains the result in plain text. It has each statement and each of its
+// tests: the values in the policy, those of the token, and whether the test held.
+// After a refusal follows the advice. Text of a token or policy is quoted if it has
+// unusual characters.
 func (r Result) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n", r.Decision)
@@ -70,9 +70,8 @@ func (s Statement) actionElement() string {
 	return "Action"
 }
 
-// Changes returns the advice of r in words, a sentence for each: what to change
-// so that the request is allowed, or what stands in the way. It is empty if the
-// request is allowed or beyond telling.
+// Changes returns the sentences of [Result.Advice]. It is empty if the decision is
+// Allowed or CannotTell.
 func (r Result) Changes() []string {
 	var out []string
 	for _, a := range r.Advice() {

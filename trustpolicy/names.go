@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// tracked is a pattern that a search minds, with or without regard to case.
+// tracked is a pattern of a search. If fold is set, it ignores case.
 type tracked struct {
 	pattern
 	fold bool
@@ -56,9 +56,9 @@ func inAudience(byte) bool { return true }
 // mostStates bounds a search, and with it what it holds in memory.
 const mostStates = 1 << 13
 
-// search walks through all texts at once. What it has read of a text counts only
-// by the places in the patterns that it can be at, so there are few states though
-// there are endless texts.
+// search finds texts that match sets of patterns. Two beginnings of texts that
+// are at the same places in all patterns are one state, since they can go on in the same
+// ways. So there are few states, though there are endless texts.
 type search struct {
 	patterns []tracked
 	work     *int
@@ -77,9 +77,9 @@ type state struct {
 	places []place
 }
 
-// all returns one text of some characters for each set of the patterns that
-// texts match together, a shortest one. Where that takes too much, no work is
-// left.
+// all returns a shortest text for each set of the patterns that one text can
+// match. The texts have allowed characters only. If the search takes too many
+// steps, work is 0 afterwards.
 func (n names) all(allowed func(byte) bool, work *int) (found []string) {
 	s := &search{patterns: n.patterns, work: work}
 	var start state
@@ -122,8 +122,8 @@ func (s *search) spend(steps int) bool {
 	return *s.work > 0
 }
 
-// choices are the next characters that make a difference: those that a pattern
-// waits for, and one of the others.
+// choices are the next characters that lead to different states: those that a
+// pattern has next, and one of the others.
 func (s *search) choices(places []place, allowed func(byte) bool) []byte {
 	out := s.choice[:0]
 	for _, p := range places {
@@ -172,9 +172,9 @@ func (s *search) step(places []place, c byte) []place {
 	return out
 }
 
-// enter adds places in one pattern. A * may stand for nothing, so the place
-// behind it is reached too; and what comes before the last * that is reached
-// can match nothing that the * cannot.
+// enter adds places in one pattern. A * matches the empty text too, so the place
+// after it is reached as well. Places before the last * that was reached are left
+// out: the * matches everything that they could.
 func (s *search) enter(places []place, which int, reached []int) []place {
 	pattern := s.patterns[which].pattern
 	last := 0

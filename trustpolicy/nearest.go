@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// closest returns the Allow statement with the fewest tests that fail, and
-// how it can be changed; of two, one that nothing stands in the way of.
-// Statements that are not about identity providers, and those for what goes
-// along with assuming a role, do not count. The index is -1 if there is none.
+// closest returns the index of the Allow statement with the fewest tests that
+// fail, and how it can be changed. Of two, it prefers one that can be changed.
+// Statements that are not about identity providers, and those for session tags
+// and the like, do not count. The index is -1 if there is none.
 func (r *adviser) closest() (int, repair) {
 	best, fewest, fix := -1, 0, repair{}
 	for i, s := range r.Statements {
@@ -43,8 +43,8 @@ func (s StatementResult) outcomes() (out []Outcome) {
 	return out
 }
 
-// onlyTags reports whether the statement is for what a session may be given
-// beside the role. See
+// onlyTags reports whether the statement allows only actions that accompany an
+// AssumeRole, such as sts:TagSession. See
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/id_session-tags.html.
 func (s Statement) onlyTags() bool {
 	return len(s.Actions) > 0 && !slices.ContainsFunc(s.Actions, func(action string) bool {
@@ -55,9 +55,9 @@ func (s Statement) onlyTags() bool {
 // repair is how a statement can be made to allow a request.
 type repair struct {
 	advice  []Advice
-	blocked []Advice // what no change can mend that would certainly be meant
-	reasons []string // what does not fit, in words
-	apart   bool     // the advice cannot be applied where it says
+	blocked []Advice // the tests that refuse the request and may be there on purpose
+	reasons []string // why the statement does not fit, in words
+	apart   bool     // the advice cannot be applied to this statement
 	narrow  bool     // the advice lets in no other subject
 }
 
@@ -76,13 +76,12 @@ func (r *adviser) repair(i int) repair {
 	case s.Action == Held:
 	case len(s.Statement.NotActions) > 0:
 		f.block(i, "its NotAction leaves out %s; a statement with Action says what it allows", quoted(r.Result.request.Action))
-	case len(s.Statement.Actions) == 1 && len(s.Statement.Principals.Others) == 0 && !s.Statement.Principals.everyone():
-		f.change(i, SetValue, []string{"Action"}, r.Result.request.Action,
-			fmt.Sprintf(`set "Action": %s`, quoted(r.Result.request.Action)),
-			fmt.Sprintf(`its "Action" is %s`, quoted(s.Statement.Actions[0])))
 	default:
-		f.change(i, AddValue, []string{"Action"}, r.Result.request.Action,
-			fmt.Sprintf(`add %s to "Action"`, quoted(r.Result.request.Action)),
+		edit, format := AddValue, `add %s to "Action"`
+		if len(s.Statement.Actions) == 1 && len(s.Statement.Principals.Others) == 0 && !s.Statement.Principals.everyone() {
+			edit, format = SetValue, `set "Action": %s`
+		}
+		f.change(i, edit, []string{"Action"}, r.Result.request.Action, fmt.Sprintf(format, quoted(r.Result.request.Action)),
 			fmt.Sprintf(`its "Action" is %s`, quotedAll(s.Statement.Actions, " or ")))
 	}
 	changed := s.Statement
@@ -100,8 +99,8 @@ func (r *adviser) repair(i int) repair {
 	return f
 }
 
-// narrow adds a test of sub to a statement whose only action was another, so
-// that no token loses what it had and only the request's subject gains.
+// narrow adds a test of sub to a statement whose only action was another. No
+// token was admitted by it before, and only the request's subject is after it.
 func (r *adviser) narrow(f *repair, i int, s Statement) {
 	subject, _ := r.lookup(r.host + ":sub")
 	if len(subject) != 1 {
@@ -128,13 +127,11 @@ func (r *adviser) repairPrincipal(f *repair, i int) {
 	reason := fmt.Sprintf(`its "Federated" is %s%s`, quotedAll(providers, " or "), why)
 	moved := strings.Contains(providers[0], "://") ||
 		slices.ContainsFunc(f.advice, func(a Advice) bool { return a.Edit == RenameKey })
-	path := []string{"Principal", "Federated"}
-	if moved && len(providers) == 1 {
-		// No token of the provider that stands there would pass any more.
-		f.change(i, SetValue, path, r.Result.request.ProviderARN, fmt.Sprintf(`set "Federated": %s%s`, quoted(r.Result.request.ProviderARN), why), reason)
-		return
+	edit, format := AddValue, `add %s to "Federated"%s`
+	if moved && len(providers) == 1 { // after the change, no token of the old provider would pass
+		edit, format = SetValue, `set "Federated": %s%s`
 	}
-	f.change(i, AddValue, path, r.Result.request.ProviderARN, fmt.Sprintf(`add %s to "Federated"%s`, quoted(r.Result.request.ProviderARN), why), reason)
+	f.change(i, edit, []string{"Principal", "Federated"}, r.Result.request.ProviderARN, fmt.Sprintf(format, quoted(r.Result.request.ProviderARN), why), reason)
 }
 
 func (r *adviser) repairCondition(f *repair, i int, c ConditionResult) {
@@ -209,7 +206,7 @@ func (r *adviser) onlyAddsSubject(advice []Advice) bool {
 	return equalFold(key, r.host+":sub") == yes && parseOperator(operator).base != "StringEqualsIgnoreCase"
 }
 
-// pins reports whether a statement can apply to no subject but the request's.
+// pins reports whether a statement can apply to the request's subject only.
 func (r *adviser) pins(s Statement) bool {
 	subject, known := r.lookup(r.host + ":sub")
 	return known && len(subject) == 1 && slices.ContainsFunc(s.Conditions, func(c Condition) bool {
@@ -229,7 +226,8 @@ func (r *adviser) pins(s Statement) bool {
 	})
 }
 
-// rightKey returns the key that was meant by one that the request has not.
+// rightKey returns the key that was probably meant by one that is not in the
+// request.
 func (r *adviser) rightKey(key string) (right, why string, ok bool) {
 	issuer, claim, _ := cutLast(key)
 	if r.host == "" {
@@ -251,8 +249,8 @@ func (r *adviser) rightKey(key string) (right, why string, ok bool) {
 	return right, why, true
 }
 
-// nearestClaim returns which of the claims that IAM has keys for was meant. All
-// that Vercel says of a project is in sub.
+// nearestClaim returns the claim that was probably meant, of those that IAM has
+// keys for. Owner, project and environment of Vercel's tokens are all in sub.
 func nearestClaim(claim string) string {
 	claim = lowerASCII(claim)
 	if strings.HasPrefix(claim, "au") || strings.HasPrefix(claim, "ad") && len(claim) == 3 {

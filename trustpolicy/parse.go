@@ -55,16 +55,16 @@ func whenUsed(expression string) func() *regexp.Regexp {
 // https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssecuritytokenservice.html.
 var trustActions = []string{"sts:AssumeRole", "sts:AssumeRoleWithSAML", Action, "sts:TagSession", "sts:SetSourceIdentity", "sts:SetContext"}
 
-// Parse reads a trust policy in JSON. It takes every form that IAM takes
-// (single values or lists, one statement or many), and refuses what IAM
-// refuses, saying where: what the grammar of policies does not have, and what
-// cannot stand in a role's trust policy, such as NotPrincipal, actions that are
-// not for assuming a role, or "Principal": "*" (see
-// https://github.com/aws/aws-cdk/issues/5732). The grammar is at
-// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html.
+// Parse reads a trust policy in JSON. It takes every form that IAM takes: single
+// values or lists, one statement or many. It refuses a policy that IAM refuses, and
+// says where the fault is. These are policies that do not follow the grammar
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html),
+// and those with elements that a role's trust policy cannot have, such as
+// NotPrincipal, actions that are not for assuming a role, or "Principal": "*" (see
+// https://github.com/aws/aws-cdk/issues/5732).
 //
-// It does not hold a policy to the quota for its length, which an account can
-// have raised: Warnings does.
+// It does not check the quota for the length, since an account can have it raised.
+// Warnings does.
 func Parse(data []byte) (*Document, error) {
 	d, err := parse(data)
 	if err != nil {
@@ -96,9 +96,8 @@ func parse(data []byte) (*Document, error) {
 	return parseDocument(document)
 }
 
-// decode reads one JSON value. In contrast to json.Unmarshal it refuses an
-// object that has a name twice, of which IAM and a reader may see different
-// ones.
+// decode reads one JSON value. Unlike json.Unmarshal it refuses an object that has
+// a name twice: IAM may use one of the two, and a reader see the other.
 func decode(decoder *json.Decoder, depth int) (any, error) {
 	if depth > maxDepth {
 		return nil, errors.New("the JSON is nested too deeply for a policy")
@@ -182,13 +181,9 @@ func parseDocument(in map[string]any) (*Document, error) {
 }
 
 func parseStatements(value any) ([]Statement, error) {
-	list, ok := value.([]any)
-	if !ok {
-		list = []any{value}
-	}
 	var out []Statement
 	sids := map[string]bool{}
-	for i, value := range list {
+	for i, value := range items(value) {
 		object, ok := value.(map[string]any)
 		if !ok {
 			return nil, at(fmt.Sprint(i), errors.New("it is not an object"))
@@ -315,8 +310,8 @@ func actions(value any) ([]string, error) {
 	return list, nil
 }
 
-// meant asks whether one of several names was meant by another: the one that
-// begins as it does for longest, and for more than half of it.
+// meant asks whether one of the known names was meant: the one that has the
+// longest beginning in common with name, if that is more than half of name.
 func meant(name string, known []string) string {
 	best, most := "", len(name)/2
 	for _, other := range known {
@@ -364,6 +359,14 @@ func parseConditions(value any) ([]Condition, error) {
 	return out, nil
 }
 
+// items returns the items of a list. A single value may stand for a list of one.
+func items(value any) []any {
+	if list, ok := value.([]any); ok {
+		return list
+	}
+	return []any{value}
+}
+
 func text(value any) (string, error) {
 	s, ok := value.(string)
 	if !ok {
@@ -374,12 +377,8 @@ func text(value any) (string, error) {
 
 // texts reads a string or a list of them.
 func texts(value any) ([]string, error) {
-	list, ok := value.([]any)
-	if !ok {
-		list = []any{value}
-	}
 	var out []string
-	for _, value := range list {
+	for _, value := range items(value) {
 		s, err := text(value)
 		if err != nil {
 			return nil, errors.New("it is neither a string nor a list of strings")
@@ -395,12 +394,8 @@ func texts(value any) ([]string, error) {
 // scalars reads condition values, where IAM takes numbers and booleans for
 // strings too.
 func scalars(value any) ([]string, error) {
-	list, ok := value.([]any)
-	if !ok {
-		list = []any{value}
-	}
 	out := []string{}
-	for _, value := range list {
+	for _, value := range items(value) {
 		switch v := value.(type) {
 		case string:
 			out = append(out, v)

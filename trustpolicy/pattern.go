@@ -32,9 +32,9 @@ const (
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html#policy-vars-default-values.
 var variable = whenUsed(`^([^\s,'{}]+)(?:, '([^']+)')?$`)
 
-// expand takes a condition value apart. It reports false where it cannot tell
-// what the value means: a variable without one certain value, or one whose
-// value would bring wildcards in.
+// expand turns a condition value into a pattern. It reports false if it cannot be
+// told what the value means: it has a variable that does not have exactly one
+// known value, or whose value has wildcards.
 func (e *evaluation) expand(text string, wildcards bool) (pattern, bool) {
 	out := e.scratch[:0]
 	defer func() { e.scratch = out }()
@@ -50,9 +50,7 @@ func (e *evaluation) expand(text string, wildcards bool) (pattern, bool) {
 			if !ok || !e.spend(len(value)) {
 				return nil, false
 			}
-			for j := range len(value) {
-				out = append(out, symbol{char: value[j]})
-			}
+			out = appendText(out, value)
 			continue
 		}
 		s := symbol{char: text[i]}
@@ -67,7 +65,15 @@ func (e *evaluation) expand(text string, wildcards bool) (pattern, bool) {
 	return out, e.spend(len(text))
 }
 
-// variable returns what a policy variable stands for.
+// appendText adds a text to a pattern, each character as itself.
+func appendText(p pattern, text string) pattern {
+	for i := range len(text) {
+		p = append(p, symbol{char: text[i]})
+	}
+	return p
+}
+
+// variable returns the value of a policy variable.
 func (e *evaluation) variable(inner string, wildcards bool) (string, bool) {
 	if inner == "*" || inner == "?" || inner == "$" {
 		return inner, true // escapes
@@ -101,9 +107,9 @@ func (p pattern) literal() (string, bool) {
 	return b.String(), true
 }
 
-// matches compares a pattern to a value, minding case: * stands for any
-// characters and ? for one. The parts between the stars are found one after
-// the other, each at the first place it fits, so that no work is repeated.
+// matches compares a pattern with a value. It is case-sensitive; * matches any
+// characters and ? one. The parts between the stars are looked for one after the
+// other, each at the first place where it fits, without going back.
 func (e *evaluation) matches(p pattern, value string) truth {
 	if slices.ContainsFunc(p, func(s symbol) bool { return s.kind == anyChar }) && !isASCII(value) {
 		return unknown // what counts as one character
@@ -219,8 +225,8 @@ func like(text, value string) bool {
 	return ok && e.matches(p, value) == yes
 }
 
-// variesWith reports whether a value holds a variable that is not an escape: it
-// is another for another token.
+// variesWith reports whether a value has a variable that is not an escape, so that
+// it can differ between tokens.
 func variesWith(value string) bool {
 	for _, escape := range []string{"${*}", "${?}", "${$}"} {
 		value = strings.ReplaceAll(value, escape, "")

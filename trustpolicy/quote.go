@@ -9,8 +9,8 @@ import (
 // holds. A subject has at most a few hundred.
 const longest = 300
 
-// quoted is a text of a policy or token, fit for a message: what it holds
-// cannot act on a terminal or be taken for our own words.
+// quoted quotes a text of a policy or token for a message, so that it cannot
+// control a terminal or look like a part of the message.
 func quoted(s string) string {
 	if len(s) > longest {
 		s = strings.ToValidUTF8(s[:longest], "") + "…"

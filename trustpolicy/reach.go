@@ -6,20 +6,21 @@ import (
 	"strings"
 )
 
-// What a policy lets in is not read off the form of its conditions: it is
-// evaluated for tokens. They are made of the names that stand in the policy, of
-// names that its patterns admit, and of names that nobody wrote.
+// To find out which tokens a policy admits, it is evaluated for many tokens. Their
+// names are those in the policy, names that its patterns match, and names that
+// are not in it. The form of the conditions does not matter.
 
-// The parts of a subject, and what stands before each.
+// The parts of a subject.
 const (
 	ownerPart = iota
 	projectPart
 	environmentPart
 )
 
+// subjectForm is the text before each part of a subject.
 var subjectForm = []string{"owner:", ":project:", ":environment:"}
 
-// audienceForm is what stands before the owner in an audience.
+// audienceForm is the text before the owner in an audience.
 var audienceForm = []string{"https://vercel.com/"}
 
 // anotherEnvironment stands for custom environments that a policy does not
@@ -30,7 +31,7 @@ const anotherEnvironment = "any-custom-environment"
 // custom one. See https://vercel.com/docs/deployments/environments.
 var wellKnown = []string{"preview", "development", "production", anotherEnvironment}
 
-// Names that nobody writes. Whoever admits all of them admits every one.
+// Names that no policy has. A policy that admits all of them admits every name.
 var (
 	anyProjects     = []string{"any-other-project", "q7"}
 	anyEnvironments = []string{anotherEnvironment, "q7"}
@@ -41,8 +42,8 @@ const (
 	anyAudience = "any-audience"
 )
 
-// reach is what one Allow statement lets in, with every Deny of the policy. A
-// token of which nobody can tell whether it gets in counts as one that does.
+// reach says which tokens one Allow statement admits, with every Deny of the
+// policy. If it cannot be told whether a token is admitted, it counts as admitted.
 type reach struct {
 	named        []string // some that get in, of a project and environment that the policy names
 	subjects     []string // some others that get in
@@ -75,8 +76,9 @@ type opening struct {
 	subject, audience []string
 }
 
-// opening takes a statement apart. Tests of sub and aud that texts alone do not
-// decide become such that nobody can tell.
+// opening prepares a statement. A test of sub or aud that depends on more than the
+// text, such as a variable, gets an unknown operator, so that it cannot be told
+// whether it holds.
 func (d *Document) opening(i int, work *int) *opening {
 	s := d.Statements[i]
 	o := &opening{document: &Document{Version: d.Version}, work: work, providers: d.providers(s),
@@ -113,19 +115,16 @@ func (d *Document) opening(i int, work *int) *opening {
 	return o
 }
 
-// mind has an environment told from others, though the policy does not name it.
+// mind adds an environment that the policy does not name to those that are tried.
 func (o *opening) mind(environment string) {
-	var p pattern
-	for i := range len(environment) {
-		p = append(p, symbol{char: environment[i]})
-	}
 	n := &o.parts[environmentPart]
-	n.patterns = append(n.patterns, tracked{p, false})
+	n.patterns = append(n.patterns, tracked{appendText(nil, environment), false})
 }
 
-// lay lays a pattern over the form of a subject in all ways that fit, and adds
-// what lies over each name. A name has no colon; a * can lie over several, and
-// over what stands between them. It reports whether there is a way.
+// lay matches a pattern with the form of a subject in all possible ways, and adds
+// the part of the pattern that falls on each name. A name has no colon. A * can
+// match several names and the text between them. It reports whether there is a
+// match.
 func (o *opening) lay(p tracked, rest pattern, form []string, part int) bool {
 	fits := false
 	colon := symbol{char: ':'}
@@ -158,9 +157,9 @@ func (o *opening) lay(p tracked, rest pattern, form []string, part int) bool {
 	return fits
 }
 
-// addName adds what lies over a name. A pattern for teams or projects counts for
-// the name in it too, "acme" in "acme*": whoever wrote it means that one, and is
-// told of another.
+// addName adds the part of a pattern that falls on a name. From a pattern for
+// teams or projects it also adds the name in it, such as "acme" from "acme*".
+// That name was meant, so a warning should have another one as its example.
 func (o *opening) addName(part int, p tracked) {
 	o.parts[part].add(p)
 	wild := func(s symbol) bool { return s.kind != literal }
@@ -176,7 +175,7 @@ func (o *opening) spend(steps int) bool {
 	return *o.work > 0
 }
 
-// after returns the places in a pattern that a text leads to.
+// after returns the places in a pattern that can be reached by matching a text.
 func (p pattern) after(text string) []int {
 	at := []int{0}
 	for i := range len(text) {
@@ -196,8 +195,9 @@ func (p pattern) after(text string) []int {
 	return at
 }
 
-// patterns returns what a condition compares a text to. It reports false where
-// that takes more than the text: a variable, or another type.
+// patterns returns the patterns of a condition that compares text. It reports
+// false if the condition depends on more than the text: on a variable, or as a
+// test of another type.
 func (d *Document) patterns(c Condition, work *int) ([]tracked, bool) {
 	o := parseOperator(c.Operator)
 	e := &evaluation{version: d.Version, work: *work}
@@ -222,9 +222,10 @@ func (d *Document) patterns(c Condition, work *int) ([]tracked, bool) {
 
 func (d *Document) hasVariables() bool { return d.Version == "2012-10-17" }
 
-// providers are the OIDC providers of a statement; for everyone, those of the
-// issuers that the conditions are about, the global one, and one that nothing
-// names, in the account of the policy's providers.
+// providers are the OIDC providers of a statement. If its principal is everyone,
+// they are those of the issuers in the conditions, of the global issuer, and of a
+// team that the policy does not name. Their account is that of the policy's other
+// providers.
 func (d *Document) providers(s Statement) []string {
 	if !s.Principals.everyone() {
 		return slices.DeleteFunc(slices.Clone(s.Principals.Federated), func(arn string) bool { return providerHost(arn) == "" })
@@ -249,8 +250,8 @@ func (d *Document) providers(s Statement) []string {
 	return unique(out)
 }
 
-// teamOf returns the team whose tokens have an issuer: "*" for the global one,
-// and "" where it is not one of Vercel's. A path minds case.
+// teamOf returns the team whose tokens an issuer issues: "*" for the global
+// issuer, and "" if it is not Vercel's. The path is case-sensitive.
 func teamOf(issuer string) string {
 	global := issuerHost(GlobalIssuer)
 	host, team, inTeamMode := strings.Cut(issuer, "/")
@@ -273,8 +274,8 @@ func ofTest(provider string) bool {
 	return strings.Contains(host, ":") && !strings.Contains(host, "://")
 }
 
-// isName reports whether a team or project can have a name. Their IDs look like
-// names, and stand in no subject.
+// isName reports whether s can be the name of a team or project. Their IDs look
+// like names, but are in no subject.
 func isName(s string) bool {
 	return s != "" && !strings.HasPrefix(s, "team_") && !strings.HasPrefix(s, "prj_") &&
 		!strings.ContainsFunc(s, func(r rune) bool { return r >= 0x80 || !inSlug(byte(r)) })
@@ -333,7 +334,7 @@ func (o *opening) reach() reach {
 	return r
 }
 
-// mostSubjects bounds how many subjects are told.
+// mostSubjects bounds how many subjects are returned.
 const mostSubjects = 20
 
 func (r *reach) add(subject, environment string, named bool) {

@@ -7,13 +7,13 @@ type Severity int
 
 // The severities, from the least.
 const (
-	// Low: a mistake that keeps the policy from doing what was meant, a length
-	// that IAM takes only if asked, or a role for environments that are better
-	// apart.
+	// Low: a mistake because of which the policy admits less than was meant, a
+	// length for which the account needs a raised quota, or a role that
+	// production shares with another environment.
 	Low Severity = iota
-	// Medium: more tokens get in than have to: of projects or environments that
-	// the policy does not name, or of any audience; a Deny does not deny; or
-	// everyone is a principal where a condition says who.
+	// Medium: more tokens get in than need to, such as those of projects or
+	// environments that the policy does not name, or of any audience; a Deny never
+	// denies; or everyone is a principal and a condition restricts the callers.
 	Medium
 	// High: every project and environment of the team gets in; or IAM refuses a
 	// change of the policy, since it is too long or has no test of aud for a
@@ -47,7 +47,7 @@ func (s *Severity) UnmarshalText(text []byte) error {
 	return fmt.Errorf("trustpolicy: %s is not a severity: low, medium, high or critical", quoted(string(text)))
 }
 
-// Warning is something that a policy lets in, or a mistake in it.
+// Warning is about tokens that a policy should not admit, or about a mistake in it.
 type Warning struct {
 	Statement int    // counted from 1; 0 for the policy as a whole
 	Message   string // one sentence; what it holds of the policy is quoted

@@ -13,10 +13,9 @@ import (
 // warner takes the warnings of one statement.
 type warner func(severity Severity, format string, args ...any)
 
-// Warnings returns what is too wide in the policy, by the tokens that it lets
-// in, and the classic mistakes in it, the worst first. A policy without warnings
-// can still be wrong for a project, or admit no token at all: evaluate it for a
-// token, and see Reach.
+// Warnings returns warnings of tokens that the policy should not admit, and of
+// common mistakes, the worst first. A policy without warnings can still be wrong
+// for a project, or admit no token at all: evaluate it for a token, and see Reach.
 func (d *Document) Warnings() []Warning {
 	var out []Warning
 	work := budget

@@ -83,8 +83,9 @@ func setupExec(c *command, flags *flag.FlagSet) action {
 }
 
 // asInit runs this command once more, in a process of its own. The first process
-// of a container is handed whatever loses its parent, and must wait for all of
-// it. That would take the Vercel CLI's end away from the library.
+// of a container becomes the parent of orphaned processes, and must wait for all
+// of them. In one process with the library, that wait could also take the exit
+// status of the Vercel CLI, for which the library waits.
 func asInit() error {
 	self, err := os.Executable()
 	if err != nil {
@@ -93,14 +94,14 @@ func asInit() error {
 	return supervise(self, os.Args, os.Environ())
 }
 
-// cannotRun says that the program did not start.
+// cannotRun prints why the program did not start.
 func cannotRun(s streams, name string, status int, err error) error {
 	fmt.Fprintf(s.err, "vercelaws: cannot run %s: %s\n", name, reason(err))
 	return &childExit{status: status}
 }
 
-// lookPathStatus tells a program that is not there from one that is, and cannot
-// be executed.
+// lookPathStatus returns the exit status for a program that does not exist, or for
+// one that exists and cannot be executed.
 func lookPathStatus(name string, err error) int {
 	if !errors.Is(err, exec.ErrNotFound) && !errors.Is(err, fs.ErrNotExist) {
 		return exitCannotRun
@@ -115,7 +116,7 @@ func lookPathStatus(name string, err error) int {
 	return exitNotFound
 }
 
-// reason is what went wrong, without the words that exec puts before it.
+// reason is the error without the prefix of package exec.
 func reason(err error) error {
 	var e *exec.Error
 	if errors.As(err, &e) {
@@ -135,7 +136,7 @@ func serveChild(role *assumed, path string, args []string) error {
 	return supervise(path, args, servedEnviron(os.Environ(), server.Environ(where), role.region))
 }
 
-// stale are the variables with which the SDKs find other credentials. See
+// stale are the variables by which the SDKs would find other credentials. See
 // https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html#EVarSettings.
 var stale = []string{
 	"AWS_ACCESS_KEY_ID",
@@ -154,8 +155,8 @@ var stale = []string{
 	"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
 }
 
-// sharedFiles are the variables that name the files in which the SDKs, and
-// botocore for the sake of its elders, look before they ask an endpoint.
+// sharedFiles are the variables with the names of files that SDKs read before they
+// ask an endpoint. The last two are from older SDKs; botocore still reads them.
 var sharedFiles = []string{
 	"AWS_SHARED_CREDENTIALS_FILE",
 	"AWS_CONFIG_FILE",
@@ -163,14 +164,15 @@ var sharedFiles = []string{
 	"BOTO_CONFIG",
 }
 
-// bearer is how the variables begin that hold an API key for one service, such
-// as AWS_BEARER_TOKEN_BEDROCK. SDKs prefer such a key to all credentials. See
+// bearer is the beginning of the names of variables with an API key for one
+// service, such as AWS_BEARER_TOKEN_BEDROCK. SDKs prefer such a key to credentials.
+// See
 // https://docs.aws.amazon.com/bedrock/latest/userguide/api-keys-use.html.
 const bearer = "AWS_BEARER_TOKEN_"
 
-// without returns environ without some variables, and without API keys. Names
-// are compared as Windows does; other systems have no use for the lower-case
-// ones.
+// without returns environ without the named variables, and without API keys. The
+// comparison ignores case, as Windows does; on other systems no program uses the
+// names in lower case.
 func without(environ, names []string) []string {
 	return slices.DeleteFunc(slices.Clone(environ), func(variable string) bool {
 		name, _, _ := strings.Cut(variable, "=")
@@ -190,8 +192,8 @@ func childEnviron(environ []string, creds aws.Credentials, region string) []stri
 	)
 }
 
-// servedEnviron returns environ with an endpoint for credentials, and no other
-// way to any.
+// servedEnviron returns environ with an endpoint for credentials, and without the
+// variables by which SDKs would find others.
 func servedEnviron(environ, endpoint []string, region string) []string {
 	out := without(without(environ, stale), sharedFiles)
 	for _, name := range sharedFiles {
@@ -200,9 +202,9 @@ func servedEnviron(environ, endpoint []string, region string) []string {
 	return append(withRegion(out, region), endpoint...)
 }
 
-// withRegion puts the region, where there is one, into each of two variables
-// that does not say one: botocore knows AWS_DEFAULT_REGION alone, most SDKs
-// AWS_REGION alone.
+// withRegion sets AWS_REGION and AWS_DEFAULT_REGION to the region, unless the
+// region is empty or the variable is set. Botocore reads only AWS_DEFAULT_REGION,
+// and most SDKs read only AWS_REGION.
 func withRegion(environ []string, region string) []string {
 	for _, name := range []string{"AWS_REGION", "AWS_DEFAULT_REGION"} {
 		said := func(variable string) bool { return strings.HasPrefix(variable, name+"=") && variable != name+"=" }

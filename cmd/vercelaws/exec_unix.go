@@ -12,8 +12,8 @@ import (
 	"github.com/vercelaws/vercelaws/cmd/vercelaws/internal/terminal"
 )
 
-// become replaces this program by another, which so gets every signal and
-// gives its own exit status. It returns only on failure.
+// become replaces this program by another, which then gets every signal, and whose
+// exit status is this process's. It returns only on failure.
 func become(path string, args, environ []string) error {
 	return syscall.Exec(path, args, environ)
 }
@@ -21,9 +21,10 @@ func become(path string, args, environ []string) error {
 // lastSignal is the highest number of a signal anywhere.
 const lastSignal = 64
 
-// relayed are the signals that are passed on: all but those that no program can
-// receive, those by which the system and Go tell this program of its own doings,
-// and those that Go keeps to itself: PROF, and 32 to 34, which the C libraries use.
+// relayed are the signals that are passed on. Not among them are those that no
+// program can receive, those by which the system and Go inform this program about
+// itself, and those that Go does not deliver: PROF, and 32 to 34, which the C
+// libraries use.
 func relayed() (all []os.Signal) {
 	for sig := syscall.Signal(1); sig <= lastSignal; sig++ {
 		switch sig {
@@ -60,9 +61,9 @@ func supervise(path string, args, environ []string) error {
 }
 
 // await returns how the child ended. The first process of a container waits for
-// whatever else ends there too, which would stay a zombie. A child that is
-// stopped as the terminal stops programs (Ctrl-Z) stops this program as well: the
-// shell waits for that.
+// all other processes that end there too, since they would stay zombies. When the
+// child is stopped by the terminal (Ctrl-Z), this program stops itself as well, since
+// the shell waits for that.
 func await(child int) error {
 	which := child
 	if os.Getpid() == 1 {
@@ -78,20 +79,20 @@ func await(child int) error {
 		case process != child:
 		case !status.Stopped():
 			return endLike(status)
-		case status.StopSignal() != syscall.SIGSTOP: // who sends that has something else in mind
+		case status.StopSignal() != syscall.SIGSTOP: // the terminal does not send SIGSTOP
 			_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
 		}
 	}
 }
 
-// sentByTerminal reports whether a signal can be a key of the terminal. The
-// child has had it then, and a second one makes some programs give up in haste.
+// sentByTerminal reports whether a signal can come from a key in the terminal. Then
+// the child has got it too, and some programs abort at a second one.
 func sentByTerminal(sig os.Signal) bool {
 	return (sig == syscall.SIGINT || sig == syscall.SIGQUIT || sig == syscall.SIGTSTP) && terminal.InForeground()
 }
 
-// endLike returns how a child ended. Where that was a signal, sameEnd ends this
-// program by it too.
+// endLike returns how a child ended. If that was by a signal, sameEnd ends this
+// program by the same one.
 func endLike(status syscall.WaitStatus) error {
 	if status.Signaled() {
 		return &childExit{status: 128 + int(status.Signal()), signal: status.Signal()} // as a POSIX shell says it
@@ -100,9 +101,9 @@ func endLike(status syscall.WaitStatus) error {
 }
 
 // sameEnd ends this program by the signal that ended the child, so that a shell
-// can tell an interrupted program from one that failed. It returns where that
-// is not possible: the Go runtime would make a crash of the others, and the first
-// process of a container ends by none.
+// can tell an interrupted program from one that failed. It returns if that is not
+// possible: the Go runtime would print a crash for other signals, and no signal
+// ends the first process of a container.
 func sameEnd(sig syscall.Signal) {
 	if os.Getpid() == 1 {
 		return

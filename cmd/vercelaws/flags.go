@@ -29,8 +29,8 @@ type command struct {
 // action runs a command with the arguments that are not flags.
 type action func(ctx context.Context, args []string, s streams) error
 
-// flags returns the command's flags, and what runs it. The flags say nothing by
-// themselves: start turns their errors into answers.
+// flags returns the command's flags, and the action that runs it. The flag set
+// prints nothing: start prints its errors.
 func (c *command) flags() (*flag.FlagSet, action) {
 	fs := flag.NewFlagSet(c.name, flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
@@ -61,7 +61,7 @@ func (c *command) start(ctx context.Context, args []string, s streams) error {
 	}
 }
 
-// words are what can stand after the command's name.
+// words are the words that can follow the command's name.
 func (c *command) words(fs *flag.FlagSet) (words []string) {
 	for _, other := range commands {
 		if word, ok := strings.CutPrefix(other.name, c.name+" "); ok {
@@ -92,13 +92,13 @@ func (c *command) explain(fs *flag.FlagSet, err error) string {
 	return strings.ReplaceAll(message, "flag -", "--")
 }
 
-// texts are what is to know of each command beside its flags: the usage, an
-// example, and what it does.
+// texts are the help of each command without its flags: the usage, an example, and
+// what it does.
 //
 //go:embed help
 var texts embed.FS
 
-// printHelp writes all of it, fitted to the terminal.
+// printHelp writes the help of the command, wrapped to the terminal.
 func (c *command) printHelp(w io.Writer) {
 	text, err := texts.ReadFile("help/" + strings.ReplaceAll(c.name, " ", "-") + ".txt")
 	if err != nil {
@@ -145,7 +145,7 @@ func (l *lifetime) String() string {
 	return time.Duration(*l).String()
 }
 
-// Set reads a duration. What it may be is for the library to say.
+// Set reads a duration. The library checks its limits.
 func (l *lifetime) Set(value string) error {
 	d, err := time.ParseDuration(value)
 	switch {

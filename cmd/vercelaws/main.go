@@ -1,6 +1,6 @@
-// Vercelaws is the command beside the library of the same name: it shows the
-// library at work, writes the AWS side of the federation, says why a token is
-// refused, and lends a Vercel deployment's identity to other programs.
+// Vercelaws is the command of the library of the same name. It demonstrates the
+// library, writes the OIDC provider and role for AWS, says why a token is refused,
+// and gives the role's credentials to other programs.
 //
 //	go run github.com/vercelaws/vercelaws/cmd/vercelaws@latest help
 package main
@@ -56,7 +56,7 @@ func find(args []string) (found *command, rest []string) {
 	return found, rest
 }
 
-// errFailed ends a command that has already said what is wrong.
+// errFailed ends a command that has already printed what is wrong.
 var errFailed = errors.New("failed")
 
 // usageError is a mistake in the command line.
@@ -74,8 +74,8 @@ func (e *usageError) hint() string {
 }
 
 func main() {
-	// A command that is told to stop still says so, with its exit status. A
-	// program that exec runs gets the signals itself.
+	// After an interrupt, a command still prints its error and sets the exit
+	// status. A program that exec runs gets the signals itself.
 	ctx, stop := context.WithCancel(context.Background())
 	if signals := heeded(os.Interrupt, syscall.SIGTERM); len(signals) > 0 {
 		ctx, stop = signal.NotifyContext(ctx, signals...)
@@ -86,7 +86,7 @@ func main() {
 }
 
 // heeded returns those of the signals that were not ignored when this program
-// was started, as nohup does: they stay ignored, for its child too.
+// was started. Signals that were, as under nohup, stay ignored, for its child too.
 func heeded(signals ...os.Signal) []os.Signal {
 	return slices.DeleteFunc(signals, signal.Ignored)
 }
@@ -164,7 +164,7 @@ func printOverview(w io.Writer) {
 	fmt.Fprintln(w, "\n"+terminal.Wrap("vercelaws command --help says more about each; vercelaws --version says which this is.", terminal.Width(w), 0))
 }
 
-// printTable writes names, and beside each what it is.
+// printTable writes names, each with its description beside it.
 func printTable(w io.Writer, rows [][2]string) {
 	column := 0
 	for _, row := range rows {

@@ -64,7 +64,7 @@ type assumed struct {
 }
 
 // assume prepares to assume the role, with the settings of the environment and
-// of the shared config file. It calls nobody.
+// of the shared config file. It makes no network call.
 func (r roleFlags) assume(ctx context.Context, c *command) (*assumed, error) {
 	if r.arn == "" {
 		return nil, c.misuse("no role: give --role-arn ARN or set AWS_ROLE_ARN")
@@ -92,9 +92,9 @@ func (a *assumed) newProvider(source oidc.TokenSource) *aws.CredentialsCache {
 	})
 }
 
-// credentials returns the role's credentials, with their real end: the
-// provider's Expires is earlier, and says when to ask it again. An SDK in another
-// process plans its own refresh.
+// credentials returns the role's credentials with the time at which they expire.
+// The provider's Expires is earlier: it is when to call Retrieve again. An SDK in
+// another process decides that by itself.
 func (a *assumed) credentials(ctx context.Context) (aws.Credentials, error) {
 	creds, err := a.provider.Retrieve(ctx)
 	for err == nil {
@@ -110,7 +110,7 @@ func (a *assumed) credentials(ctx context.Context) (aws.Credentials, error) {
 		f.Words = fmt.Sprintf("cannot assume %s: %s", a.arn, f.Words)
 		return aws.Credentials{}, f
 	}
-	// What is wrong without any token is wrong in the flags.
+	// An error that is the same without any token is about the flags.
 	_, flags := a.newProvider(noToken).Retrieve(ctx)
 	if flags != nil && flags.Error() == err.Error() {
 		return aws.Credentials{}, a.command.misuse("%s", f.Words)
@@ -122,8 +122,8 @@ var noToken = oidc.TokenSourceFunc(func(context.Context) (oidc.Token, error) {
 	return oidc.Token{}, fmt.Errorf("%w: none is asked for", oidc.ErrNoToken)
 })
 
-// kept is credentials, through the cache if there is to be one. What keeps the
-// cache from being used goes to notes.
+// kept returns credentials from the cache, if --cache is set. The reason why the
+// cache cannot be used is written to notes.
 func (a *assumed) kept(ctx context.Context, notes io.Writer) (aws.Credentials, error) {
 	if !a.cache {
 		return a.credentials(ctx)
@@ -132,7 +132,7 @@ func (a *assumed) kept(ctx context.Context, notes io.Writer) (aws.Credentials, e
 	if err != nil {
 		return aws.Credentials{}, failure.Of(err)
 	}
-	// The credentials are those of this token, whatever the source says later.
+	// The cache is for this token, so the provider must use no other.
 	a.provider = a.newProvider(oidc.TokenSourceFunc(func(context.Context) (oidc.Token, error) { return token, nil }))
 	endpoint, err := stsclient.Endpoint(ctx, a.client)
 	if err != nil {

@@ -19,7 +19,7 @@ var serveCommand = &command{
 	setup:   setupServe,
 }
 
-// leastToken is how long a token is at least that is not this command's own.
+// leastToken is the least length of a token that the user chose.
 const leastToken = 16
 
 func setupServe(c *command, fs *flag.FlagSet) action {

@@ -1,5 +1,5 @@
-// Package docs holds what README.md and docs/ show to what is true: every
-// snippet compiles, those that can run are run, and links lead somewhere.
+// Package docs tests README.md and docs/: every snippet compiles, those that can
+// run are run, and links lead somewhere.
 package docs
 
 import (

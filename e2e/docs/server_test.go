@@ -97,12 +97,11 @@ func TestStandaloneServer(t *testing.T) {
 		req.Header.Set(oidc.Header, issuer.Mint())
 		res, err := http.DefaultClient.Do(req)
 		require.NoError(t, err)
-		var objects []struct{ Key string }
-		err = json.NewDecoder(res.Body).Decode(&objects)
+		var keys []string
+		err = json.NewDecoder(res.Body).Decode(&keys)
 		res.Body.Close()
 		require.NoError(t, err, server.Output())
-		require.Len(t, objects, 1)
-		assert.Equal(t, c.who, objects[0].Key)
+		assert.Equal(t, []string{c.who}, keys)
 		assert.Contains(t, server.Output(), "listening on port "+port)
 		assert.NoError(t, server.Stop(syscall.SIGTERM))
 	}

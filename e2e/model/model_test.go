@@ -70,7 +70,7 @@ const (
 	breakHandler
 	mend
 	invalidate
-	verdict
+	rejection
 	hear // of a service, through the middleware
 	flood
 	crowd
@@ -111,8 +111,8 @@ func (s step) String() string {
 		return "all is mended"
 	case invalidate:
 		return "Invalidate " + who
-	case verdict:
-		return who + " is called dead"
+	case rejection:
+		return who + " has its credentials rejected"
 	case hear:
 		return fmt.Sprintf("a client of %s hears %q, %q, token %s, limit %s", who, words[s.N].code, words[s.N].message, s.Token, s.Limit)
 	case flood:
@@ -130,7 +130,7 @@ func (s step) String() string {
 func drawStep(t *rapid.T) step {
 	weighted := []action{
 		ask, ask, ask, ask, keepAsking, keepAsking, keepAsking, sleep, sleep, sleep, breakSTS, breakSTS, breakSTS,
-		breakExchange, breakExchange, breakSource, breakHandler, mend, invalidate, invalidate, verdict, verdict, hear, hear,
+		breakExchange, breakExchange, breakSource, breakHandler, mend, invalidate, invalidate, rejection, rejection, hear, hear,
 	}
 	if canJump {
 		weighted = append(weighted, jump, jump, jump, setRight, setRight)
@@ -170,7 +170,7 @@ func drawStep(t *rapid.T) step {
 		s.N = rapid.IntRange(0, 1).Draw(t, "step")
 	case breakHandler:
 		s.Who, s.Mode = who.Draw(t, "who"), trouble(rapid.IntRange(0, troubles-1).Draw(t, "mode"))
-	case invalidate, verdict:
+	case invalidate, rejection:
 		s.Who = who.Draw(t, "who")
 		s.N = rapid.IntRange(0, 3).Draw(t, "which") // 0: a key that is not known
 	case hear:
@@ -304,7 +304,7 @@ func (w *world) do(s step) {
 		w.mend()
 	case invalidate:
 		who.invalidate()
-	case verdict:
+	case rejection:
 		w.mu.Lock()
 		key := who.held
 		w.mu.Unlock()
@@ -313,7 +313,7 @@ func (w *world) do(s step) {
 		}
 		start := w.elapsed()
 		refresh.ReportRejected(who.context(s.Token), who.cache, key)
-		who.calledDead()
+		who.credentialsRejected()
 		if w.elapsed() != start {
 			w.problem("%s: ReportRejected took %s", who.name, w.elapsed()-start)
 		}

@@ -32,7 +32,7 @@ func TestFoundOnce(t *testing.T) {
 				{Action: sleep, For: 9 * time.Second},
 			},
 		},
-		"exchanges that overlap leave four requests standing": {
+		"exchanges that overlap leave four requests hanging": {
 			Life: 15 * time.Minute, TokenLife: 2 * time.Hour,
 			Steps: []step{
 				{Action: breakExchange, Who: 3, Fault: hangsForGood},
@@ -109,7 +109,7 @@ func TestFoundOnce(t *testing.T) {
 				{Action: ask, Who: 0, N: 2, Token: good, Limit: time.Second},
 				{Action: breakSource, Who: 0, Mode: uses},
 				{Action: jump, For: -50 * time.Minute},
-				{Action: verdict, Who: 0, N: 1, Token: good},
+				{Action: rejection, Who: 0, N: 1, Token: good},
 				{Action: ask, Who: 0, N: 5, Token: good, Limit: time.Second},
 				{Action: jump, For: 50 * time.Minute},
 				{Action: ask, Who: 3, N: 2, Token: good, Limit: time.Second},
@@ -127,7 +127,7 @@ func TestFoundOnce(t *testing.T) {
 			Life: 15 * time.Minute, TokenLife: 2 * time.Hour,
 			Steps: []step{
 				{Action: ask, Who: 1, N: 1, Token: fresh},
-				{Action: verdict, Who: 1, N: 1, Token: fresh},
+				{Action: rejection, Who: 1, N: 1, Token: fresh},
 				{Action: jump, For: 2 * time.Hour},
 				{Action: ask, Who: 1, N: 1, Token: foreign, Limit: 600 * ms},
 				{Action: sleep, For: time.Second},

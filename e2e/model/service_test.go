@@ -22,7 +22,7 @@ import (
 // words are what a service says of a request.
 var words = []struct {
 	code, message string
-	dead          bool // they say that its credentials are dead
+	dead          bool // they reject its credentials
 }{
 	{"InvalidClientTokenId", "The security token included in the request is invalid.", true},
 	{"ExpiredToken", "The security token included in the request is expired", true},
@@ -94,8 +94,8 @@ func (s *subject) hear(ctx context.Context, which int) {
 
 	before := s.fetched()
 	w.mu.Lock()
-	// No fetch is under way, no back-off lasts, and the verdict will be believed.
-	sure := s.calls == 0 && w.elapsed()-s.asked > time.Minute && w.elapsed()-s.verdict > 10*time.Minute && w.standing == 0
+	// No fetch is under way, no back-off lasts, and the rejection will be believed.
+	sure := s.calls == 0 && w.elapsed()-s.asked > time.Minute && w.elapsed()-s.rejection > 10*time.Minute && w.hung == 0
 	w.mu.Unlock()
 	if _, err := oidc.FromRequest().Token(ctx); err != nil && requestLeaf().Request.Given(ctx) {
 		sure = false // that fetch ends where nobody sees it
@@ -117,7 +117,7 @@ func (s *subject) hear(ctx context.Context, which int) {
 	case v.requests > 1 || (err == nil) != (said.code == ""):
 		w.problem("%s: a request that was answered with %q was sent %d times and brought %v, %v", s.name, said.code, v.requests, out, err)
 	case said.dead:
-		s.calledDead()
+		s.credentialsRejected()
 		if sure && v.key == s.sts.newest() && s.fetched() == before { // others have been replaced
 			w.problem("%s: nothing was refreshed after %s", s.name, said.code)
 		}
@@ -126,14 +126,14 @@ func (s *subject) hear(ctx context.Context, which int) {
 	}
 }
 
-// calledDead takes note of a verdict.
-func (s *subject) calledDead() {
+// credentialsRejected records a rejection.
+func (s *subject) credentialsRejected() {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
-	s.verdict = s.w.elapsed()
+	s.rejection = s.w.elapsed()
 	if offset() != 0 {
 		// What replaces them may come dead without that clock's telling, and
-		// whoever was called dead is not kept beside its replacement.
+		// a rejected key is not kept beside its replacement.
 		s.held = ""
 	}
 }

@@ -45,7 +45,7 @@ type world struct {
 	secrets   []string
 	said      []string                   // errors, records and events
 	stuck     map[string][]time.Duration // by whose code hangs for good, since when
-	standing  int                        // goroutines that this keeps
+	hung      int                        // goroutines that this keeps
 	handlers  int                        // goroutines of handlers that run
 	problems  []string
 }
@@ -63,15 +63,15 @@ type subject struct {
 	service  *service      // nil: not yet asked
 	lasts    time.Duration // what a call began, beyond its end
 
-	calls   int                 // in flight; guarded by w.mu like what follows
-	asked   time.Duration       // when someone asked last, be it a handler
-	fetches int                 // that have begun, or gone on to another token
-	verdict time.Duration       // when a service said last that credentials are dead
-	left    time.Duration       // when a caller left last, whose fetch may go on
-	era     int                 // number of Invalidates
-	held    string              // the key that callers got last in this era
-	seen    map[string]bool     // keys that callers got
-	stale   map[string]struct{} // keys that an Invalidate has ended
+	calls     int                 // in flight; guarded by w.mu like what follows
+	asked     time.Duration       // when someone asked last, be it a handler
+	fetches   int                 // that have begun, or gone on to another token
+	rejection time.Duration       // when a service last rejected credentials
+	left      time.Duration       // when a caller left last, whose fetch may go on
+	era       int                 // number of Invalidates
+	held      string              // the key that callers got last in this era
+	seen      map[string]bool     // keys that callers got
+	stale     map[string]struct{} // keys that an Invalidate has ended
 }
 
 func newWorld(h history) *world {
@@ -169,7 +169,7 @@ func (w *world) chained(name string, first *subject, life time.Duration) {
 }
 
 func (w *world) subject(name string, life time.Duration, sdk bool) *subject {
-	s := &subject{w: w, name: name, lasts: limit, asked: -time.Hour, verdict: -time.Hour, left: -time.Hour, sts: w.newSTS(name, life, sdk), seen: map[string]bool{}, stale: map[string]struct{}{}}
+	s := &subject{w: w, name: name, lasts: limit, asked: -time.Hour, rejection: -time.Hour, left: -time.Hour, sts: w.newSTS(name, life, sdk), seen: map[string]bool{}, stale: map[string]struct{}{}}
 	s.handler = &fakeHandler{s: s}
 	w.subjects = append(w.subjects, s)
 	return s
@@ -212,7 +212,7 @@ func (w *world) say(texts ...string) {
 func (w *world) stick(name string, goroutines int) {
 	w.mu.Lock()
 	w.stuck[name] = append(w.stuck[name], w.elapsed())
-	w.standing += goroutines
+	w.hung += goroutines
 	w.mu.Unlock()
 	<-w.released
 }
@@ -221,7 +221,7 @@ func (w *world) stick(name string, goroutines int) {
 func (w *world) release() {
 	close(w.released)
 	w.mu.Lock()
-	w.stuck, w.standing = map[string][]time.Duration{}, 0
+	w.stuck, w.hung = map[string][]time.Duration{}, 0
 	w.mu.Unlock()
 	synctest.Wait()
 	w.released = make(chan struct{})
@@ -520,10 +520,10 @@ func (w *world) check(quiet bool, goroutines int) {
 	}
 	w.said = w.said[:0]
 	for _, s := range w.subjects {
-		quiet = quiet && w.elapsed()-max(s.asked, s.verdict) > s.lasts
+		quiet = quiet && w.elapsed()-max(s.asked, s.rejection) > s.lasts
 	}
-	if quiet && !settles(goroutines+w.standing+w.handlers) {
-		if left := ours(); len(left) > w.standing+w.handlers {
+	if quiet && !settles(goroutines+w.hung+w.handlers) {
+		if left := ours(); len(left) > w.hung+w.handlers {
 			w.problems = append(w.problems, fmt.Sprintf("at %s: goroutines run when nobody asks:\n%s", w.elapsed(), strings.Join(left, "\n\n")))
 		}
 	}

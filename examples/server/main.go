@@ -128,9 +128,9 @@ func (s *site) routes() http.Handler {
 	return mux
 }
 
-// health answers 503 where requests fail for want of credentials. An instance
-// that nobody has asked has none, and that is no fault. What went wrong is in the
-// log: everyone can ask here.
+// health answers 503 while requests fail because there are no credentials. An
+// instance that has had no request yet has none either, and that is no failure. The
+// error itself is in the log only, since anyone can call this.
 func (s *site) health(w http.ResponseWriter, _ *http.Request) {
 	credentials, _ := refresh.StatusOf(s.provider)
 	code, words := http.StatusOK, "ok"

@@ -72,8 +72,9 @@ func newMetrics() (*metrics, error) {
 	if err := errors.Join(err, failed); err != nil {
 		return nil, err
 	}
-	// From 0 on: Prometheus sees no increase where a counter begins with 1. The
-	// codes of failures are not known before they come; alerts.yml sees to that.
+	// The counters begin with 0: Prometheus sees no increase if the first value is
+	// 1. The codes of failures are not known in advance, and alerts.yml allows for
+	// that.
 	for _, why := range []refresh.Reason{refresh.ReasonMissing, refresh.ReasonExpiring, refresh.ReasonDependency, refresh.ReasonRejected} {
 		m.refreshes.Add(context.Background(), 0, metric.WithAttributes(reason(why)))
 	}
@@ -102,8 +103,8 @@ func (m *metrics) count(e refresh.Event) {
 // reason is the label that says why a fetch was made.
 func reason(r refresh.Reason) attribute.KeyValue { return attribute.String("reason", string(r)) }
 
-// stsCode is what STS's error codes look like. Whatever else an answer says is
-// no label.
+// stsCode is the form of STS's error codes. No other text of an answer becomes a
+// label.
 var stsCode = regexp.MustCompile(`^[A-Za-z.]{1,64}$`)
 
 // code is the kind of a failure, in one word.

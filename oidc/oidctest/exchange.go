@@ -38,8 +38,8 @@ func (s *Server) serveExchange(w http.ResponseWriter, r *http.Request) {
 	s.ServeExchange(w, r)
 }
 
-// ServeExchange answers an exchange as the server does by itself. A handler
-// given to SetExchange can call it after it has had its way.
+// ServeExchange answers an exchange as the server does without SetExchange. A
+// handler that was given to SetExchange can call it.
 func (s *Server) ServeExchange(w http.ResponseWriter, r *http.Request) {
 	var in struct{ Token, Aud, JTI string }
 	if err := json.NewDecoder(io.LimitReader(r.Body, 64<<10)).Decode(&in); err != nil {

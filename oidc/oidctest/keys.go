@@ -16,18 +16,18 @@ type key struct {
 	private *rsa.PrivateKey
 }
 
-// pool makes the keys of the process, no two of them alike. Finding primes takes
-// a good part of a second on a busy machine, so each prime makes a key with every
-// earlier one: 45 keys take 5 searches. Keys that share a prime verify nothing of
-// each other's. Whoever sees both can compute the private keys, which is no loss
-// here: they are for tests.
+// pool makes the keys of the process, each a different one. Finding primes takes
+// a good part of a second on a busy machine, so each prime is combined with every
+// earlier one: 45 keys take 5 searches. A signature by one key does not verify with
+// another that shares a prime. Both private keys could be computed from the two
+// public ones, which does not matter in tests.
 var pool struct {
 	mu            sync.Mutex
 	primes        []*big.Int
 	first, second int // the primes of the newest key
 }
 
-// newKey returns a key that nothing else in the process has.
+// newKey returns a new key.
 func newKey() *rsa.PrivateKey {
 	pool.mu.Lock()
 	defer pool.mu.Unlock()

@@ -14,11 +14,11 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// Claims are what a token says. Mint fills them as Vercel would for a
+// Claims are the claims of a token. Mint sets them as Vercel would for a
 // production deployment of the project "web"; see
-// https://vercel.com/docs/oidc/reference. Where the tests run in a build on
-// Vercel, it fills in that one's project ID and environment, since the library
-// refuses a request's token of another there; see
+// https://vercel.com/docs/oidc/reference. In a build on Vercel, Mint sets the
+// project ID and environment of that build, since there the library refuses a
+// request's token of another one; see
 // https://vercel.com/docs/environment-variables/system-environment-variables.
 type Claims struct {
 	Issuer      string    // iss
@@ -60,9 +60,8 @@ func (s *Server) MintUnknownKey(optFns ...func(*Claims)) string {
 	return sign(stranger(), "unknown", s.payload(optFns))
 }
 
-// MintUnsigned returns a token with the algorithm "none". Its signature part is
-// empty unless given: RFC 7519 has it empty, and an attacker puts there what he
-// likes.
+// MintUnsigned returns a token with the algorithm "none" and the signature part
+// signature. In RFC 7519 that part is empty, but an attacker can put any text there.
 func (s *Server) MintUnsigned(signature string, optFns ...func(*Claims)) string {
 	e := base64.RawURLEncoding.EncodeToString
 	return e([]byte(`{"alg":"none","typ":"JWT"}`)) + "." + e(s.payload(optFns)) + "." + e([]byte(signature))

@@ -6,8 +6,9 @@
 //	defer issuer.Close()
 //	request.Header.Set(oidc.Header, issuer.Mint())
 //
-// Each server has keys of its own. Its tokens verify against them like real ones, so an STS for tests (see
-// package ststest) or a real server such as MinIO can be pointed at it.
+// Each server has keys of its own, with which its tokens can be verified like
+// real ones. So an STS for tests (see package ststest) or a real server such as
+// MinIO can use it as its issuer.
 package oidctest
 
 import (
@@ -78,8 +79,8 @@ func NewServer(optFns ...func(*Options)) *Server {
 	return s
 }
 
-// Close stops the server, and has package oidc forget the tokens of its that
-// came with recent requests, so that they do not turn up in another test.
+// Close stops the server. It also removes the server's tokens from those of recent
+// requests that package oidc remembers, so that no other test gets them.
 func (s *Server) Close() {
 	source := oidc.FromRequest().(interface {
 		Leaves(leaf.Seal) []leaf.Leaf[oidc.Token]

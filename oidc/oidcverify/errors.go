@@ -6,7 +6,7 @@ import (
 	"github.com/vercelaws/vercelaws/internal/scrub"
 )
 
-// notAllowed is the refusal of a good token.
+// notAllowed is the error for a valid token whose claims may not pass.
 type notAllowed struct{ why string }
 
 // Error says which claim it was.

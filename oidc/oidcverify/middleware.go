@@ -18,18 +18,18 @@ type MiddlewareOptions struct {
 	// deployment's own token there on every request, whoever sends it.
 	Header string
 
-	// OnError is told why a request was not let in. The answer does not say.
-	// It runs before the answer is written.
+	// OnError gets the error of each refused request. The response does not
+	// contain it. OnError runs before the response is written.
 	OnError func(*http.Request, error)
 }
 
-// Middleware returns a middleware that lets requests through whose token the
-// verifier takes. The handler finds the token with [FromContext].
+// Middleware returns a middleware that passes on requests whose token verifies. The
+// handler gets the token with [FromContext].
 //
-// Others are answered with a status and no detail: 401 where the token is
-// missing, given more than once, or refused, and 403 where it is good and not
-// allowed, both with WWW-Authenticate as RFC 6750, section 3, has it; 503 where it
-// cannot be told now; 500 where the verifier is nil or not configured.
+// Other requests are answered with a status and no detail: 401 if the token is
+// missing, given more than once, or refused, and 403 if it is valid and not
+// allowed, both with WWW-Authenticate as in RFC 6750, section 3; 503 if it could
+// not be verified now; 500 if the verifier is nil or not configured.
 func Middleware(verifier *Verifier, optFns ...func(*MiddlewareOptions)) func(http.Handler) http.Handler {
 	var o MiddlewareOptions
 	for _, fn := range optFns {

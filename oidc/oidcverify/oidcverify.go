@@ -186,8 +186,8 @@ func check(issuer, audience string, o *Options) error {
 	return nil
 }
 
-// What an error of Verify matches with [errors.Is]. Each matches one of the
-// three that are not ErrNotAllowed.
+// The errors that an error of Verify matches with [errors.Is]. Each error matches
+// ErrRefused, ErrUnavailable or ErrNotConfigured.
 var (
 	// ErrRefused is about the token: it is not one of the issuer's, not for
 	// the audience, not live, or not allowed. (HTTP 401)
@@ -196,25 +196,24 @@ var (
 	// owner, project or environment is not among those that may pass. Such an
 	// error matches both. (HTTP 403)
 	ErrNotAllowed = errors.New("token not allowed")
-	// ErrUnavailable says nothing of the token: it cannot be told now whether
-	// it is good, since the issuer does not answer, its keys were fetched
-	// moments ago and lack the one that the token names, too many callers wait
-	// for them, or the caller's context ended. Trying again later makes sense.
-	// (HTTP 503)
+	// ErrUnavailable says that the token could not be verified now: the issuer
+	// does not answer, its keys were fetched moments ago and lack the one that
+	// the token names, too many callers wait for the keys, or the caller's context
+	// ended. Try again later. (HTTP 503)
 	ErrUnavailable = errors.New("cannot tell now")
-	// ErrNotConfigured says that the verifier would let in too many, or
-	// nobody, and what to set. No token gets another answer. New returns it,
-	// and Verify where the deployment's own project or environment may pass
-	// and the environment does not say which that is. (HTTP 500)
+	// ErrNotConfigured says that the verifier would let in too many, or nobody,
+	// and which option to set. Every token gets this error. New returns it. Verify
+	// returns it if the deployment's own project or environment may pass, but the
+	// environment variables do not say which that is. (HTTP 500)
 	ErrNotConfigured = errors.New("not configured")
 )
 
-// Verify returns the token if its signature verifies, it is live by the local
-// clock, and its claims are as they should be. Errors never hold the token, and
+// Verify returns the token if its signature verifies, it has not expired by the
+// local clock, and its claims may pass. Errors never contain the token, and
 // match [ErrRefused], [ErrUnavailable] or [ErrNotConfigured].
 //
-// It ends with its context, and within ten seconds in any case. Only a token
-// that needs keys which are not there yet waits at all.
+// Verify returns when its context ends, and within ten seconds in any case. It
+// waits only if it needs keys that must be fetched first.
 func (v *Verifier) Verify(ctx context.Context, raw string) (oidc.Token, error) {
 	token, err := v.verify(ctx, raw)
 	if err != nil {
@@ -232,7 +231,7 @@ func (v *Verifier) verify(ctx context.Context, raw string) (oidc.Token, error) {
 	if err != nil {
 		return oidc.Token{}, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
-	// What costs nothing comes first: a token that fails here needs no keys.
+	// The cheap checks come first: a token that fails them needs no keys.
 	if err := v.checkClaims(&token, time.Now()); err != nil {
 		return oidc.Token{}, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
@@ -247,7 +246,7 @@ func (v *Verifier) verify(ctx context.Context, raw string) (oidc.Token, error) {
 	return token, nil
 }
 
-// checkClaims judges what every token must have (RFC 7519, section 4.1).
+// checkClaims checks the claims that every token must have (RFC 7519, section 4.1).
 func (v *Verifier) checkClaims(token *oidc.Token, now time.Time) error {
 	switch {
 	case token.Issuer != v.issuer:
@@ -262,9 +261,9 @@ func (v *Verifier) checkClaims(token *oidc.Token, now time.Time) error {
 	return nil
 }
 
-// whoPasses returns what a token must be, or an error where that would be
-// anything. The environment is read at each use, as @vercel/oidc does: a
-// program may load it after it made its verifiers.
+// whoPasses returns the values that may pass, or an error if every value would. The
+// environment variables are read at each use, as in @vercel/oidc: a program may
+// load them after it made its verifiers.
 func (v *Verifier) whoPasses() (allowed [len(restricted)][]string, err error) {
 	if v == nil || v.keys == nil {
 		return allowed, errors.New("the Verifier was not made by New")

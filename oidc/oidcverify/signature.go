@@ -14,8 +14,9 @@ import (
 // verify checks the signature of a token that oidc.ParseUnverified takes. The
 // error matches ErrRefused or ErrUnavailable.
 //
-// The signature is checked over the text as it came. Package go-jose would check
-// it over what it encodes anew, and read the header and payload once more.
+// The signature is checked over the text as it came. Package go-jose would parse
+// the header and payload again, and check the signature over its own encoding of
+// them.
 func (s *keySet) verify(ctx context.Context, raw string) error {
 	id, err := keyID(raw[:strings.IndexByte(raw, '.')])
 	if err != nil {

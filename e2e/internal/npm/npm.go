@@ -35,9 +35,9 @@ func Install(t *testing.T, packages ...string) string {
 	return folder
 }
 
-// install installs the packages under the cache. What stands there under their
-// name is whole: others may install them at the same time, in other processes
-// too, and each may be ended at any point.
+// install installs the packages in a folder of the cache. A folder appears there
+// only when it is complete: other processes may install the same packages at the
+// same time, and each may be killed at any point.
 func install(ctx context.Context, cache string, packages []string) (string, error) {
 	folder := filepath.Join(cache, strings.ReplaceAll(strings.Join(packages, "+"), "/", "-"))
 	if _, err := os.Stat(folder); err == nil {

@@ -19,9 +19,9 @@ import (
 // the client is in.
 const connectTime = time.Minute
 
-// Passwords is what a service takes for passwords. Check returns what tells one
-// login from another. The real services do not say why they refuse; the reasons
-// here are for the tests.
+// Passwords checks the passwords of a service. Check returns an identity that
+// distinguishes one login from another, or the reason of a refusal. The real
+// services do not tell the reason.
 type Passwords interface {
 	Check(user, password string) (identity string, err error)
 }

@@ -1,6 +1,5 @@
-// Package process runs the servers and programs that the tests need, and sees
-// that each of them ends: when it is told to, or when the tests do, however
-// they end.
+// Package process runs the servers and programs that the tests need. Each of them
+// ends when it is told to, or with the tests, however these end.
 package process
 
 import (
@@ -27,9 +26,9 @@ type Process struct {
 	err    error         // how the program ended
 }
 
-// Start starts cmd, whose output is kept for [Process.Output]. Should the tests
-// end before they have stopped it, then it and the programs that it started are
-// killed, and what is in the folders named is removed.
+// Start starts cmd, and keeps its output for [Process.Output]. If the tests end
+// before they have stopped it, cmd and the programs that it started are killed, and
+// the named folders are removed.
 func Start(cmd *exec.Cmd, folders ...string) (*Process, error) {
 	output, err := os.CreateTemp("", "output-*")
 	if err != nil {

@@ -7,10 +7,10 @@ import (
 	"os/exec"
 )
 
-// watch is a shell that outlives the tests if they end early, by a panic, a
-// timeout or a signal that nobody can catch: its standard input is a pipe from
-// them, whose end it sees. A program that is watched has a process group of its
-// own, which is what is killed.
+// watch is a shell that kills a program if the tests end early, by a panic, a
+// timeout or SIGKILL. Its standard input is a pipe from the tests, which closes
+// when they end. The program has a process group of its own, and the shell kills
+// that group.
 type watch struct {
 	shell *exec.Cmd
 	pipe  io.WriteCloser

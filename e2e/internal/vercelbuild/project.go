@@ -1,6 +1,6 @@
-// Package vercelbuild follows an example's README from an empty folder, and has
-// Vercel's own builder build what comes out. Commands that need an account or a
-// clone from GitHub are played by scripts; go, cp and the build are real.
+// Package vercelbuild runs the commands of an example's README in an empty folder,
+// and builds the result with Vercel's own builder. Scripts stand in for commands
+// that need an account or a clone from GitHub; go, cp and the build are real.
 package vercelbuild
 
 import (
@@ -150,8 +150,9 @@ func (p *Project) lines(name string) []string {
 	return strings.FieldsFunc(string(b), func(r rune) bool { return r == '\n' })
 }
 
-// stands are the commands that need the world outside. Each refuses what it
-// does not know, so that a README cannot use more than is played here.
+// stands are scripts in place of commands that need an account or a network. Each
+// fails for arguments that it does not know, so that a README cannot use more than
+// is tested here.
 var stands = map[string]string{
 	"git": `#!/bin/sh
 [ "$1 $2" = "clone https://github.com/vercelaws/vercelaws" ] || { echo "git $*: not played" >&2; exit 64; }

@@ -1,5 +1,5 @@
-// Package handler answers rows of an Aurora DSQL cluster. It has no database
-// password: DSQL takes a token that is signed with the role's credentials.
+// Package handler answers rows of an Aurora DSQL cluster. Its password is a token
+// that it signs with the role's credentials.
 package handler
 
 import (

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/middleware"
 
 	"github.com/vercelaws/vercelaws"
 	"github.com/vercelaws/vercelaws/examples/s3/resource"
@@ -30,11 +32,11 @@ import (
 const (
 	pageSize   = 100
 	uploadTime = 5 * time.Minute  // for the client to begin its upload
-	awsTime    = 15 * time.Second // for one answer of ours in all
+	awsTime    = 15 * time.Second // for all AWS calls of one request
 
-	// A URL ends with the credentials that signed it. They are replaced this long
-	// before their end, so that uploads outlive an outage of STS of a quarter of
-	// an hour too.
+	// A URL becomes invalid when the credentials that signed it expire. So the
+	// credentials are replaced this long before. The quarter of an hour is for
+	// outages of STS.
 	expiryWindow = uploadTime + 15*time.Minute
 )
 
@@ -56,7 +58,9 @@ var photos = sync.OnceValues(func() (*bucket, error) {
 		return nil, err
 	}
 	provider := vercelaws.NewProvider(role, func(o *vercelaws.Options) { o.ExpiryWindow = expiryWindow })
-	cfg, err := config.LoadDefaultConfig(context.Background(), config.WithCredentialsProvider(provider))
+	cfg, err := config.LoadDefaultConfig(context.Background(),
+		config.WithCredentialsProvider(provider),
+		config.WithAPIOptions([]func(*middleware.Stack) error{vercelaws.InvalidateDeadCredentials(provider)}))
 	if err != nil {
 		return nil, err
 	}
@@ -103,11 +107,17 @@ func (b *bucket) list(ctx context.Context, w http.ResponseWriter, r *http.Reques
 		Prefix:  aws.String(query.Get("prefix")),
 		MaxKeys: aws.Int32(pageSize),
 	}
-	if page := query.Get("page"); page != "" {
+	page := query.Get("page")
+	if page != "" {
 		in.ContinuationToken = aws.String(page)
 	}
 	out, err := b.client.ListObjectsV2(ctx, in)
-	if err != nil {
+	switch {
+	case err == nil:
+	case page != "" && code(err) == "InvalidArgument":
+		fail(w, r, http.StatusBadRequest, "page is not one that was answered before", err)
+		return
+	default:
 		failAWS(w, r, err)
 		return
 	}
@@ -118,9 +128,9 @@ func (b *bucket) list(ctx context.Context, w http.ResponseWriter, r *http.Reques
 	answer(w, http.StatusOK, map[string]any{"objects": objects, "next": aws.ToString(out.NextContinuationToken)})
 }
 
-// upload answers a URL to which the client PUTs the file itself: the body of a
-// function's request is limited, and the file need not pass through it. A URL that
-// would not live its five minutes is not handed out.
+// upload answers a URL to which the client PUTs the file itself, since the body of
+// a function's request is limited. It answers no URL that would become invalid
+// within the five minutes.
 func (b *bucket) upload(ctx context.Context, w http.ResponseWriter, r *http.Request) {
 	var in struct{ Name, Type string }
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4<<10)).Decode(&in); err != nil {
@@ -155,17 +165,29 @@ func (b *bucket) upload(ctx context.Context, w http.ResponseWriter, r *http.Requ
 
 // failAWS answers a status that a client can act on; the log has the details.
 func failAWS(w http.ResponseWriter, r *http.Request, err error) {
-	var api smithy.APIError
 	switch {
 	case noIdentity(err):
 		fail(w, r, http.StatusServiceUnavailable, "the server has no AWS identity", err)
-	case errors.As(err, &api) && (api.ErrorCode() == "InvalidArgument" || api.ErrorCode() == "InvalidToken"):
-		fail(w, r, http.StatusBadRequest, "page is not one that was answered before", err)
+	case slices.Contains([]string{"ExpiredToken", "InvalidAccessKeyId", "InvalidToken"}, code(err)):
+		// The role was deleted and made again, for example. The provider is
+		// fetching new credentials, since InvalidateDeadCredentials told it.
+		w.Header().Set("Retry-After", "2") // seconds
+		fail(w, r, http.StatusServiceUnavailable, "the storage rejected the server's AWS credentials", err)
 	case errors.Is(err, context.DeadlineExceeded):
 		fail(w, r, http.StatusGatewayTimeout, "the storage did not answer in time", err)
 	default:
 		fail(w, r, http.StatusBadGateway, "the storage refused", err)
 	}
+}
+
+// code is the error code in S3's answer, or "" if there is none. See
+// https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
+func code(err error) string {
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		return api.ErrorCode()
+	}
+	return ""
 }
 
 // noIdentity tells whether err is about the function's own identity: a setting is

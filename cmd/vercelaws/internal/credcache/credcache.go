@@ -1,5 +1,5 @@
-// Package credcache keeps credentials between the runs of a command, in files of
-// the user's alone. Runs at the same time share one fetch.
+// Package credcache keeps credentials between the runs of a command, in files that
+// only the user can read. Runs at the same time share one fetch.
 package credcache
 
 import (
@@ -16,21 +16,23 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/rogpeppe/go-internal/lockedfile"
+
+	"github.com/vercelaws/vercelaws/internal/deployment"
 )
 
 const (
-	// lockLimit is how long another run is waited for. The library fetches for
+	// lockLimit is how long to wait for another run. The library fetches for
 	// 10 seconds at most.
 	lockLimit = 15 * time.Second
-	// fileLimit bounds what is read of a file.
+	// fileLimit bounds how much of a file is read.
 	fileLimit = 64 << 10 // 64 KiB
-	// oldest is how long a file is left that nobody wrote to. STS gives
-	// credentials for 12 hours at most.
+	// oldest is the age at which a file is deleted. STS gives credentials for 12
+	// hours at most.
 	oldest = 13 * time.Hour
 )
 
-// Entry is a place for the credentials of one identity in one role. While it is
-// open, no other run has it.
+// Entry is the locked file with the credentials of one identity in one role. While
+// it is open, other runs wait for it.
 type Entry struct {
 	file *lockedfile.File
 }
@@ -43,10 +45,10 @@ type entry struct {
 	Issued, Expires time.Time
 }
 
-// Open waits for the place that the identity has, and takes it. There is none in
-// a deployment or build, and none in a folder or file that others can reach.
+// Open waits for the lock of the identity's file, and takes it. It is an error in a
+// deployment or build, and if other users can access the folder or the file.
 func Open(ctx context.Context, identity ...string) (*Entry, error) {
-	if env := os.Getenv("VERCEL_ENV"); env != "" && env != "development" || os.Getenv("AWS_LAMBDA_FUNCTION_NAME") != "" {
+	if deployment.Variable() != "" {
 		return nil, errors.New("this is a deployment or build")
 	}
 	folder, err := os.UserCacheDir()
@@ -98,12 +100,12 @@ func Open(ctx context.Context, identity ...string) (*Entry, error) {
 	}
 }
 
-// Close lets others have the place.
+// Close unlocks the file.
 func (e *Entry) Close() error { return e.file.Close() }
 
-// Retrieve returns the credentials that are kept, or those that fetch gives,
-// which are then kept. In the last quarter of their life the kept ones are only
-// for where fetch fails. Expires is when they end.
+// Retrieve returns the kept credentials. If there are none, or if they are in the
+// last quarter of their life, it calls fetch and keeps the result. If fetch fails,
+// it returns the kept ones, unless they have expired.
 func (e *Entry) Retrieve(ctx context.Context, fetch func(context.Context) (aws.Credentials, error)) (aws.Credentials, error) {
 	now := time.Now()
 	kept, alive := e.read(now)
@@ -125,16 +127,16 @@ func (e entry) credentials() aws.Credentials {
 	return aws.Credentials{AccessKeyID: e.AccessKeyID, SecretAccessKey: e.SecretAccessKey, SessionToken: e.SessionToken, Expires: e.Expires, CanExpire: true}
 }
 
-// read returns what is kept, and whether it lives. It does not where the clock
-// was set back to before it was made.
+// read returns the kept credentials, and whether they are valid. They are not if
+// the clock was set back to before they were issued.
 func (e *Entry) read(now time.Time) (kept entry, alive bool) {
 	err := json.NewDecoder(io.NewSectionReader(e.file, 0, fileLimit)).Decode(&kept)
 	whole := kept.AccessKeyID != "" && kept.SecretAccessKey != "" && kept.SessionToken != ""
 	return kept, err == nil && whole && !now.Before(kept.Issued) && now.Before(kept.Expires)
 }
 
-// write keeps credentials. Where that fails, nothing is kept. Files that nobody
-// has use for any more go.
+// write keeps credentials. If that fails, nothing is kept. It also deletes files
+// whose credentials have expired.
 func (e *Entry) write(kept entry) {
 	text, err := json.Marshal(kept)
 	if err == nil {

@@ -72,8 +72,8 @@ func Start(o Options) (*Server, error) {
 // Close ends the server and its connections at once.
 func (s *Server) Close() { _ = s.http.Close() }
 
-// Environ returns the variables that lead an AWS SDK to the credentials that
-// have this path.
+// Environ returns the variables with which an AWS SDK gets the credentials at this
+// path.
 func (s *Server) Environ(path string) []string {
 	return []string{
 		"AWS_CONTAINER_CREDENTIALS_FULL_URI=http://" + s.host + path,
@@ -89,15 +89,15 @@ type answer struct {
 	Expiration      time.Time // RFC 3339
 }
 
-// refusal is what SDKs show of an answer without credentials.
+// refusal is the answer without credentials. SDKs show its text.
 type refusal struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
 }
 
-// ServeHTTP gives the credentials to who knows the token, and to nobody else. A
-// page in a browser that has its own name resolve to this address (DNS
-// rebinding) sends that name as the Host.
+// ServeHTTP gives the credentials to requests that have the token, and to no
+// others. It also checks the Host, against DNS rebinding: a web page whose name
+// resolves to this address sends that name.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	retrieve := s.roles[r.URL.Path]

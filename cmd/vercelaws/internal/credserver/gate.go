@@ -9,27 +9,29 @@ import (
 )
 
 const (
-	// most is how many connections can wait to show the token at most.
+	// most is the largest number of connections that have not sent the token.
 	most = 4096
-	// patience is how long a connection has for that where others wait. A client
-	// on this machine sends its request within a millisecond.
+	// patience is how long a connection may take to send the token, if there is no
+	// room for another. A client on this machine sends its request within a
+	// millisecond.
 	patience = 200 * time.Millisecond
-	// leastPatience is for one whose request may be there, and unread because
-	// this process had no time.
+	// leastPatience is for a connection whose request may have come, and was not
+	// read yet because this process was busy.
 	leastPatience = time.Millisecond
 )
 
-// gate is a listener that bounds how many connections have not shown the token,
-// so that whoever opens many and sends nothing leaves room for others.
+// gate is a listener that bounds the number of connections that have not sent the
+// token, so that a program which opens many and sends nothing does not block
+// others.
 type gate struct {
 	net.Listener
-	strangers chan *conn // in the order in which they came; some have shown it
+	strangers chan *conn // in the order in which they came; some have sent it since
 }
 
 type conn struct {
 	net.Conn
 	came  time.Time
-	admit func() // says that it has shown the token
+	admit func() // called when it has sent the token
 	known chan struct{}
 }
 
@@ -37,8 +39,8 @@ func newGate(l net.Listener, room int) *gate {
 	return &gate{l, make(chan *conn, room)}
 }
 
-// Accept lets in another connection. Where there is no room, it first closes the
-// one that has been there longest.
+// Accept returns the next connection. If there is no room, it first closes the
+// oldest one that has not sent the token.
 func (g *gate) Accept() (net.Conn, error) {
 	accepted, err := g.Listener.Accept()
 	if err != nil {
@@ -60,12 +62,12 @@ func (g *gate) Accept() (net.Conn, error) {
 
 type connKey struct{}
 
-// withConn has requests know their connection.
+// withConn puts the connection into the context of its requests.
 func withConn(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
 }
 
-// admit keeps the connection of a request that has the token.
+// admit records that the request's connection has sent the token.
 func admit(r *http.Request) {
 	if c, ok := r.Context().Value(connKey{}).(*conn); ok {
 		c.admit()

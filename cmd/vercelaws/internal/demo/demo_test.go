@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -68,7 +69,7 @@ func TestDemoChecksItsSteps(t *testing.T) {
 			want:  "the handler answered 502",
 		},
 		"the credentials are short-lived": {
-			fault: ststest.Always(ststest.Fault{Lifetime: 20 * 60e9}),
+			fault: ststest.Always(ststest.Fault{Lifetime: 10 * time.Minute}),
 			step:  func(s *story) error { return s.first(t.Context(), deploy(s.aws, "production")) },
 			want:  "would be refreshed",
 		},

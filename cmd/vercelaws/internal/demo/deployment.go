@@ -50,9 +50,9 @@ func deploy(aws *ststest.Server, environment string) *deployment {
 	return d
 }
 
-// token is the deployment's token source. The demo's deployments share a
-// process, and so the memory of package oidc for the tokens of recent requests;
-// deployments on Vercel do not, so this passes over the other one's tokens.
+// token is the deployment's token source. In the demo, the deployments share a
+// process, and so the tokens of recent requests that package oidc remembers. On
+// Vercel they do not, so this source skips the tokens of other deployments.
 func (d *deployment) token(ctx context.Context) (oidc.Token, error) {
 	t, err := oidc.FromRequest().Token(ctx)
 	if err == nil && t.Environment != d.environment {

@@ -4,7 +4,6 @@ package doctor
 
 import (
 	"context"
-	"net/http"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -21,7 +20,7 @@ const (
 	sourceLimit = 40 * time.Second
 )
 
-// Options say what to look at.
+// Options say what to examine.
 type Options struct {
 	RoleARN     string // if empty, no role is assumed
 	TrustPolicy []byte // the role's trust policy, or the output of aws iam get-role; nil if not known
@@ -33,12 +32,11 @@ type Options struct {
 	Source oidc.TokenSource // nil: oidc.DefaultSource()
 }
 
-// examination is a run of all checks. What one check finds is there for those
-// after it.
+// examination is a run of all checks. Its fields are set by one check and used by
+// later ones.
 type examination struct {
 	Options
 	report Report
-	http   *http.Client // for the issuer
 
 	token    oidc.Token            // without a subject: there is none
 	config   aws.Config            // where this command asks STS
@@ -48,16 +46,16 @@ type examination struct {
 	refusal  *vercelaws.AssumeRoleError
 }
 
-// Run makes all checks. Each is bounded in time; those that need what is missing
-// are skipped.
+// Run makes all checks. Each is bounded in time. A check is skipped if an earlier
+// one did not find what it needs.
 func Run(ctx context.Context, o Options) Report {
 	if o.Source == nil {
 		o.Source = oidc.DefaultSource()
 	}
-	e := &examination{Options: o, http: issuerClient()}
+	e := &examination{Options: o}
 	for _, check := range []struct {
 		limit time.Duration
-		run   func(context.Context) Check // returns the zero value if there is nothing to look at
+		run   func(context.Context) Check // returns the zero value if there is nothing to check
 	}{
 		{sourceLimit, e.checkToken},
 		{callLimit, e.checkClaims},

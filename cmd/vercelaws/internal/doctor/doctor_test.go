@@ -93,7 +93,7 @@ func TestIssuerFaults(t *testing.T) {
 			raw := good.Mint(func(c *oidctest.Claims) { c.Issuer = server.URL })
 			token, err := oidc.ParseUnverified(raw)
 			require.NoError(t, err)
-			e := &examination{token: token, http: issuerClient()}
+			e := &examination{token: token}
 			c := e.checkIssuer(t.Context())
 			assert.Equal(t, Failed, c.Status)
 			assert.Contains(t, c.Summary, test.says)

@@ -7,11 +7,11 @@ import (
 	"github.com/vercelaws/vercelaws/trustpolicy"
 )
 
-// An environment's tokens differ from those of another in their subject alone:
-// so a policy can be evaluated for an environment of which there is no token at
-// hand. A person at a desk has one of development, and asks about production.
+// The tokens of two environments differ only in their subject. So a policy can be
+// evaluated for an environment without a token of it. A developer has a token of
+// development, and asks about production.
 
-// environmentMark stands before the environment's name in a subject. See
+// environmentMark is the text before the environment's name in a subject. See
 // https://vercel.com/docs/oidc/reference.
 const environmentMark = ":environment:"
 
@@ -33,12 +33,12 @@ func environmentOf(subject string) (string, bool) {
 	return subject[i+len(environmentMark):], true
 }
 
-// purposes are the environments that a policy is for: of those that the subjects
-// in its Allow statements name, the ones in which it admits the token's project,
-// or all where it admits it in none. Subjects of other projects only count where
-// there is none of the token's: one role can serve several. A pattern that takes
-// any environment stands for the token's. A subject counts under whatever key: a
-// mistyped key must not hide what the policy is for.
+// purposes are the environments that a policy is for. They come from the subjects
+// in its Allow statements, whatever their key, since a key can be mistyped. Subjects
+// of other projects are used only if there is none of the token's project: one
+// role can serve several. A pattern for any environment gives the token's. Of these
+// environments purposes returns those in which the policy admits the token's
+// project, or all if it admits it in none.
 func (e *examination) purposes(policy *trustpolicy.Document) []string {
 	_, subject, _ := e.claims()
 	var named, ofOthers []string
@@ -100,8 +100,7 @@ func sameProject(value, subject string, pattern bool) bool {
 	return value == subject
 }
 
-// shutsOut reports whether an Allow statement admits all but an environment that
-// it names.
+// shutsOut reports whether an Allow statement excludes the environment by name.
 func (e *examination) shutsOut(policy *trustpolicy.Document, environment string) bool {
 	_, subject, _ := e.claims()
 	for _, s := range policy.Statements {
@@ -125,8 +124,7 @@ func (e *examination) shutsOut(policy *trustpolicy.Document, environment string)
 	return false
 }
 
-// negated reports whether a condition operator holds where its values do not
-// match.
+// negated reports whether a condition operator holds if its values do not match.
 func negated(operator string) bool { return strings.Contains(operator, "Not") }
 
 // own is the environment of the token at hand.

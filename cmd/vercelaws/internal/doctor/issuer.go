@@ -3,9 +3,7 @@ package doctor
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
-	"net/http"
 	"net/url"
 	"time"
 
@@ -26,8 +24,8 @@ func (e *examination) checkIssuer(ctx context.Context) Check {
 		c.ToDo = []string{"check where the token comes from"}
 		return c
 	}
-	// The signature is all that counts here: who the token is of and how long it
-	// lives are for other checks.
+	// This check is about the signature only. Others check the token's claims and
+	// its expiry.
 	var audience string
 	if len(e.token.Audience) > 0 {
 		audience = e.token.Audience[0]
@@ -37,7 +35,7 @@ func (e *examination) checkIssuer(ctx context.Context) Check {
 		if e.token.Owner != "" {
 			o.Owners = []string{e.token.Owner}
 		}
-		o.ClockTolerance, o.HTTPClient = 100*365*24*time.Hour, e.http
+		o.ClockTolerance = 100 * 365 * 24 * time.Hour
 	})
 	if err == nil {
 		_, err = verifier.Verify(ctx, e.token.Raw())
@@ -72,37 +70,8 @@ func worthAsking(issuer string) bool {
 	return u.Scheme == "https" || u.Scheme == "http" && ip != nil && ip.IsLoopback()
 }
 
-// answerLimit bounds what an issuer answers.
-const answerLimit = 1 << 20 // 1 MiB
-
-// issuerClient returns an HTTP client for issuers.
-func issuerClient() *http.Client {
-	return &http.Client{
-		Timeout:   callLimit,
-		Transport: limited{http.DefaultTransport},
-		CheckRedirect: func(*http.Request, []*http.Request) error {
-			return errors.New("the issuer redirects, which STS does not follow")
-		},
-	}
-}
-
-// limited bounds the size of answers.
-type limited struct{ next http.RoundTripper }
-
-// RoundTrip bounds the body of the answer.
-func (l limited) RoundTrip(r *http.Request) (*http.Response, error) {
-	response, err := l.next.RoundTrip(r)
-	if err == nil {
-		response.Body = struct {
-			io.Reader
-			io.Closer
-		}{io.LimitReader(response.Body, answerLimit), response.Body}
-	}
-	return response, err
-}
-
-// clean quotes an error's message for a report: a server can put into its answer
-// what it was sent, and as much as it likes.
+// clean quotes an error's message for a report. It shortens the message and
+// removes the token, since the text may come from a server that was sent the token.
 func (e *examination) clean(err error) string {
 	return failure.Quote(scrub.Text(err.Error(), e.token.Raw(), 600))
 }

@@ -32,7 +32,7 @@ func TestIssuerOfOddTokens(t *testing.T) {
 	} {
 		token, err := oidc.ParseUnverified(test.raw)
 		require.NoError(t, err, name)
-		e := &examination{token: token, http: issuerClient()}
+		e := &examination{token: token}
 		c := e.checkIssuer(t.Context())
 		assert.Equal(t, test.status, c.Status, name)
 		assert.Contains(t, c.Summary, test.says, name)

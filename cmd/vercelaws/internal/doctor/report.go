@@ -10,7 +10,7 @@ import (
 	"github.com/vercelaws/vercelaws/cmd/vercelaws/internal/terminal"
 )
 
-// Status is how a check turned out.
+// Status is the result of a check.
 type Status string
 
 // The statuses of a check.
@@ -18,11 +18,11 @@ const (
 	OK      Status = "ok"
 	Warning Status = "warning"
 	Failed  Status = "failed"
-	Skipped Status = "skipped" // what it needs is missing
-	Unknown Status = "unknown" // it cannot be found out here
+	Skipped Status = "skipped" // an earlier check did not find what it needs
+	Unknown Status = "unknown" // it cannot be checked here
 )
 
-// Check is what was looked at, and what was found.
+// Check is one check with its findings.
 type Check struct {
 	Name    string   `json:"name"`
 	Status  Status   `json:"status"`
@@ -82,12 +82,12 @@ func (r Report) WriteText(w io.Writer) error {
 	return err
 }
 
-// commands is where a command begins that a person pastes. It ends its line.
+// commands moves a command to paste to a line of its own.
 var commands = strings.NewReplacer(": aws ", ":\n\taws ", ": vercelaws ", ":\n\tvercelaws ")
 
-// fit wraps a text that begins in the column indent. It leaves commands whole,
-// and takes out what a terminal would obey: much of a report was written by
-// servers, and by a token that nobody has verified.
+// fit wraps a text that begins in the column indent. It does not wrap commands. It
+// replaces control characters, since a report has text from servers, and from a
+// token that has not been verified.
 func fit(text string, width, indent int) string {
 	text = strings.Map(func(r rune) rune {
 		if r != '\n' && !unicode.IsPrint(r) {

@@ -67,9 +67,10 @@ func (e *examination) checkRole(ctx context.Context) Check {
 	return c
 }
 
-// neededPolicy is the trust policy of a role for the chosen environment. The
-// token's environment is taken for the chosen one, unless it is development: a
-// person who looks into a role for production has such a token.
+// neededPolicy is what to do if STS answers AccessDenied and no policy was given.
+// It has the trust policy of a role for the chosen environment. If none was chosen,
+// that is the token's, unless it is development: a developer who examines a role
+// for production has such a token.
 func (e *examination) neededPolicy() []string {
 	todo := []string{"see that the role exists, and find the line that refuses the token: " + e.getRole() + " | vercelaws doctor --role-arn " + shell.Word(e.RoleARN) + " --trust-policy -"}
 	environment := e.Environment

@@ -19,14 +19,14 @@ import (
 )
 
 const (
-	// clockWarning is what the library allows a local clock to be fast.
+	// clockWarning is by how much the local clock may be ahead for the library.
 	clockWarning = time.Minute
-	// clockFailure is what AWS allows a signature's time to be off. See
+	// clockFailure is by how much a signature's time may be off for AWS. See
 	// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html.
 	clockFailure = 5 * time.Minute
 )
 
-// way is a way to STS, and what came of it.
+// way is a client and endpoint of STS, and the answer of the endpoint.
 type way struct {
 	client *sts.Client
 	to     *url.URL
@@ -37,7 +37,7 @@ type way struct {
 	err  error // there was none
 }
 
-// String names the endpoint and region, and what came of asking.
+// String describes the endpoint and region, and whether it answers.
 func (w *way) String() string {
 	where := fmt.Sprintf("%s in %s", strings.TrimSuffix(w.to.Redacted(), "/"), scrub.Text(w.client.Options().Region, "", 100))
 	if w.err != nil {
@@ -51,7 +51,7 @@ func newWay(client *sts.Client) (*way, error) {
 	return &way{client: client, to: to}, err
 }
 
-// ask finds out whether there is an answer, and when.
+// ask sends a request without a token, and records the time of the answer.
 func (w *way) ask(ctx context.Context) {
 	start := time.Now()
 	response, err := stsclient.Head(ctx, w.client)
@@ -134,8 +134,8 @@ func judgeLibrary(c *Check, ways []*way) {
 	}
 }
 
-// libraryWays are those of a provider without Options.Client. It tells how they
-// are found.
+// libraryWays are those of a provider without Options.Client. It adds the settings
+// to the check's details.
 func (e *examination) libraryWays(c *Check) (ways []*way, err error) {
 	o := stsclient.Options{RoleARN: e.RoleARN, FallbackRegion: e.FallbackRegion, Override: e.override}
 	settings, err := stsclient.Resolve(o)

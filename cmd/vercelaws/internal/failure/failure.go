@@ -1,6 +1,5 @@
-// Package failure says in the command's own words what went wrong between a
-// token and AWS, and what to do about it. The library's errors speak to someone
-// who writes Go.
+// Package failure describes errors between a token and AWS for users of the
+// command, and says what to do. The library's errors are for people who write Go.
 package failure
 
 import (
@@ -20,16 +19,16 @@ import (
 	"github.com/vercelaws/vercelaws/trustpolicy"
 )
 
-// Failure is an error taken apart.
+// Failure is an error in parts.
 type Failure struct {
 	Words   string   // what went wrong, on one line
 	Details []string // what else there is to know
 	ToDo    string   // what to do; "" if Words or Details say it
-	Asked   bool     // STS was asked, or was to be
-	Refused bool     // STS said no
+	Asked   bool     // the error is from the call of STS
+	Refused bool     // STS refused
 }
 
-// Of takes an error of the library apart.
+// Of returns the parts of an error of the library.
 func Of(err error) Failure {
 	var asked *vercelaws.AssumeRoleError
 	switch {
@@ -63,7 +62,7 @@ var flags = strings.NewReplacer(
 	"set AWS_ROLE_ARN in the Vercel project's environment variables to the role's ARN", "give --role-arn, or set AWS_ROLE_ARN",
 )
 
-// ownWords is the message of an error without what is of interest to Go alone.
+// ownWords is the message of an error without the prefixes of Go packages.
 func ownWords(err error) string {
 	message := strings.TrimPrefix(err.Error(), "failed to refresh cached credentials, ")
 	for _, pkg := range []string{"vercelaws: ", "oidc: "} {
@@ -75,7 +74,8 @@ func ownWords(err error) string {
 // code is what an error code of STS looks like.
 var code = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9.]{1,100}$`) })
 
-// said is what STS answered. It was written by whoever answers there.
+// said is the code and message of STS's answer, quoted: another server may have
+// written it.
 func said(e *vercelaws.AssumeRoleError) string {
 	name := e.Code
 	if !code().MatchString(name) {

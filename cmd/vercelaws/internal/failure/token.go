@@ -9,8 +9,8 @@ import (
 	"github.com/vercelaws/vercelaws/oidc"
 )
 
-// ofToken puts the reason of the source that was meant to have a token first:
-// one that has expired, then one that was set up and has none.
+// ofToken puts the most useful reason first: that of a source whose token has
+// expired or is malformed, then that of a source that was set up and has no token.
 func ofToken(err error) Failure {
 	reasons := Reasons(err)
 	slices.SortStableFunc(reasons, func(a, b error) int { return rank(a) - rank(b) })

@@ -1,4 +1,5 @@
-// Package policyfile finds a role's trust policy in what people have at hand.
+// Package policyfile reads a role's trust policy in the forms in which AWS's tools
+// print it.
 package policyfile
 
 import (

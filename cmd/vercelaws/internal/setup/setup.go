@@ -1,5 +1,5 @@
-// Package setup writes the AWS side of the federation in the languages that
-// people apply it with.
+// Package setup writes the OIDC provider, role and trust policy for Terraform,
+// CloudFormation and the AWS CLI.
 package setup
 
 import (
@@ -11,15 +11,15 @@ import (
 	"github.com/vercelaws/vercelaws/trustpolicy"
 )
 
-// Setup is what a Vercel project needs in an AWS account.
+// Setup describes the role and OIDC providers of a Vercel project in an AWS account.
 type Setup struct {
 	AccountID string // 12 digits
 	RoleName  string
 	Policy    *trustpolicy.Document // the role's trust policy
 	Providers []Provider            // the OIDC providers that Policy speaks of
 
-	// ProviderExists leaves the providers to whoever made them: Terraform and
-	// CloudFormation fail where they are to make one that the account has.
+	// ProviderExists says that the account has the providers. Terraform and
+	// CloudFormation would fail to make them again.
 	ProviderExists bool
 }
 
@@ -52,8 +52,8 @@ var roleNames = whenUsed(`^[A-Za-z0-9_+=,.@-]{1,64}$`)
 // https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateOpenIDConnectProvider.html.
 var issuers = whenUsed(`^https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._-]+)*$`)
 
-// whenUsed is a regular expression that is made when it is first used: every
-// command links this package, and few use it.
+// whenUsed compiles a regular expression at its first use: every command links
+// this package, and few use it.
 func whenUsed(expression string) func() *regexp.Regexp {
 	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
 }

@@ -1,6 +1,6 @@
-// Package shell writes command lines that people paste, and scripts that they
-// run. What is in them can come from a token that nobody has verified, so this
-// is the one place that quotes.
+// Package shell quotes words for command lines that people paste and for scripts.
+// The words may come from a token that has not been verified, so all quoting is
+// done here.
 package shell
 
 import (

@@ -1,4 +1,4 @@
-// Package terminal fits text to the terminal.
+// Package terminal wraps text to the width of the terminal.
 package terminal
 
 import (
@@ -24,10 +24,10 @@ func Width(w io.Writer) int {
 // least is how many columns a text gets, however narrow the terminal is.
 const least = 20
 
-// Wrap breaks the lines of a text at spaces, so that it ends before the column
-// width, and moves all lines but the first in by indent, and by the spaces that
-// its line begins with. A word that is too long is left whole, and so is a line
-// that begins with a tab, which is left out.
+// Wrap breaks the lines of a text at spaces, so that they end before the column
+// width. It indents all lines but the first by indent, and a continued line also by
+// the spaces at the beginning of its first part. It does not break a word that is
+// too long, nor a line that begins with a tab, and removes that tab.
 func Wrap(text string, width, indent int) string {
 	var lines []string
 	for _, line := range strings.Split(text, "\n") {
