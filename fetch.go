@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
 	"time"
 
@@ -97,6 +98,9 @@ func (f *fetcher) Retrieve(ctx context.Context) (aws.Credentials, error) {
 			return creds, nil
 		}
 		failed.with(c, err)
+		if ctx.Err() != nil { // a step can take all the time there is
+			break
+		}
 		switch last := f.last(); nextAfter(err) {
 		case theLastAccepted:
 			if last.lives() && last.token.Raw() != c.token.Raw() {
@@ -300,7 +304,7 @@ func (f *fetcher) ProviderSources() []aws.CredentialSource {
 // stscreds. That one takes its token without a context, so one is made for each
 // operation.
 func (f *fetcher) assume(ctx context.Context, token oidc.Token) (aws.Credentials, error) {
-	call := &stsCall{client: f.client, calls: &f.clientCalls, faults: f.faults()}
+	call := &stsCall{client: f.client, calls: &f.clientCalls, faults: turns{Pacer: f.faults()}}
 	provider := stscreds.NewWebIdentityRoleProvider(call, f.roleARN, identityToken(token.Raw()), func(o *stscreds.WebIdentityRoleOptions) {
 		o.RoleSessionName = cmp.Or(f.options.RoleSessionName, sessionNameFor(token))
 		o.Duration = f.options.Duration
@@ -314,10 +318,8 @@ func (f *fetcher) assume(ctx context.Context, token oidc.Token) (aws.Credentials
 	case err == nil:
 		creds, err = call.date(creds)
 	}
+	call.faults.judge(err)
 	if err != nil {
-		if errors.As(err, new(unusableAnswer)) {
-			call.faults.Fail() // to the client it was a success
-		}
 		return aws.Credentials{}, f.assumeError(token, err)
 	}
 	call.faults.Clear()
@@ -336,11 +338,54 @@ func (t identityToken) GetIdentityToken() ([]byte, error) { return []byte(t), ni
 type stsCall struct {
 	client stscreds.AssumeRoleWithWebIdentityAPIClient
 	calls  *guard.Calls // of client
-	faults *pace.Pacer
+	faults turns
 
 	err      error     // why there is no answer that can be used
 	answered time.Time // STS's clock, or zero
 	received time.Time // the local one
+}
+
+// turns are those of one operation at the pacer of its endpoint. One that was
+// answered ends when the operation is judged: what the client takes for a success
+// may be none, and others would begin meanwhile.
+type turns struct {
+	*pace.Pacer
+
+	mu     sync.Mutex          // guards what follows
+	open   []func(failed bool) // ends of those that were answered
+	judged bool
+	good   bool // credentials came
+}
+
+// Begin implements [stsclient.Pacer].
+func (t *turns) Begin(ctx context.Context) (func(fault bool), error) {
+	end, err := t.Pacer.Begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return func(fault bool) { t.answered(end, fault) }, nil
+}
+
+// answered ends a turn that has failed, and keeps another. One that goes on after
+// the operation is of a region that the other one was faster than.
+func (t *turns) answered(end func(failed bool), fault bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if fault || t.judged {
+		end(fault && !t.good)
+		return
+	}
+	t.open = append(t.open, end)
+}
+
+// judge ends the turns, with the operation's error.
+func (t *turns) judge(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, end := range t.open {
+		end(errors.As(err, new(unusableAnswer)))
+	}
+	t.open, t.judged, t.good = nil, true, err == nil
 }
 
 // unusableAnswer is what STS, or who speaks for it, calls a success and is none.
@@ -387,17 +432,17 @@ func (c *stsCall) look(out *sts.AssumeRoleWithWebIdentityOutput) error {
 // one request. A client of the user's own may do anything.
 func (c *stsCall) ask(ctx context.Context, in *sts.AssumeRoleWithWebIdentityInput) (*sts.AssumeRoleWithWebIdentityOutput, error) {
 	if _, ours := c.client.(*stsclient.Client); ours {
-		return c.client.AssumeRoleWithWebIdentity(ctx, in, stsclient.Limits(c.faults, nil), onceIfUnclear)
+		return c.client.AssumeRoleWithWebIdentity(ctx, in, stsclient.Limits(&c.faults, nil), onceIfUnclear)
 	}
-	end, err := c.faults.Begin(ctx)
+	end, err := c.faults.Pacer.Begin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	begins := func() { end(false) } // once a request is made, the requests are counted
 	out, err := guard.Do(ctx, c.calls, "Options.Client", userGrace, func(ctx context.Context) (*sts.AssumeRoleWithWebIdentityOutput, error) {
-		return c.client.AssumeRoleWithWebIdentity(ctx, in, stsclient.Limits(c.faults, begins), onceIfUnclear)
+		return c.client.AssumeRoleWithWebIdentity(ctx, in, stsclient.Limits(&c.faults, begins), onceIfUnclear)
 	})
-	end(stsclient.IsFault(err))
+	c.faults.answered(end, stsclient.IsFault(err))
 	return out, err
 }
 
@@ -419,6 +464,9 @@ func (f *fetcher) faults() *pace.Pacer {
 		if endpoint, err := c.EndpointKey(); err == nil {
 			return pace.Of(endpoint)
 		}
+	}
+	if !reflect.ValueOf(f.client).Comparable() { // such as a function: it cannot be known again elsewhere
+		return pace.Of(f)
 	}
 	return pace.Of(f.client)
 }

@@ -73,14 +73,6 @@ func (p *Pacer) Wait(ctx context.Context) error {
 	return err
 }
 
-// Fail counts a failure of something that seemed to have gone well.
-func (p *Pacer) Fail() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.fail()
-	p.wake()
-}
-
 // Clear forgets what is owed, since an operation has succeeded.
 func (p *Pacer) Clear() {
 	p.mu.Lock()

@@ -107,7 +107,7 @@ func (a *attempt) once(ctx context.Context, in middleware.FinalizeInput, next mi
 		a.limit = lastLimit
 	}
 	if answer, ok := out.Result.(*sts.AssumeRoleWithWebIdentityOutput); err == nil && ok && !isWhole(answer.Credentials) {
-		err = errNoCredentials
+		err = noCredentialsError{}
 	}
 	if err != nil && CannotFetchKeys(err) {
 		err = keysError{err}
@@ -121,7 +121,14 @@ func isWhole(c *types.Credentials) bool {
 	return c != nil && aws.ToString(c.AccessKeyId) != "" && aws.ToString(c.SecretAccessKey) != "" && aws.ToString(c.SessionToken) != "" && c.Expiration != nil
 }
 
-var errNoCredentials = errors.New("the answer holds no whole credentials")
+// noCredentialsError is a success that is none.
+type noCredentialsError struct{}
+
+// Error says so.
+func (noCredentialsError) Error() string { return "the answer holds no whole credentials" }
+
+// RetryableError tells the SDK to try again.
+func (noCredentialsError) RetryableError() bool { return true }
 
 type attemptTimeoutError struct{ limit time.Duration }
 
