@@ -255,8 +255,9 @@ func (f *fetcher) exchanged(ctx context.Context, c candidate) (oidc.Token, error
 	token := c.token
 	for _, step := range c.leaf.Steps {
 		var err error
+		given := token // for a step that is abandoned
 		if token, err = guard.Do(ctx, &f.stepCalls, "a step of Options.TokenSource", userGrace, func(ctx context.Context) (oidc.Token, error) {
-			return step(ctx, token)
+			return step(ctx, given)
 		}); err != nil {
 			return oidc.Token{}, noToken(f.roleARN, err)
 		}
