@@ -352,8 +352,9 @@ type stsCall struct {
 type turns struct {
 	*pace.Pacer
 
-	mu     sync.Mutex          // guards what follows
-	open   []func(failed bool) // ends of those that were answered
+	mu     sync.Mutex           // guards what follows
+	open   []func(failed bool)  // ends of those that were answered
+	one    [1]func(failed bool) // room for the usual one
 	judged bool
 	good   bool // credentials came
 }
@@ -376,6 +377,9 @@ func (t *turns) answered(end func(failed bool), fault bool) {
 		end(fault && !t.good)
 		return
 	}
+	if t.open == nil {
+		t.open = t.one[:0]
+	}
 	t.open = append(t.open, end)
 }
 
@@ -383,8 +387,9 @@ func (t *turns) answered(end func(failed bool), fault bool) {
 func (t *turns) judge(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	unusable := err != nil && errors.As(err, new(unusableAnswer))
 	for _, end := range t.open {
-		end(errors.As(err, new(unusableAnswer)))
+		end(unusable)
 	}
 	t.open, t.judged, t.good = nil, true, err == nil
 }
