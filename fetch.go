@@ -5,8 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -98,6 +98,9 @@ func (f *fetcher) Retrieve(ctx context.Context) (aws.Credentials, error) {
 			return creds, nil
 		}
 		failed.with(c, err)
+		if ctx.Err() != nil { // a step can take all the time there is
+			break
+		}
 		switch last := f.last(); nextAfter(err) {
 		case theLastAccepted:
 			if !c.given && last.lives() && last.token.Raw() != c.token.Raw() {
@@ -302,7 +305,7 @@ func (f *fetcher) ProviderSources() []aws.CredentialSource {
 // stscreds. That one takes its token without a context, so one is made for each
 // operation.
 func (f *fetcher) assume(ctx context.Context, token oidc.Token) (aws.Credentials, error) {
-	call := &stsCall{client: f.client, calls: &f.clientCalls, faults: f.faults()}
+	call := &stsCall{client: f.client, calls: &f.clientCalls, faults: turns{Pacer: f.faults()}}
 	provider := stscreds.NewWebIdentityRoleProvider(call, f.roleARN, identityToken(token.Raw()), func(o *stscreds.WebIdentityRoleOptions) {
 		o.RoleSessionName = cmp.Or(f.options.RoleSessionName, sessionNameFor(token))
 		o.Duration = f.options.Duration
@@ -316,11 +319,10 @@ func (f *fetcher) assume(ctx context.Context, token oidc.Token) (aws.Credentials
 	case err == nil:
 		creds, err = call.date(creds)
 	}
+	call.faults.judge(err)
 	if err != nil {
-		call.judge(errors.As(err, new(unusableAnswer))) // which was a success to the client
 		return aws.Credentials{}, f.assumeError(token, err)
 	}
-	call.judge(false)
 	call.faults.Clear()
 	creds.Source = ProviderName
 	return creds, nil
@@ -337,44 +339,59 @@ func (t identityToken) GetIdentityToken() ([]byte, error) { return []byte(t), ni
 type stsCall struct {
 	client stscreds.AssumeRoleWithWebIdentityAPIClient
 	calls  *guard.Calls // of client
-	faults *pace.Pacer
+	faults turns
 
 	err      error     // why there is no answer that can be used
 	answered time.Time // STS's clock, or zero
 	received time.Time // the local one
+}
 
-	mu     sync.Mutex // guards what follows
-	turn   func(bool) // of the attempt that was answered: it ends when the answer has been judged
+// turns are those of one operation at the pacer of its endpoint. One that was
+// answered ends when the operation is judged: what the client takes for a success
+// may be none, and others would begin meanwhile.
+type turns struct {
+	*pace.Pacer
+
+	mu     sync.Mutex           // guards what follows
+	open   []func(failed bool)  // ends of those that were answered
+	one    [1]func(failed bool) // room for the usual one
 	judged bool
+	good   bool // credentials came
 }
 
 // Begin implements [stsclient.Pacer].
-func (c *stsCall) Begin(ctx context.Context) (end func(fault bool), err error) {
-	turn, err := c.faults.Begin(ctx)
-	return func(fault bool) { c.end(turn, fault) }, err
+func (t *turns) Begin(ctx context.Context) (func(fault bool), error) {
+	end, err := t.Pacer.Begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return func(fault bool) { t.answered(end, fault) }, nil
 }
 
-// end ends an attempt's turn, or keeps it until the answer has been judged.
-func (c *stsCall) end(turn func(bool), fault bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if fault || c.judged {
-		turn(fault)
+// answered ends a turn that has failed, and keeps another. One that goes on after
+// the operation is of a region that the other one was faster than.
+func (t *turns) answered(end func(failed bool), fault bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if fault || t.judged {
+		end(fault && !t.good)
 		return
 	}
-	if c.turn != nil { // both regions have answered
-		c.turn(false)
+	if t.open == nil {
+		t.open = t.one[:0]
 	}
-	c.turn = turn
+	t.open = append(t.open, end)
 }
 
-// judge ends the turn of the attempt that was answered.
-func (c *stsCall) judge(unusable bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.judged = true; c.turn != nil {
-		c.turn(unusable)
+// judge ends the turns, with the operation's error.
+func (t *turns) judge(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	unusable := err != nil && errors.As(err, new(unusableAnswer))
+	for _, end := range t.open {
+		end(unusable)
 	}
+	t.open, t.judged, t.good = nil, true, err == nil
 }
 
 // unusableAnswer is what STS, or who speaks for it, calls a success and is none.
@@ -421,23 +438,17 @@ func (c *stsCall) look(out *sts.AssumeRoleWithWebIdentityOutput) error {
 // one request. A client of the user's own may do anything.
 func (c *stsCall) ask(ctx context.Context, in *sts.AssumeRoleWithWebIdentityInput) (*sts.AssumeRoleWithWebIdentityOutput, error) {
 	if _, ours := c.client.(*stsclient.Client); ours {
-		return c.client.AssumeRoleWithWebIdentity(ctx, in, stsclient.Limits(c, nil), onceIfUnclear)
+		return c.client.AssumeRoleWithWebIdentity(ctx, in, stsclient.Limits(&c.faults, nil), onceIfUnclear)
 	}
-	turn, err := c.faults.Begin(ctx)
+	end, err := c.faults.Pacer.Begin(ctx)
 	if err != nil {
 		return nil, err
 	}
-	requests := atomic.Bool{} // once one is made, they are counted, and not the operation
-	begins := func() {
-		requests.Store(true)
-		turn(false)
-	}
+	begins := func() { end(false) } // once a request is made, the requests are counted
 	out, err := guard.Do(ctx, c.calls, "Options.Client", userGrace, func(ctx context.Context) (*sts.AssumeRoleWithWebIdentityOutput, error) {
-		return c.client.AssumeRoleWithWebIdentity(ctx, in, stsclient.Limits(c, begins), onceIfUnclear)
+		return c.client.AssumeRoleWithWebIdentity(ctx, in, stsclient.Limits(&c.faults, begins), onceIfUnclear)
 	})
-	if !requests.Load() {
-		c.end(turn, stsclient.IsFault(err))
-	}
+	c.faults.answered(end, stsclient.IsFault(err))
 	return out, err
 }
 
@@ -459,6 +470,9 @@ func (f *fetcher) faults() *pace.Pacer {
 		if endpoint, err := c.EndpointKey(); err == nil {
 			return pace.Of(endpoint)
 		}
+	}
+	if !reflect.ValueOf(f.client).Comparable() { // such as a function: it cannot be known again elsewhere
+		return pace.Of(f)
 	}
 	return pace.Of(f.client)
 }

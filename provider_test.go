@@ -398,7 +398,7 @@ func TestDefaultClientIsHeldToTheAllowanceOfFaults(t *testing.T) {
 	t.Setenv("AWS_ENDPOINT_URL_STS", server.URL)
 	t.Setenv("AWS_MAX_ATTEMPTS", "1")
 	f := newFetcher("arn:aws:iam::123456789012:role/web", Options{TokenSource: oidc.TokenSourceFunc(nil)})
-	call := &stsCall{client: f.client, calls: &f.clientCalls, faults: f.faults()}
+	call := &stsCall{client: f.client, calls: &f.clientCalls, faults: turns{Pacer: f.faults()}}
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()

@@ -149,6 +149,9 @@ func (x *exchanger) post(ctx context.Context, body []byte) (answer, error) {
 		return answer{}, err
 	}
 	defer response.Body.Close()
+	if response.StatusCode == http.StatusSwitchingProtocols { // its body ends with the connection, whatever ctx says
+		return answer{}, errors.New("the server switches to another protocol (status 101), which was not asked for")
+	}
 	b, err := io.ReadAll(io.LimitReader(response.Body, maxExchangeAnswer+1))
 	if err != nil {
 		return answer{}, fmt.Errorf("the answer broke off: %w", err)

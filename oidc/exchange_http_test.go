@@ -3,6 +3,7 @@
 package oidc
 
 import (
+	"bufio"
 	"context"
 	"crypto/x509"
 	"encoding/json"
@@ -542,4 +543,45 @@ func TestNoPartOfATokenOfAnAnswerIsShown(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A middlebox that answers 101 for a while. The body of that ends with the
+// connection alone, whatever the context says.
+func TestASwitchOfProtocolsLeavesNothingBehind(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	var healthy atomic.Bool
+	raw := mint(t)
+	good, err := exchangedFor(t, raw)
+	require.NoError(t, err)
+	body, err := io.ReadAll(good.Body)
+	require.NoError(t, err)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if r, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+				_, _ = io.Copy(io.Discard, r.Body)
+			}
+			if healthy.Load() {
+				fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+				c.Close()
+				continue
+			}
+			fmt.Fprint(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n")
+		}
+	}()
+	client := &http.Client{Transport: &http.Transport{}} // a user's own
+	source := Exchange(FromRequest(), exchangeAudience, func(o *ExchangeOptions) { o.Endpoint, o.HTTPClient = "http://"+l.Addr().String(), client })
+	ctx := ContextWithToken(t.Context(), raw)
+	for range 2 {
+		_, err := source.Token(ctx)
+		require.ErrorContains(t, err, "status 101")
+	}
+	healthy.Store(true)
+	_, err = source.Token(ctx)
+	require.NoError(t, err)
 }

@@ -79,7 +79,9 @@ func leavesOf(source TokenSource) []leaf.Leaf[Token] {
 	}); ok {
 		return s.Leaves(leaf.Seal{})
 	}
-	return []leaf.Leaf[Token]{{Read: source.Token, Check: checkNow}}
+	// Not source.Token: of a source that is nil, that would panic here and now.
+	read := func(ctx context.Context) (Token, error) { return source.Token(ctx) }
+	return []leaf.Leaf[Token]{{Read: read, Check: checkNow}}
 }
 
 // withStep returns the leaves of source, with one more step added to each.

@@ -3,27 +3,39 @@ package refresh
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/vercelaws/vercelaws/internal/clock"
 )
 
-// sameNews is how long the same failure is logged at level Debug.
-const sameNews = 10 * time.Second
+const (
+	// sameNews is how long the same failure is logged at level Debug.
+	sameNews = 10 * time.Second
+
+	// mostNews is how many different failures are logged at level Warn in that
+	// time. Whoever sends a request chooses a part of a failure's text.
+	mostNews = 4
+)
 
 // logger writes a record for each event. Its queue calls it, one event at a
 // time.
 type logger struct {
 	to     *slog.Logger
 	window time.Duration // Options.ExpiryWindow
-	said   string        // the last failure
-	at     time.Time     // when it was logged at level Warn
+	said   []saying      // at level Warn, the oldest first; mostNews at most
+}
+
+// saying is a failure that was logged.
+type saying struct {
+	failure string
+	at      time.Time
 }
 
 func (l *logger) record(e Event) {
 	level, message := slog.LevelInfo, "AWS credentials refreshed"
 	if e.Err == nil {
-		l.said = ""
+		l.said = nil
 	} else {
 		level = l.level(e.Err.Error())
 		message = "AWS credentials could not be fetched"
@@ -51,9 +63,10 @@ func (l *logger) record(e Event) {
 }
 
 func (l *logger) level(failure string) slog.Level {
-	if failure == l.said && clock.Since(l.at) < sameNews {
+	l.said = slices.DeleteFunc(l.said, func(s saying) bool { return clock.Since(s.at) >= sameNews })
+	if len(l.said) == mostNews || slices.ContainsFunc(l.said, func(s saying) bool { return s.failure == failure }) {
 		return slog.LevelDebug
 	}
-	l.said, l.at = failure, time.Now()
+	l.said = append(l.said, saying{failure, time.Now()})
 	return slog.LevelWarn
 }

@@ -5,6 +5,7 @@ package refresh
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -46,6 +47,26 @@ func TestRecords(t *testing.T) {
 	}
 }
 
+// Who sends a request chooses a part of the failure's text.
+func TestFewDifferentFailuresAreNews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var text bytes.Buffer
+		l := &logger{to: toText(&text)}
+		for i := range 3000 { // in half a minute
+			l.record(Event{Err: fmt.Errorf("it has %d characters", i%1000)})
+			time.Sleep(10 * time.Millisecond)
+		}
+		assert.Equal(t, 3*mostNews, strings.Count(text.String(), "level=WARN"))
+		time.Sleep(sameNews)
+		text.Reset()
+		for range 10 { // two in turn
+			l.record(Event{Err: errDown})
+			l.record(Event{Err: errors.New("another")})
+		}
+		assert.Equal(t, 2, strings.Count(text.String(), "level=WARN"))
+	})
+}
+
 func TestTheSameFailureAgainIsNoNewsForAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var text bytes.Buffer
@@ -64,7 +85,7 @@ func TestTheSameFailureAgainIsNoNewsForAWhile(t *testing.T) {
 		time.Sleep(time.Nanosecond)
 		assert.Equal(t, "WARN", level(down), "ten seconds after it was last said")
 		assert.Equal(t, "WARN", level(other))
-		assert.Equal(t, "WARN", level(down))
+		assert.Equal(t, "DEBUG", level(down))
 		assert.Equal(t, "INFO", level(Event{}))
 		assert.Equal(t, "WARN", level(down), "after a success")
 	})

@@ -70,7 +70,8 @@ type Options struct {
 
 	// Logger receives a record for each event: at level Info when a fetch
 	// succeeded, and Warn when it failed; the same failure again within ten
-	// seconds is at level Debug. If nil, nothing is logged.
+	// seconds is at level Debug, and so is one that is the fifth or more to differ
+	// from the others in that time. If nil, nothing is logged.
 	Logger *slog.Logger
 
 	// OnEvent is called for each fetch that failed or that returned new

@@ -85,13 +85,6 @@ func (p *Pacer) Wait(ctx context.Context) error {
 	return err
 }
 
-// Fail counts a failure that was found after the operation had ended as a success.
-func (p *Pacer) Fail() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.fail()
-}
-
 // Clear is called when an operation has succeeded. Nothing is owed then.
 func (p *Pacer) Clear() {
 	p.mu.Lock()

@@ -21,6 +21,14 @@ func begin(t *testing.T, p *Pacer) func(bool) {
 	return end
 }
 
+// Fail has an operation fail that nobody had to wait for.
+func (p *Pacer) Fail() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fail()
+	p.wake()
+}
+
 func TestHealthyOperationsDoNotWaitForEachOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &Pacer{Burst: 3}

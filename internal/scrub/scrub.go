@@ -18,7 +18,7 @@ func Text(s, raw string, most int) string {
 	if raw != "" {
 		s = strings.ReplaceAll(s, raw, "[token]")
 		for _, part := range parts(raw) {
-			s = strings.ReplaceAll(s, part, "[token]")
+			s = without(s, part)
 		}
 	}
 	s = strings.Map(func(r rune) rune {
@@ -33,10 +33,33 @@ func Text(s, raw string, most int) string {
 	return s
 }
 
-// Shows reports whether s holds a part of the JWT raw, as text or as the decimal
-// bytes that package fmt prints. Raw may be empty.
+// telling is how many bytes of a part of a JWT tell that it is one: whoever
+// quotes a token may have cut it.
+const telling = 16
+
+// without returns s without part, also where only the beginning of that is in s.
+func without(s, part string) string {
+	var b strings.Builder
+	for {
+		before, after, found := strings.Cut(s, part[:min(len(part), telling)])
+		b.WriteString(before)
+		if !found {
+			return b.String()
+		}
+		b.WriteString("[token]")
+		rest := part[min(len(part), telling):]
+		for after != "" && rest != "" && after[0] == rest[0] {
+			after, rest = after[1:], rest[1:]
+		}
+		s = after
+	}
+}
+
+// Shows reports whether s holds a signed part of the JWT raw, or the beginning of
+// one, as text or as package fmt prints bytes in decimal. Raw may be empty.
 func Shows(s, raw string) bool {
 	return slices.ContainsFunc(parts(raw), func(part string) bool {
+		part = part[:min(len(part), telling)]
 		return strings.Contains(s, part) || strings.Contains(s, strings.Trim(fmt.Sprint([]byte(part)), "[]"))
 	})
 }

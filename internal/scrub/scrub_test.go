@@ -26,6 +26,15 @@ func TestText(t *testing.T) {
 	} {
 		assert.Equal(t, want, Text(in, raw, 100))
 	}
+	const payload, signature = "the payload, which is long", "the signature, which is long too"
+	for in, want := range map[string]string{
+		"cut: " + signature[:20]:                             "cut: [token]",
+		"twice: " + signature[:16] + " " + signature + "...": "twice: [token] [token]...",
+		"both: " + payload + "." + signature[:17] + "x":      "both: [token].[token]x",
+		"no more than " + signature[:15]:                     "no more than " + signature[:15],
+	} {
+		assert.Equal(t, want, Text(in, "head."+payload+"."+signature, 100))
+	}
 	assert.Equal(t, "ab…", Text("abcdef", "", 2))
 	assert.Equal(t, "é…", Text("éé", "", 3), "no half characters")
 	assert.Equal(t, "x", Text("x", "..", 10), "empty parts")
@@ -42,6 +51,14 @@ func TestShows(t *testing.T) {
 	}
 	for _, s := range []string{"", "head", "pay load", fmt.Sprint([]byte("payloa"))} {
 		assert.False(t, Shows(s, raw), s)
+	}
+}
+
+func TestShowsTheBeginningOfAPart(t *testing.T) {
+	const signature = "a signature that is long"
+	for n := range len(signature) {
+		assert.Equal(t, n >= 16, Shows("cut: "+signature[:n], "head.payload."+signature), n)
+		assert.Equal(t, n >= 16, Shows(fmt.Sprint([]byte("cut: "+signature[:n])), "head.payload."+signature), n)
 	}
 }
 

@@ -109,7 +109,7 @@ func (a *attempt) once(ctx context.Context, in middleware.FinalizeInput, next mi
 		a.limit = lastLimit
 	}
 	if answer, ok := out.Result.(*sts.AssumeRoleWithWebIdentityOutput); err == nil && ok && !isWhole(answer.Credentials) {
-		err = errNoCredentials
+		err = noCredentialsError{}
 	}
 	if err != nil && CannotFetchKeys(err) {
 		err = keysError{err}
@@ -123,7 +123,15 @@ func isWhole(c *types.Credentials) bool {
 	return c != nil && aws.ToString(c.AccessKeyId) != "" && aws.ToString(c.SecretAccessKey) != "" && aws.ToString(c.SessionToken) != "" && c.Expiration != nil
 }
 
-var errNoCredentials = errors.New("the answer holds no complete credentials")
+// noCredentialsError is the error of an answer that is a success to the SDK, but
+// holds no complete credentials.
+type noCredentialsError struct{}
+
+// Error says so.
+func (noCredentialsError) Error() string { return "the answer holds no complete credentials" }
+
+// RetryableError tells the SDK to try again.
+func (noCredentialsError) RetryableError() bool { return true }
 
 type attemptTimeoutError struct{ limit time.Duration }
 
