@@ -34,11 +34,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/vercelaws/vercelaws/internal/testworld"
 	"github.com/vercelaws/vercelaws/oidc"
 	"github.com/vercelaws/vercelaws/oidc/oidctest"
 	"github.com/vercelaws/vercelaws/refresh"
 	"github.com/vercelaws/vercelaws/ststest"
-	"github.com/vercelaws/vercelaws/trustpolicy"
 )
 
 // story runs f with fake time, a fake STS and a provider that uses it.
@@ -348,7 +348,7 @@ func TestLogger(t *testing.T) {
 	isolate(t)
 	synctest.Test(t, func(t *testing.T) {
 		s := newFakeSTS()
-		log := &recorder{}
+		log := &logBuffer{}
 		p := NewProvider(testRole, withClient(s), log.option)
 		ctx := fromRequest(mint(t, "a"))
 		_, err := p.Retrieve(ctx)
@@ -428,50 +428,13 @@ func TestHungSourceIsBounded(t *testing.T) {
 	})
 }
 
-// world is an issuer, and an STS with the test role, in memory.
-type world struct {
-	issuer *oidctest.Server
-	sts    *ststest.Server
-}
-
-func newWorld(t testing.TB, inMemory bool, optFns ...func(*ststest.Options)) *world {
-	t.Helper()
-	issuer := oidctest.NewServer(func(o *oidctest.Options) { o.InMemory = inMemory })
-	w := &world{issuer: issuer, sts: ststest.NewServer(append(optFns, func(o *ststest.Options) {
-		o.InMemory, o.HTTPClient = inMemory, issuer.Client()
-	})...)}
-	w.sts.AddProvider(issuer.Issuer(), issuer.Audience())
-	w.recreateRole(t)
-	return w
-}
-
-func (w *world) recreateRole(t testing.TB) {
-	w.sts.AddRole(ststest.Role{ARN: testRole, TrustPolicy: w.policy(t)})
-}
-
-// policy is the trust policy of the test role.
-func (w *world) policy(t testing.TB) string {
-	policy, err := trustpolicy.Build(trustpolicy.Spec{
-		AccountID: ststest.Account, BaseIssuer: w.issuer.URL, Teams: []string{"acme"}, Projects: []string{"web"}, Environments: []string{"production"},
-	})
-	require.NoError(t, err)
-	return policy.String()
-}
-
-func (w *world) close() {
-	w.sts.Close()
-	w.issuer.Close()
-}
-
-func (w *world) calls() int { return w.sts.Calls("AssumeRoleWithWebIdentity") }
-
 // inWorld runs f under fake time with a provider that speaks HTTP to the STS.
-func inWorld(t *testing.T, f func(t *testing.T, w *world, p *aws.CredentialsCache)) {
+func inWorld(t *testing.T, f func(t *testing.T, w *testworld.World, p *aws.CredentialsCache)) {
 	isolate(t)
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, true)
-		defer w.close()
-		f(t, w, NewProvider(testRole, withClient(w.sts.STS())))
+		w := testworld.New(testRole, true)
+		defer w.Close()
+		f(t, w, NewProvider(testRole, withClient(w.STS.STS())))
 	})
 }
 
@@ -499,15 +462,15 @@ func choose(f func() ststest.Fault) func(ststest.Call) ststest.Fault {
 func TestOutageWhileCredentialsLive(t *testing.T) {
 	for name, fault := range faults() {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world, p *aws.CredentialsCache) {
-				ctx := fromRequest(w.issuer.Mint())
+			inWorld(t, func(t *testing.T, w *testworld.World, p *aws.CredentialsCache) {
+				ctx := fromRequest(w.Issuer.Mint())
 				first, err := p.Retrieve(ctx)
 				require.NoError(t, err)
-				session, ok := w.sts.Session(first.AccessKeyID)
+				session, ok := w.STS.Session(first.AccessKeyID)
 				require.True(t, ok)
 
-				w.sts.SetFault(choose(fault))
-				before := w.calls()
+				w.STS.SetFault(choose(fault))
+				before := w.Calls()
 				for time.Until(session.Expires) > time.Minute {
 					start := time.Now()
 					creds, err := p.Retrieve(ctx)
@@ -516,11 +479,11 @@ func TestOutageWhileCredentialsLive(t *testing.T) {
 					require.Less(t, time.Since(start), 5*time.Millisecond)
 					time.Sleep(time.Second)
 				}
-				tried := w.calls() - before
+				tried := w.Calls() - before
 				assert.Positive(t, tried)
 				assert.LessOrEqual(t, tried, 3*(3+10+45*60/15), "three attempts a refresh, refreshes as the back-off allows from the first quarter of the hour on")
 
-				w.sts.SetFault(nil)
+				w.STS.SetFault(nil)
 				back := time.Now()
 				for {
 					creds, err := p.Retrieve(ctx)
@@ -543,9 +506,9 @@ func TestOutageAtColdStart(t *testing.T) {
 			continue // a retry may meet a good answer
 		}
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world, p *aws.CredentialsCache) {
-				w.sts.SetFault(choose(fault))
-				ctx := fromRequest(w.issuer.Mint())
+			inWorld(t, func(t *testing.T, w *testworld.World, p *aws.CredentialsCache) {
+				w.STS.SetFault(choose(fault))
+				ctx := fromRequest(w.Issuer.Mint())
 				var wg sync.WaitGroup
 				for range 50 {
 					wg.Go(func() {
@@ -557,7 +520,7 @@ func TestOutageAtColdStart(t *testing.T) {
 					})
 				}
 				wg.Wait()
-				w.sts.SetFault(nil)
+				w.STS.SetFault(nil)
 				if fault().Lifetime < 0 {
 					time.Sleep(time.Second) // a wrong clock is remembered for a moment
 				}
@@ -573,15 +536,15 @@ func TestOutageAtColdStart(t *testing.T) {
 func TestHungAttemptIsRetried(t *testing.T) {
 	for name, fault := range map[string]ststest.Fault{"hang": {Hang: true}, "drip": {Drip: true}, "latency": {Latency: time.Minute}} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world, p *aws.CredentialsCache) {
-				w.sts.SetFault(func(c ststest.Call) ststest.Fault {
+			inWorld(t, func(t *testing.T, w *testworld.World, p *aws.CredentialsCache) {
+				w.STS.SetFault(func(c ststest.Call) ststest.Fault {
 					if c.Action == "AssumeRoleWithWebIdentity" && c.N == 1 {
 						return fault
 					}
 					return ststest.Fault{}
 				})
 				start := time.Now()
-				_, err := p.Retrieve(fromRequest(w.issuer.Mint()))
+				_, err := p.Retrieve(fromRequest(w.Issuer.Mint()))
 				require.NoError(t, err)
 				assert.GreaterOrEqual(t, time.Since(start), 3*time.Second)
 				assert.Less(t, time.Since(start), 2*3*time.Second)
@@ -595,10 +558,10 @@ func TestWrongLocalClockIsNamed(t *testing.T) {
 	isolate(t)
 	synctest.Test(t, func(t *testing.T) {
 		behind := func() time.Time { return time.Now().Add(-2 * time.Hour) }
-		w := newWorld(t, true, func(o *ststest.Options) { o.Now = behind })
-		defer w.close()
-		p := NewProvider(testRole, withClient(w.sts.STS()))
-		token := w.issuer.Mint(func(c *oidctest.Claims) { c.IssuedAt, c.Expiry = behind(), time.Now().Add(2*time.Hour) })
+		w := testworld.New(testRole, true, func(o *ststest.Options) { o.Now = behind })
+		defer w.Close()
+		p := NewProvider(testRole, withClient(w.STS.STS()))
+		token := w.Issuer.Mint(func(c *oidctest.Claims) { c.IssuedAt, c.Expiry = behind(), time.Now().Add(2*time.Hour) })
 		_, err := p.Retrieve(fromRequest(token))
 		require.ErrorContains(t, err, "expired on arrival")
 		assert.ErrorContains(t, err, "2h0m0s ahead of STS's; set the local clock right")
@@ -992,10 +955,10 @@ func TestAClockThatIsSetRight(t *testing.T) {
 		var ahead atomic.Int64
 		ahead.Store(int64(2 * time.Hour))
 		clock := func() time.Time { return time.Now().Add(-time.Duration(ahead.Load())) }
-		w := newWorld(t, true, func(o *ststest.Options) { o.Now = clock })
-		defer w.close()
-		p := NewProvider(testRole, withClient(w.sts.STS()))
-		ctx := fromRequest(w.issuer.Mint(func(c *oidctest.Claims) { c.IssuedAt, c.Expiry = clock(), time.Now().Add(2*time.Hour) }))
+		w := testworld.New(testRole, true, func(o *ststest.Options) { o.Now = clock })
+		defer w.Close()
+		p := NewProvider(testRole, withClient(w.STS.STS()))
+		ctx := fromRequest(w.Issuer.Mint(func(c *oidctest.Claims) { c.IssuedAt, c.Expiry = clock(), time.Now().Add(2*time.Hour) }))
 		for range 5 {
 			_, err := p.Retrieve(ctx)
 			require.ErrorContains(t, err, "expired on arrival")
@@ -1012,14 +975,14 @@ func TestAClockThatIsBehind(t *testing.T) {
 	isolate(t)
 	synctest.Test(t, func(t *testing.T) {
 		const behind = 14 * time.Minute
-		w := newWorld(t, true, func(o *ststest.Options) { o.Now = func() time.Time { return time.Now().Add(behind) } })
-		defer w.close()
-		p := NewProvider(testRole, withClient(w.sts.STS()))
-		ctx := fromRequest(w.issuer.Mint(func(c *oidctest.Claims) { c.Expiry = time.Now().Add(100 * time.Hour) }))
+		w := testworld.New(testRole, true, func(o *ststest.Options) { o.Now = func() time.Time { return time.Now().Add(behind) } })
+		defer w.Close()
+		p := NewProvider(testRole, withClient(w.STS.STS()))
+		ctx := fromRequest(w.Issuer.Mint(func(c *oidctest.Claims) { c.Expiry = time.Now().Add(100 * time.Hour) }))
 		for range 3 * 60 {
 			creds, err := p.Retrieve(ctx)
 			require.NoError(t, err)
-			session, ok := w.sts.Session(creds.AccessKeyID)
+			session, ok := w.STS.Session(creds.AccessKeyID)
 			require.True(t, ok)
 			require.True(t, time.Now().Add(behind).Before(session.Expires), "dead by STS's clock")
 			time.Sleep(time.Minute)
@@ -1032,11 +995,11 @@ func TestAClockThatIsBehind(t *testing.T) {
 func TestCredentialsThatAreDeadByTheOtherClock(t *testing.T) {
 	isolate(t)
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, true, func(o *ststest.Options) { o.Now = func() time.Time { return time.Now().Add(14 * time.Minute) } })
-		defer w.close()
-		w.sts.SetFault(ststest.Always(ststest.Fault{Lifetime: -time.Minute}))
-		p := NewProvider(testRole, withClient(w.sts.STS()))
-		ctx := fromRequest(w.issuer.Mint(func(c *oidctest.Claims) { c.Expiry = time.Now().Add(time.Hour) }))
+		w := testworld.New(testRole, true, func(o *ststest.Options) { o.Now = func() time.Time { return time.Now().Add(14 * time.Minute) } })
+		defer w.Close()
+		w.STS.SetFault(ststest.Always(ststest.Fault{Lifetime: -time.Minute}))
+		p := NewProvider(testRole, withClient(w.STS.STS()))
+		ctx := fromRequest(w.Issuer.Mint(func(c *oidctest.Claims) { c.Expiry = time.Now().Add(time.Hour) }))
 		start := time.Now()
 		for range 20 {
 			_, err := p.Retrieve(ctx)
@@ -1088,16 +1051,16 @@ func TestAFailingSTSIsNotHammered(t *testing.T) {
 		"expired": {Lifetime: -time.Minute}, "empty": {EmptyCredentials: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world, p *aws.CredentialsCache) {
+			inWorld(t, func(t *testing.T, w *testworld.World, p *aws.CredentialsCache) {
 				var mu sync.Mutex
 				var calls []time.Time
-				w.sts.SetFault(func(c ststest.Call) ststest.Fault {
+				w.STS.SetFault(func(c ststest.Call) ststest.Fault {
 					mu.Lock()
 					defer mu.Unlock()
 					calls = append(calls, time.Now())
 					return fault
 				})
-				raw := w.issuer.Mint()
+				raw := w.Issuer.Mint()
 				for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
 					_, err := p.Retrieve(fromRequest(raw))
 					require.Error(t, err)
@@ -1235,12 +1198,12 @@ func TestWhatATokenSaysIsQuotedAndShortened(t *testing.T) {
 // trace hook of it fires in a fetch, which others wait for and which may go on
 // after the request.
 func TestATraceHookNeverFires(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world, p *aws.CredentialsCache) {
+	inWorld(t, func(t *testing.T, w *testworld.World, p *aws.CredentialsCache) {
 		traced := func() context.Context {
 			hook := func(string) { t.Error("a hook fired"); select {} }
 			r := httptest.NewRequest(http.MethodGet, "/", nil)
 			r = r.WithContext(httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GetConn: hook}))
-			r.Header.Set(oidc.Header, w.issuer.Mint())
+			r.Header.Set(oidc.Header, w.Issuer.Mint())
 			return oidc.RequestContext(r)
 		}
 		for range 2 {
@@ -1249,7 +1212,7 @@ func TestATraceHookNeverFires(t *testing.T) {
 			time.Sleep(58 * time.Minute)
 		}
 		synctest.Wait()
-		assert.Equal(t, 2, w.calls())
+		assert.Equal(t, 2, w.Calls())
 	})
 }
 
@@ -1366,17 +1329,17 @@ func TestAGoodTokenAmongForgedOnesThatRepeat(t *testing.T) {
 type wrappedClient struct{ *sts.Client }
 
 func TestAWrappedClientIsPacedByItsRequests(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world, _ *aws.CredentialsCache) {
-		w.sts.SetFault(ststest.Always(ststest.Fault{Status: 503}))
-		p := NewProvider(testRole, withClient(wrappedClient{w.sts.STS()}))
-		raw := w.issuer.Mint()
+	inWorld(t, func(t *testing.T, w *testworld.World, _ *aws.CredentialsCache) {
+		w.STS.SetFault(ststest.Always(ststest.Fault{Status: 503}))
+		p := NewProvider(testRole, withClient(wrappedClient{w.STS.STS()}))
+		raw := w.Issuer.Mint()
 		const seconds = 20
 		for end := time.Now().Add(seconds * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
 			_, err := p.Retrieve(fromRequest(raw))
 			require.Error(t, err)
 		}
-		assert.LessOrEqual(t, w.calls(), 3+2*(seconds+10), "the last fetch may take its ten seconds")
-		assert.Greater(t, w.calls(), 20)
+		assert.LessOrEqual(t, w.Calls(), 3+2*(seconds+10), "the last fetch may take its ten seconds")
+		assert.Greater(t, w.Calls(), 20)
 	})
 }
 
@@ -1712,30 +1675,30 @@ func TestPresignedURLsToTheirEnd(t *testing.T) {
 			t.Run(fmt.Sprintf("duration %s, window %s, URL of %s, %s", c.duration, c.window, c.url, name), func(t *testing.T) {
 				isolate(t)
 				synctest.Test(t, func(t *testing.T) {
-					w := newWorld(t, true)
-					defer w.close()
-					w.sts.AddRole(ststest.Role{ARN: testRole, TrustPolicy: w.policy(t), MaxSessionDuration: 12 * h})
-					p := NewProvider(testRole, withClient(w.sts.STS()), func(o *Options) { o.Duration, o.ExpiryWindow = c.duration, c.window })
+					w := testworld.New(testRole, true)
+					defer w.Close()
+					w.STS.AddRole(ststest.Role{ARN: testRole, TrustPolicy: w.Policy, MaxSessionDuration: 12 * h})
+					p := NewProvider(testRole, withClient(w.STS.STS()), func(o *Options) { o.Duration, o.ExpiryWindow = c.duration, c.window })
 					var made, early atomic.Int64
 					var uses sync.WaitGroup
 					token, minted := "", time.Time{}
 					for end := time.Now().Add(24 * h); time.Now().Before(end); time.Sleep(every/2 + rand.N(every)) {
 						if time.Since(minted) > 90*time.Minute { // as Vercel hands them out
-							token, minted = w.issuer.Mint(), time.Now()
+							token, minted = w.Issuer.Mint(), time.Now()
 						}
 						r := presign(t, p, token, c.url)
 						made.Add(1)
 						uses.Add(1)
 						time.AfterFunc(c.url-time.Second, func() {
 							defer uses.Done()
-							if _, err := w.sts.Verify(r); err != nil {
+							if _, err := w.STS.Verify(r); err != nil {
 								early.Add(1)
 							}
 						})
 					}
 					uses.Wait()
 					percent := 100 * float64(early.Load()) / float64(made.Load())
-					t.Logf("%.1f %% of %d ended early, %d calls of STS", percent, made.Load(), w.calls())
+					t.Logf("%.1f %% of %d ended early, %d calls of STS", percent, made.Load(), w.Calls())
 					if name == "awake" {
 						assert.GreaterOrEqual(t, percent, c.least)
 					}
@@ -1753,15 +1716,15 @@ func TestPresignedURLsToTheirEnd(t *testing.T) {
 func TestPresignedURLsThroughAnOutage(t *testing.T) {
 	isolate(t)
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, true)
-		defer w.close()
-		p := NewProvider(testRole, withClient(w.sts.STS()), func(o *Options) { o.ExpiryWindow = 30 * time.Minute })
-		token := w.issuer.Mint(func(c *oidctest.Claims) { c.Expiry = time.Now().Add(48 * time.Hour) })
+		w := testworld.New(testRole, true)
+		defer w.Close()
+		p := NewProvider(testRole, withClient(w.STS.STS()), func(o *Options) { o.ExpiryWindow = 30 * time.Minute })
+		token := w.Issuer.Mint(func(c *oidctest.Claims) { c.Expiry = time.Now().Add(48 * time.Hour) })
 		presign(t, p, token, time.Minute)
 		var uses sync.WaitGroup
 		for minute := range 24 * 60 {
 			down := minute%100 < 15
-			w.sts.SetFault(choose(func() ststest.Fault {
+			w.STS.SetFault(choose(func() ststest.Fault {
 				if down {
 					return ststest.Fault{Status: 503}
 				}
@@ -1773,7 +1736,7 @@ func TestPresignedURLsThroughAnOutage(t *testing.T) {
 			uses.Add(1)
 			time.AfterFunc(15*time.Minute-time.Second, func() {
 				defer uses.Done()
-				_, err := w.sts.Verify(r)
+				_, err := w.STS.Verify(r)
 				assert.NoError(t, err)
 			})
 			time.Sleep(time.Minute)
@@ -1784,8 +1747,8 @@ func TestPresignedURLsThroughAnOutage(t *testing.T) {
 
 // service is a real SDK client whose service checks signatures against the
 // STS: GetCallerIdentity.
-func (w *world) service(p *aws.CredentialsCache, options ...func(*middleware.Stack) error) *sts.Client {
-	return w.sts.STS(func(o *sts.Options) {
+func service(w *testworld.World, p *aws.CredentialsCache, options ...func(*middleware.Stack) error) *sts.Client {
+	return w.STS.STS(func(o *sts.Options) {
 		o.Credentials, o.Retryer = p, aws.NopRetryer{}
 		o.APIOptions = append(o.APIOptions, options...)
 	})
@@ -1800,15 +1763,15 @@ func codeOf(err error) string {
 }
 
 func TestRejectedCredentialsAreReplaced(t *testing.T) {
-	kill := map[string]func(t *testing.T, w *world){
-		"the role was deleted and made again": func(t *testing.T, w *world) { w.recreateRole(t) },
-		"all sessions were revoked":           func(_ *testing.T, w *world) { w.sts.RevokeAll() },
+	kill := map[string]func(t *testing.T, w *testworld.World){
+		"the role was deleted and made again": func(t *testing.T, w *testworld.World) { w.RecreateRole() },
+		"all sessions were revoked":           func(_ *testing.T, w *testworld.World) { w.STS.RevokeAll() },
 	}
 	for name, kill := range kill {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world, p *aws.CredentialsCache) {
-				client := w.service(p, InvalidateDeadCredentials(p))
-				ctx := fromRequest(w.issuer.Mint())
+			inWorld(t, func(t *testing.T, w *testworld.World, p *aws.CredentialsCache) {
+				client := service(w, p, InvalidateDeadCredentials(p))
+				ctx := fromRequest(w.Issuer.Mint())
 				_, err := client.GetCallerIdentity(ctx, nil)
 				require.NoError(t, err)
 				kill(t, w)
@@ -1817,9 +1780,9 @@ func TestRejectedCredentialsAreReplaced(t *testing.T) {
 				synctest.Wait()
 				_, err = client.GetCallerIdentity(ctx, nil)
 				require.NoError(t, err, "the next request after the refresh uses fresh ones")
-				assert.Equal(t, 2, w.calls())
+				assert.Equal(t, 2, w.Calls())
 
-				without := w.service(p)
+				without := service(w, p)
 				kill(t, w)
 				for range 3 {
 					_, err = without.GetCallerIdentity(ctx, nil)
@@ -1831,11 +1794,11 @@ func TestRejectedCredentialsAreReplaced(t *testing.T) {
 }
 
 func TestManyRejectionsCostOneCallASecond(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world, p *aws.CredentialsCache) {
+	inWorld(t, func(t *testing.T, w *testworld.World, p *aws.CredentialsCache) {
 		watch := InvalidateDeadCredentials(p)
-		clients := []*sts.Client{w.service(p, watch), w.service(p, watch)}
-		ctx := fromRequest(w.issuer.Mint())
-		w.sts.SetFault(func(c ststest.Call) ststest.Fault {
+		clients := []*sts.Client{service(w, p, watch), service(w, p, watch)}
+		ctx := fromRequest(w.Issuer.Mint())
+		w.STS.SetFault(func(c ststest.Call) ststest.Fault {
 			if c.Action == "GetCallerIdentity" { // whatever the credentials
 				return ststest.Fault{Code: "ExpiredToken", Status: 403}
 			}
@@ -1853,19 +1816,19 @@ func TestManyRejectionsCostOneCallASecond(t *testing.T) {
 			wg.Wait()
 			time.Sleep(100 * time.Millisecond)
 		}
-		assert.LessOrEqual(t, w.calls(), seconds+1)
-		assert.Greater(t, w.calls(), 1)
+		assert.LessOrEqual(t, w.Calls(), seconds+1)
+		assert.Greater(t, w.Calls(), 1)
 	})
 }
 
 func TestOtherErrorsChangeNothing(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world, p *aws.CredentialsCache) {
-		client := w.service(p, InvalidateDeadCredentials(p))
-		ctx := fromRequest(w.issuer.Mint())
+	inWorld(t, func(t *testing.T, w *testworld.World, p *aws.CredentialsCache) {
+		client := service(w, p, InvalidateDeadCredentials(p))
+		ctx := fromRequest(w.Issuer.Mint())
 		for _, fault := range []ststest.Fault{
 			{Code: "AccessDenied", Status: 403}, {Code: "SignatureDoesNotMatch", Status: 403}, {Status: 500}, {Code: "Throttling"}, {Reset: true},
 		} {
-			w.sts.SetFault(func(c ststest.Call) ststest.Fault {
+			w.STS.SetFault(func(c ststest.Call) ststest.Fault {
 				if c.Action == "GetCallerIdentity" {
 					return fault
 				}
@@ -1875,7 +1838,7 @@ func TestOtherErrorsChangeNothing(t *testing.T) {
 			require.Error(t, err)
 			time.Sleep(2 * time.Second)
 		}
-		assert.Equal(t, 1, w.calls())
+		assert.Equal(t, 1, w.Calls())
 	})
 }
 
@@ -1920,8 +1883,8 @@ func TestHeadRequestsWithoutACode(t *testing.T) {
 		"requests that are no HEAD":     {[]string{"GET 400", "GET 400", "GET 400", "GET 400"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world, p *aws.CredentialsCache) {
-				creds, err := p.Retrieve(fromRequest(w.issuer.Mint()))
+			inWorld(t, func(t *testing.T, w *testworld.World, p *aws.CredentialsCache) {
+				creds, err := p.Retrieve(fromRequest(w.Issuer.Mint()))
 				require.NoError(t, err)
 				watch := InvalidateDeadCredentials(p)
 				for _, answer := range c.answers {
@@ -1931,7 +1894,7 @@ func TestHeadRequestsWithoutACode(t *testing.T) {
 					head(t, watch, method, cmp.Or(key, creds.AccessKeyID), status)
 				}
 				time.Sleep(time.Second)
-				after, err := p.Retrieve(fromRequest(w.issuer.Mint()))
+				after, err := p.Retrieve(fromRequest(w.Issuer.Mint()))
 				require.NoError(t, err)
 				assert.Equal(t, c.rejected, after.AccessKeyID != creds.AccessKeyID)
 			})
@@ -1957,9 +1920,9 @@ var soak = flag.Duration("soak", 2*time.Second, "how long TestSoak runs")
 func TestSoak(t *testing.T) {
 	isolate(t)
 	before := runtime.NumGoroutine()
-	w := newWorld(t, false)
+	w := testworld.New(testRole, false)
 	down := faults()["all mixed"]
-	w.sts.SetFault(choose(func() ststest.Fault {
+	w.STS.SetFault(choose(func() ststest.Fault {
 		fault := ststest.Fault{}
 		if rand.IntN(3) == 0 {
 			fault = down()
@@ -1969,8 +1932,8 @@ func TestSoak(t *testing.T) {
 		}
 		return fault
 	}))
-	p := NewProvider(testRole, withClient(w.sts.STS()))
-	tokens := []string{w.issuer.Mint(), w.issuer.Mint(func(c *oidctest.Claims) { c.JTI = "2" }), w.issuer.MintForged(), "garbage", ""}
+	p := NewProvider(testRole, withClient(w.STS.STS()))
+	tokens := []string{w.Issuer.Mint(), w.Issuer.Mint(func(c *oidctest.Claims) { c.JTI = "2" }), w.Issuer.MintForged(), "garbage", ""}
 
 	var requests []*http.Request
 	for _, raw := range tokens {
@@ -1991,7 +1954,7 @@ func TestSoak(t *testing.T) {
 			return
 		}
 		answers.Add(1)
-		session, known := w.sts.Session(creds.AccessKeyID)
+		session, known := w.STS.Session(creds.AccessKeyID)
 		given := session.Credentials()
 		switch {
 		case !known, given.SecretAccessKey != creds.SecretAccessKey, given.SessionToken != creds.SessionToken:
@@ -2024,8 +1987,8 @@ func TestSoak(t *testing.T) {
 	wg.Wait()
 	require.Zero(t, wrong.Load())
 	require.Positive(t, answers.Load())
-	t.Logf("%d answers, %d errors, %d STS calls in %s", answers.Load(), failures.Load(), w.calls(), *soak)
+	t.Logf("%d answers, %d errors, %d STS calls in %s", answers.Load(), failures.Load(), w.Calls(), *soak)
 
-	w.close()
+	w.Close()
 	assert.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+2 }, 2*fetchLimit, 50*time.Millisecond, "goroutines are left")
 }

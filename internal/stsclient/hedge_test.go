@@ -22,7 +22,7 @@ import (
 // nothing is left running is what synctest.Test sees to.
 func twoRegions(t *testing.T, first, second http.HandlerFunc, f func(t *testing.T, c *Client, first, second *region)) {
 	t.Helper()
-	isolate(t)
+	setenv(t, nil)
 	synctest.Test(t, func(t *testing.T) {
 		a, b := newRegion(here, first), newRegion(there, second)
 		defer a.close()
@@ -206,7 +206,7 @@ func TestWhoeverLeavesEndsBoth(t *testing.T) {
 func TestFaultsOfBothRegionsAreBounded(t *testing.T) {
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
-			isolate(t)
+			setenv(t, nil)
 			synctest.Test(t, func(t *testing.T) {
 				a, b := newRegion(here, fault), newRegion(there, fault)
 				defer a.close()

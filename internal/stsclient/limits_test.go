@@ -24,7 +24,7 @@ import (
 // userClient runs f with a client of a user's, which knows nothing of us.
 func userClient(t *testing.T, answer http.HandlerFunc, f func(t *testing.T, c *sts.Client, r *region)) {
 	t.Helper()
-	isolate(t)
+	setenv(t, nil)
 	synctest.Test(t, func(t *testing.T) {
 		r := newRegion(here, answer)
 		defer r.close()
