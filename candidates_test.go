@@ -396,7 +396,7 @@ func TestAnswersWithoutACodeAboutForgedTokens(t *testing.T) {
 // An answer without a code is tried again for the one token that there is, but
 // only after others; four tokens meet one, and then no more.
 func TestAnAnswerWithoutACodeIsTriedAgain(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		calls := 0
 		s.set(func(context.Context, string) error {
 			if calls++; calls < 3 {
@@ -408,7 +408,7 @@ func TestAnAnswerWithoutACodeIsTriedAgain(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, []string{"own", "own", "own"}, s.names(t))
 	})
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		s.set(always(apiAnswer(502, "UnknownError")))
 		for i := range 10 {
 			fromRequest(mint(t, fmt.Sprint(i)))
@@ -458,7 +458,7 @@ func TestAFaultOfSTSEndsTheFetch(t *testing.T) {
 		"no answer":           errors.New("connection refused"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+			withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 				s.set(always(err))
 				fromRequest(mint(t, "other"))
 				_, err := p.Retrieve(fromRequest(mint(t, "own")))
@@ -541,7 +541,7 @@ func TestManyProvidersInAnOutageAskAsOne(t *testing.T) {
 
 // A refusal is given again for a second, to the moment, and then STS is asked.
 func TestHowLongARefusalIsGivenAgain(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		s.set(always(codeError("AccessDenied")))
 		ctx := oidc.ContextWithToken(t.Context(), mint(t, "a"))
 		refused := func(calls int) {
@@ -562,7 +562,7 @@ func TestHowLongARefusalIsGivenAgain(t *testing.T) {
 // A token that STS refuses, and accepts after the trust policy was mended, is
 // again its request's first choice.
 func TestATokenThatIsAcceptedAfterAll(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		ctx := fromRequest(mint(t, "a"))
 		s.set(always(codeError("AccessDenied")))
 		_, err := p.Retrieve(ctx)

@@ -44,7 +44,7 @@ import (
 // Good tokens come first, then those that STS refused before, and last those
 // that have just expired; the last two also where they are both.
 func TestTheOrderOfTokens(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		s.set(always(codeError("AccessDenied")))
 		good, refused := mint(t, "good"), mint(t, "refused")
 		expired := mint(t, "expired", claim("exp", time.Now().Add(-time.Minute).Unix()))
@@ -68,7 +68,7 @@ func TestTheOrderOfTokens(t *testing.T) {
 
 // The news is of the caller's own token, not of those that were tried instead.
 func TestTheErrorIsOfTheFirstToken(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		mine := mint(t, "mine", claim("sub", "mine"))
 		s.set(func(_ context.Context, raw string) error {
 			if raw == mine {
@@ -124,7 +124,7 @@ func TestNoOtherTokenIsWaitedFor(t *testing.T) {
 		"a limit of STS":    {"Throttling", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+			withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 				s.set(always(codeError(c.code)))
 				fromRequest(mint(t, "another"))
 				ctx := fromRequest(mint(t, "mine"))
@@ -198,7 +198,7 @@ func TestOnlyRefusalsAreCountedAsSuch(t *testing.T) {
 
 // Successes cost no time, however many.
 func TestWhatGoesRightIsFree(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		start := time.Now()
 		ctx := fromRequest(mint(t, "a"))
 		for range 100 {
@@ -252,7 +252,7 @@ func TestDependsUntilTheTokenEndsThatWasUsed(t *testing.T) {
 // New tokens do not end the back-off while STS is down: they would have it
 // asked by every request.
 func TestNewTokensDuringAnOutage(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		_, err := p.Retrieve(fromRequest(mint(t, "a")))
 		require.NoError(t, err)
 		s.set(always(errors.New("no route")))
@@ -336,7 +336,7 @@ func TestHowOftenAFailingClientIsAsked(t *testing.T) {
 		"an unusable answer": func(s *fakeSTS) { s.life = -time.Minute },
 	} {
 		t.Run(name, func(t *testing.T) {
-			story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+			withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 				fail(s)
 				ctx := fromRequest(mint(t, "a"))
 				for start := time.Now(); time.Since(start) < 10*time.Second; time.Sleep(time.Millisecond) {

@@ -41,8 +41,8 @@ import (
 	"github.com/vercelaws/vercelaws/ststest"
 )
 
-// story runs f with fake time, a fake STS and a provider that uses it.
-func story(t *testing.T, f func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache)) {
+// withProvider runs f with fake time, a fake STS and a provider that uses it.
+func withProvider(t *testing.T, f func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache)) {
 	t.Helper()
 	isolate(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -67,7 +67,7 @@ func usable(t *testing.T, s *fakeSTS, creds aws.Credentials, err error) {
 }
 
 func TestColdStartAsksOnce(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		s.latency = 300 * time.Millisecond
 		var wg sync.WaitGroup
 		for i := range 1000 {
@@ -85,7 +85,7 @@ func TestColdStartAsksOnce(t *testing.T) {
 }
 
 func TestNoCallerWaitsForARefresh(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		s.latency = 300 * time.Millisecond
 		ctx := fromRequest(mint(t, "a", claim("exp", time.Now().Add(24*time.Hour).Unix())))
 		_, err := p.Retrieve(ctx)
@@ -121,7 +121,7 @@ func TestNoCallerWaitsForARefresh(t *testing.T) {
 }
 
 func TestServiceDownWhileCredentialsLive(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		ctx := fromRequest(mint(t, "a"))
 		first, err := p.Retrieve(ctx)
 		usable(t, s, first, err)
@@ -153,7 +153,7 @@ func TestServiceDownWhileCredentialsLive(t *testing.T) {
 }
 
 func TestSilentServiceAtColdStart(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		s.set(func(ctx context.Context, _ string) error { <-ctx.Done(); return ctx.Err() })
 		ctx := fromRequest(mint(t, "a"))
 		var wg sync.WaitGroup
@@ -175,7 +175,7 @@ func TestSilentServiceAtColdStart(t *testing.T) {
 }
 
 func TestCallersContext(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		s.latency = 2 * time.Second
 		raw := mint(t, "a")
 		hasty, cancel := context.WithTimeout(fromRequest(raw), 100*time.Millisecond)
@@ -200,7 +200,7 @@ func TestCallersContext(t *testing.T) {
 }
 
 func TestRefusalIsRememberedForASecond(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		bad, good := mint(t, "bad"), mint(t, "good")
 		s.set(func(_ context.Context, raw string) error {
 			if raw == bad {
@@ -234,7 +234,7 @@ func TestRefusalIsRememberedForASecond(t *testing.T) {
 func TestRefusedTokenGivesWayToAnother(t *testing.T) {
 	for _, code := range []string{"ExpiredTokenException", "ExpiredToken", "InvalidIdentityToken", "IDPRejectedClaim", "AccessDenied", "InvalidParameterValue"} {
 		t.Run(code, func(t *testing.T) {
-			story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+			withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 				bad, good := mint(t, "bad"), mint(t, "good")
 				s.set(func(_ context.Context, raw string) error {
 					if raw == bad {
@@ -271,7 +271,7 @@ func TestFloodOfForgedTokens(t *testing.T) {
 		}
 	}
 	t.Run("at a cold start", func(t *testing.T) {
-		story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+		withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 			s.set(forged(""))
 			const seconds = 20
 			flood(t, p, "a", seconds*time.Second)
@@ -279,7 +279,7 @@ func TestFloodOfForgedTokens(t *testing.T) {
 		})
 	})
 	t.Run("does not push a proven token out", func(t *testing.T) {
-		story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+		withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 			good := mint(t, "good")
 			s.set(forged(good))
 			creds, err := p.Retrieve(fromRequest(good))
@@ -298,7 +298,7 @@ func TestFloodOfForgedTokens(t *testing.T) {
 }
 
 func TestBackgroundGoroutineHasCredentialsAfterAnyRequest(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		_, err := p.Retrieve(context.Background())
 		require.ErrorIs(t, err, oidc.ErrNoToken)
 		fromRequest(mint(t, "a")) // a request that made no AWS call
@@ -316,7 +316,7 @@ func TestBackgroundGoroutineHasCredentialsAfterAnyRequest(t *testing.T) {
 }
 
 func TestNewTokenIsTriedAtOnceInTheAdvisoryWindow(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		dead, live := mint(t, "dead"), mint(t, "live")
 		first, err := p.Retrieve(fromRequest(dead))
 		usable(t, s, first, err)
@@ -1385,7 +1385,7 @@ func longLived(t testing.TB) string {
 // aws-sdk-net issue 3541, reverted by 4023: after idle times, a background
 // refresh handed out expired credentials.
 func TestScarIdlePastExpiry(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		s.latency = 300 * time.Millisecond
 		raw := longLived(t)
 		for round := range 20 {
@@ -1406,7 +1406,7 @@ func TestScarIdlePastExpiry(t *testing.T) {
 // aws-sdk-java-v2 issue 3314: one thread refreshed while the others were given
 // expired credentials.
 func TestScarOthersDuringTheRefresh(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		raw := longLived(t)
 		_, err := p.Retrieve(fromRequest(raw))
 		require.NoError(t, err)
@@ -1430,7 +1430,7 @@ func TestScarOthersDuringTheRefresh(t *testing.T) {
 func TestScarWindowAsLongAsTheSession(t *testing.T) {
 	for _, life := range []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 12 * time.Hour} {
 		t.Run(life.String(), func(t *testing.T) {
-			story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+			withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 				s.life = life
 				raw := longLived(t)
 				const lives = 10
@@ -1447,7 +1447,7 @@ func TestScarWindowAsLongAsTheSession(t *testing.T) {
 // aws-sdk-java-v2 issue 6805: exponential back-off overflowed after 58
 // failures, and the provider never refreshed again.
 func TestScarBackOffOverflow(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		s.life = 12 * time.Hour
 		ctx := fromRequest(longLived(t))
 		first, err := p.Retrieve(ctx)
@@ -1474,7 +1474,7 @@ func TestScarBackOffOverflow(t *testing.T) {
 // mulgadc/spinifex issue 995, on Go's EC2 provider: on a failed refresh the
 // same credentials came back with a later expiry, so a dead key lived on.
 func TestScarExpiryMovedLater(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		ctx := fromRequest(longLived(t))
 		first, err := p.Retrieve(ctx)
 		require.NoError(t, err)
@@ -1492,7 +1492,7 @@ func TestScarExpiryMovedLater(t *testing.T) {
 // A wrong local clock: credentials that are expired on arrival were fetched
 // again on every call, and nothing said why.
 func TestScarExpiredOnArrival(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		s.life = -3 * time.Minute
 		for i := range 100 {
 			_, err := p.Retrieve(fromRequest(mint(t, fmt.Sprint(i))))
@@ -1512,7 +1512,7 @@ func TestScarExpiredOnArrival(t *testing.T) {
 // credentials reached the service after their end.
 func TestScarWakingInTheLastMinute(t *testing.T) {
 	wake := func(t *testing.T, f func(s *fakeSTS, p *aws.CredentialsCache, ctx context.Context, first aws.Credentials)) {
-		story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+		withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 			ctx := fromRequest(longLived(t))
 			first, err := p.Retrieve(ctx)
 			require.NoError(t, err)
@@ -1566,7 +1566,7 @@ func TestScarWakingInTheLastMinute(t *testing.T) {
 func TestScarMisconfiguredRole(t *testing.T) {
 	for _, code := range []string{"MalformedPolicyDocument", "PackedPolicyTooLarge", "RegionDisabledException"} {
 		t.Run(code, func(t *testing.T) {
-			story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+			withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 				s.set(always(codeError(code)))
 				for i := range 100 {
 					_, err := p.Retrieve(fromRequest(mint(t, fmt.Sprint(i))))

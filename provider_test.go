@@ -527,6 +527,7 @@ func TestDependencies(t *testing.T) {
 			}
 			require.False(t, strings.HasSuffix(path, "aws-sdk-go-v2/config") || pkg == "./refresh" && strings.Contains(path, "/sts"), "%s imports %s", pkg, path)
 			require.True(t, ok && !strings.HasPrefix(path, module+"/oidc/"), "%s imports %s", pkg, path)
+			require.NotContains(t, path, "/internal/test", "%s imports what is for tests", pkg)
 		}
 	}
 }
