@@ -23,8 +23,6 @@ import (
 
 	"github.com/vercelaws/vercelaws/internal/leaf"
 	"github.com/vercelaws/vercelaws/oidc"
-	"github.com/vercelaws/vercelaws/oidc/oidctest"
-	"github.com/vercelaws/vercelaws/ststest"
 )
 
 // deployed makes the process part of the deployment of a project and environment.
@@ -337,7 +335,7 @@ func TestGarbageDoesNotProlongAFetch(t *testing.T) {
 		start := time.Now()
 		_, err := p.Retrieve(t.Context())
 		require.ErrorIs(t, err, oidc.ErrNoToken)
-		assert.LessOrEqual(t, time.Since(start), 2*tokenGrace)
+		assert.LessOrEqual(t, time.Since(start), 100*time.Millisecond)
 		close(done)
 		synctest.Wait()
 	})
@@ -363,7 +361,7 @@ func TestAGoodTokenAmongAHundredForgedOnesThatRepeat(t *testing.T) {
 			require.Less(t, time.Since(start), forgedTokens/2*time.Second+15*time.Second)
 		}
 		end()
-		s.paced(t, refusalBurst+1)
+		s.paced(t, 5) // with the good one
 	})
 }
 
@@ -398,7 +396,7 @@ func TestAnswersWithoutACodeAboutForgedTokens(t *testing.T) {
 // An answer without a code is tried again for the one token that there is, but
 // only after others; four tokens meet one, and then no more.
 func TestAnAnswerWithoutACodeIsTriedAgain(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		calls := 0
 		s.set(func(context.Context, string) error {
 			if calls++; calls < 3 {
@@ -410,7 +408,7 @@ func TestAnAnswerWithoutACodeIsTriedAgain(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, []string{"own", "own", "own"}, s.names(t))
 	})
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		s.set(always(apiAnswer(502, "UnknownError")))
 		for i := range 10 {
 			fromRequest(mint(t, fmt.Sprint(i)))
@@ -460,7 +458,7 @@ func TestAFaultOfSTSEndsTheFetch(t *testing.T) {
 		"no answer":           errors.New("connection refused"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+			withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 				s.set(always(err))
 				fromRequest(mint(t, "other"))
 				_, err := p.Retrieve(fromRequest(mint(t, "own")))
@@ -543,7 +541,7 @@ func TestManyProvidersInAnOutageAskAsOne(t *testing.T) {
 
 // A refusal is given again for a second, to the moment, and then STS is asked.
 func TestHowLongARefusalIsGivenAgain(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		s.set(always(codeError("AccessDenied")))
 		ctx := oidc.ContextWithToken(t.Context(), mint(t, "a"))
 		refused := func(calls int) {
@@ -564,7 +562,7 @@ func TestHowLongARefusalIsGivenAgain(t *testing.T) {
 // A token that STS refuses, and accepts after the trust policy was mended, is
 // again its request's first choice.
 func TestATokenThatIsAcceptedAfterAll(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		ctx := fromRequest(mint(t, "a"))
 		s.set(always(codeError("AccessDenied")))
 		_, err := p.Retrieve(ctx)
@@ -580,39 +578,4 @@ func TestATokenThatIsAcceptedAfterAll(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, s.tokens[0], s.tokens[len(s.tokens)-1])
 	})
-}
-
-// What is a success to the client and cannot be used counts as a fault, for all
-// who ask that endpoint: empty answers, and credentials that are dead as they come.
-func TestUnusableAnswersArePacedForTheProcess(t *testing.T) {
-	for name, life := range map[string]time.Duration{"dead as they come": -time.Minute, "good": time.Hour} {
-		t.Run(name, func(t *testing.T) {
-			isolate(t)
-			synctest.Test(t, func(t *testing.T) {
-				issuer := oidctest.NewServer(func(o *oidctest.Options) { o.InMemory = true })
-				defer issuer.Close()
-				w := &world{issuer: issuer, sts: ststest.NewServer(func(o *ststest.Options) { o.InMemory, o.HTTPClient = true, issuer.Client() })}
-				defer w.sts.Close()
-				w.sts.AddProvider(issuer.Issuer(), issuer.Audience())
-				w.recreateRole(t)
-				w.sts.SetFault(ststest.Always(ststest.Fault{Lifetime: life}))
-				client := w.sts.STS()
-				ctx := fromRequest(issuer.Mint())
-				_, _ = NewProvider(testRole, withClient(client)).Retrieve(ctx)
-				start, before := time.Now(), w.calls()
-				var wg sync.WaitGroup
-				for range 100 {
-					p := NewProvider(testRole, withClient(client))
-					wg.Go(func() { _, _ = p.Retrieve(ctx) })
-				}
-				wg.Wait()
-				if life > 0 {
-					assert.Equal(t, 100, w.calls()-before)
-					assert.Less(t, time.Since(start), time.Second)
-					return
-				}
-				assert.LessOrEqual(t, w.calls()-before, 3+2*10)
-			})
-		})
-	}
 }

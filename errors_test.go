@@ -330,7 +330,7 @@ func TestErrorsShowNoSecret(t *testing.T) {
 			forgetRequests()
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w) }))
 			defer server.Close()
-			log := &recorder{}
+			log := &logBuffer{}
 			p := NewProvider(testRole, withClient(stsAt(server)), log.option)
 			_, err := p.Retrieve(fromRequest(raw))
 			require.Error(t, err)

@@ -34,15 +34,16 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/vercelaws/vercelaws/internal/pace"
+	"github.com/vercelaws/vercelaws/internal/testworld"
 	"github.com/vercelaws/vercelaws/oidc"
 	"github.com/vercelaws/vercelaws/oidc/oidctest"
 	"github.com/vercelaws/vercelaws/refresh"
 	"github.com/vercelaws/vercelaws/ststest"
-	"github.com/vercelaws/vercelaws/trustpolicy"
 )
 
-// story runs f with fake time, a fake STS and a provider that uses it.
-func story(t *testing.T, f func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache)) {
+// withProvider runs f with fake time, a fake STS and a provider that uses it.
+func withProvider(t *testing.T, f func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache)) {
 	t.Helper()
 	isolate(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -67,7 +68,7 @@ func usable(t *testing.T, s *fakeSTS, creds aws.Credentials, err error) {
 }
 
 func TestColdStartAsksOnce(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		s.latency = 300 * time.Millisecond
 		var wg sync.WaitGroup
 		for i := range 1000 {
@@ -85,7 +86,7 @@ func TestColdStartAsksOnce(t *testing.T) {
 }
 
 func TestNoCallerWaitsForARefresh(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		s.latency = 300 * time.Millisecond
 		ctx := fromRequest(mint(t, "a", claim("exp", time.Now().Add(24*time.Hour).Unix())))
 		_, err := p.Retrieve(ctx)
@@ -121,7 +122,7 @@ func TestNoCallerWaitsForARefresh(t *testing.T) {
 }
 
 func TestServiceDownWhileCredentialsLive(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		ctx := fromRequest(mint(t, "a"))
 		first, err := p.Retrieve(ctx)
 		usable(t, s, first, err)
@@ -153,7 +154,7 @@ func TestServiceDownWhileCredentialsLive(t *testing.T) {
 }
 
 func TestSilentServiceAtColdStart(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		s.set(func(ctx context.Context, _ string) error { <-ctx.Done(); return ctx.Err() })
 		ctx := fromRequest(mint(t, "a"))
 		var wg sync.WaitGroup
@@ -164,7 +165,7 @@ func TestSilentServiceAtColdStart(t *testing.T) {
 				var failed *AssumeRoleError
 				assert.ErrorAs(t, err, &failed)
 				assert.ErrorContains(t, err, "did not answer in time")
-				assert.LessOrEqual(t, time.Since(start), fetchLimit)
+				assert.LessOrEqual(t, time.Since(start), longestFetch)
 			})
 		}
 		wg.Wait()
@@ -175,7 +176,7 @@ func TestSilentServiceAtColdStart(t *testing.T) {
 }
 
 func TestCallersContext(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		s.latency = 2 * time.Second
 		raw := mint(t, "a")
 		hasty, cancel := context.WithTimeout(fromRequest(raw), 100*time.Millisecond)
@@ -200,7 +201,7 @@ func TestCallersContext(t *testing.T) {
 }
 
 func TestRefusalIsRememberedForASecond(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		bad, good := mint(t, "bad"), mint(t, "good")
 		s.set(func(_ context.Context, raw string) error {
 			if raw == bad {
@@ -234,7 +235,7 @@ func TestRefusalIsRememberedForASecond(t *testing.T) {
 func TestRefusedTokenGivesWayToAnother(t *testing.T) {
 	for _, code := range []string{"ExpiredTokenException", "ExpiredToken", "InvalidIdentityToken", "IDPRejectedClaim", "AccessDenied", "InvalidParameterValue"} {
 		t.Run(code, func(t *testing.T) {
-			story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+			withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 				bad, good := mint(t, "bad"), mint(t, "good")
 				s.set(func(_ context.Context, raw string) error {
 					if raw == bad {
@@ -271,7 +272,7 @@ func TestFloodOfForgedTokens(t *testing.T) {
 		}
 	}
 	t.Run("at a cold start", func(t *testing.T) {
-		story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+		withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 			s.set(forged(""))
 			const seconds = 20
 			flood(t, p, "a", seconds*time.Second)
@@ -279,7 +280,7 @@ func TestFloodOfForgedTokens(t *testing.T) {
 		})
 	})
 	t.Run("does not push a proven token out", func(t *testing.T) {
-		story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+		withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 			good := mint(t, "good")
 			s.set(forged(good))
 			creds, err := p.Retrieve(fromRequest(good))
@@ -298,7 +299,7 @@ func TestFloodOfForgedTokens(t *testing.T) {
 }
 
 func TestBackgroundGoroutineHasCredentialsAfterAnyRequest(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		_, err := p.Retrieve(context.Background())
 		require.ErrorIs(t, err, oidc.ErrNoToken)
 		fromRequest(mint(t, "a")) // a request that made no AWS call
@@ -316,7 +317,7 @@ func TestBackgroundGoroutineHasCredentialsAfterAnyRequest(t *testing.T) {
 }
 
 func TestNewTokenIsTriedAtOnceInTheAdvisoryWindow(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		dead, live := mint(t, "dead"), mint(t, "live")
 		first, err := p.Retrieve(fromRequest(dead))
 		usable(t, s, first, err)
@@ -348,7 +349,7 @@ func TestLogger(t *testing.T) {
 	isolate(t)
 	synctest.Test(t, func(t *testing.T) {
 		s := newFakeSTS()
-		log := &recorder{}
+		log := &logBuffer{}
 		p := NewProvider(testRole, withClient(s), log.option)
 		ctx := fromRequest(mint(t, "a"))
 		_, err := p.Retrieve(ctx)
@@ -424,54 +425,17 @@ func TestHungSourceIsBounded(t *testing.T) {
 		}()
 		_, err := p.Retrieve(fromRequest(""))
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		assert.LessOrEqual(t, time.Since(start), fetchLimit+tokenGrace)
+		assert.LessOrEqual(t, time.Since(start), longestFetch+100*time.Millisecond)
 	})
 }
-
-// world is an issuer, and an STS with the test role, in memory.
-type world struct {
-	issuer *oidctest.Server
-	sts    *ststest.Server
-}
-
-func newWorld(t testing.TB, inMemory bool, optFns ...func(*ststest.Options)) *world {
-	t.Helper()
-	issuer := oidctest.NewServer(func(o *oidctest.Options) { o.InMemory = inMemory })
-	w := &world{issuer: issuer, sts: ststest.NewServer(append(optFns, func(o *ststest.Options) {
-		o.InMemory, o.HTTPClient = inMemory, issuer.Client()
-	})...)}
-	w.sts.AddProvider(issuer.Issuer(), issuer.Audience())
-	w.recreateRole(t)
-	return w
-}
-
-func (w *world) recreateRole(t testing.TB) {
-	w.sts.AddRole(ststest.Role{ARN: testRole, TrustPolicy: w.policy(t)})
-}
-
-// policy is the trust policy of the test role.
-func (w *world) policy(t testing.TB) string {
-	policy, err := trustpolicy.Build(trustpolicy.Spec{
-		AccountID: ststest.Account, BaseIssuer: w.issuer.URL, Teams: []string{"acme"}, Projects: []string{"web"}, Environments: []string{"production"},
-	})
-	require.NoError(t, err)
-	return policy.String()
-}
-
-func (w *world) close() {
-	w.sts.Close()
-	w.issuer.Close()
-}
-
-func (w *world) calls() int { return w.sts.Calls("AssumeRoleWithWebIdentity") }
 
 // inWorld runs f under fake time with a provider that speaks HTTP to the STS.
-func inWorld(t *testing.T, f func(t *testing.T, w *world, p *aws.CredentialsCache)) {
+func inWorld(t *testing.T, f func(t *testing.T, w *testworld.World, p *aws.CredentialsCache)) {
 	isolate(t)
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, true)
-		defer w.close()
-		f(t, w, NewProvider(testRole, withClient(w.sts.STS())))
+		w := testworld.New(testRole, true)
+		defer w.Close()
+		f(t, w, NewProvider(testRole, withClient(w.STS.STS())))
 	})
 }
 
@@ -499,15 +463,15 @@ func choose(f func() ststest.Fault) func(ststest.Call) ststest.Fault {
 func TestOutageWhileCredentialsLive(t *testing.T) {
 	for name, fault := range faults() {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world, p *aws.CredentialsCache) {
-				ctx := fromRequest(w.issuer.Mint())
+			inWorld(t, func(t *testing.T, w *testworld.World, p *aws.CredentialsCache) {
+				ctx := fromRequest(w.Issuer.Mint())
 				first, err := p.Retrieve(ctx)
 				require.NoError(t, err)
-				session, ok := w.sts.Session(first.AccessKeyID)
+				session, ok := w.STS.Session(first.AccessKeyID)
 				require.True(t, ok)
 
-				w.sts.SetFault(choose(fault))
-				before := w.calls()
+				w.STS.SetFault(choose(fault))
+				before := w.Calls()
 				for time.Until(session.Expires) > time.Minute {
 					start := time.Now()
 					creds, err := p.Retrieve(ctx)
@@ -516,11 +480,11 @@ func TestOutageWhileCredentialsLive(t *testing.T) {
 					require.Less(t, time.Since(start), 5*time.Millisecond)
 					time.Sleep(time.Second)
 				}
-				tried := w.calls() - before
+				tried := w.Calls() - before
 				assert.Positive(t, tried)
 				assert.LessOrEqual(t, tried, 3*(3+10+45*60/15), "three attempts a refresh, refreshes as the back-off allows from the first quarter of the hour on")
 
-				w.sts.SetFault(nil)
+				w.STS.SetFault(nil)
 				back := time.Now()
 				for {
 					creds, err := p.Retrieve(ctx)
@@ -543,9 +507,9 @@ func TestOutageAtColdStart(t *testing.T) {
 			continue // a retry may meet a good answer
 		}
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world, p *aws.CredentialsCache) {
-				w.sts.SetFault(choose(fault))
-				ctx := fromRequest(w.issuer.Mint())
+			inWorld(t, func(t *testing.T, w *testworld.World, p *aws.CredentialsCache) {
+				w.STS.SetFault(choose(fault))
+				ctx := fromRequest(w.Issuer.Mint())
 				var wg sync.WaitGroup
 				for range 50 {
 					wg.Go(func() {
@@ -553,11 +517,11 @@ func TestOutageAtColdStart(t *testing.T) {
 						_, err := p.Retrieve(ctx)
 						var failed *AssumeRoleError
 						assert.ErrorAs(t, err, &failed)
-						assert.LessOrEqual(t, time.Since(start), fetchLimit)
+						assert.LessOrEqual(t, time.Since(start), longestFetch)
 					})
 				}
 				wg.Wait()
-				w.sts.SetFault(nil)
+				w.STS.SetFault(nil)
 				if fault().Lifetime < 0 {
 					time.Sleep(time.Second) // a wrong clock is remembered for a moment
 				}
@@ -573,15 +537,15 @@ func TestOutageAtColdStart(t *testing.T) {
 func TestHungAttemptIsRetried(t *testing.T) {
 	for name, fault := range map[string]ststest.Fault{"hang": {Hang: true}, "drip": {Drip: true}, "latency": {Latency: time.Minute}} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world, p *aws.CredentialsCache) {
-				w.sts.SetFault(func(c ststest.Call) ststest.Fault {
+			inWorld(t, func(t *testing.T, w *testworld.World, p *aws.CredentialsCache) {
+				w.STS.SetFault(func(c ststest.Call) ststest.Fault {
 					if c.Action == "AssumeRoleWithWebIdentity" && c.N == 1 {
 						return fault
 					}
 					return ststest.Fault{}
 				})
 				start := time.Now()
-				_, err := p.Retrieve(fromRequest(w.issuer.Mint()))
+				_, err := p.Retrieve(fromRequest(w.Issuer.Mint()))
 				require.NoError(t, err)
 				assert.GreaterOrEqual(t, time.Since(start), 3*time.Second)
 				assert.Less(t, time.Since(start), 2*3*time.Second)
@@ -595,10 +559,10 @@ func TestWrongLocalClockIsNamed(t *testing.T) {
 	isolate(t)
 	synctest.Test(t, func(t *testing.T) {
 		behind := func() time.Time { return time.Now().Add(-2 * time.Hour) }
-		w := newWorld(t, true, func(o *ststest.Options) { o.Now = behind })
-		defer w.close()
-		p := NewProvider(testRole, withClient(w.sts.STS()))
-		token := w.issuer.Mint(func(c *oidctest.Claims) { c.IssuedAt, c.Expiry = behind(), time.Now().Add(2*time.Hour) })
+		w := testworld.New(testRole, true, func(o *ststest.Options) { o.Now = behind })
+		defer w.Close()
+		p := NewProvider(testRole, withClient(w.STS.STS()))
+		token := w.Issuer.Mint(func(c *oidctest.Claims) { c.IssuedAt, c.Expiry = behind(), time.Now().Add(2*time.Hour) })
 		_, err := p.Retrieve(fromRequest(token))
 		require.ErrorContains(t, err, "expired on arrival")
 		assert.ErrorContains(t, err, "2h0m0s ahead of STS's; set the local clock right")
@@ -992,10 +956,10 @@ func TestAClockThatIsSetRight(t *testing.T) {
 		var ahead atomic.Int64
 		ahead.Store(int64(2 * time.Hour))
 		clock := func() time.Time { return time.Now().Add(-time.Duration(ahead.Load())) }
-		w := newWorld(t, true, func(o *ststest.Options) { o.Now = clock })
-		defer w.close()
-		p := NewProvider(testRole, withClient(w.sts.STS()))
-		ctx := fromRequest(w.issuer.Mint(func(c *oidctest.Claims) { c.IssuedAt, c.Expiry = clock(), time.Now().Add(2*time.Hour) }))
+		w := testworld.New(testRole, true, func(o *ststest.Options) { o.Now = clock })
+		defer w.Close()
+		p := NewProvider(testRole, withClient(w.STS.STS()))
+		ctx := fromRequest(w.Issuer.Mint(func(c *oidctest.Claims) { c.IssuedAt, c.Expiry = clock(), time.Now().Add(2*time.Hour) }))
 		for range 5 {
 			_, err := p.Retrieve(ctx)
 			require.ErrorContains(t, err, "expired on arrival")
@@ -1012,14 +976,14 @@ func TestAClockThatIsBehind(t *testing.T) {
 	isolate(t)
 	synctest.Test(t, func(t *testing.T) {
 		const behind = 14 * time.Minute
-		w := newWorld(t, true, func(o *ststest.Options) { o.Now = func() time.Time { return time.Now().Add(behind) } })
-		defer w.close()
-		p := NewProvider(testRole, withClient(w.sts.STS()))
-		ctx := fromRequest(w.issuer.Mint(func(c *oidctest.Claims) { c.Expiry = time.Now().Add(100 * time.Hour) }))
+		w := testworld.New(testRole, true, func(o *ststest.Options) { o.Now = func() time.Time { return time.Now().Add(behind) } })
+		defer w.Close()
+		p := NewProvider(testRole, withClient(w.STS.STS()))
+		ctx := fromRequest(w.Issuer.Mint(func(c *oidctest.Claims) { c.Expiry = time.Now().Add(100 * time.Hour) }))
 		for range 3 * 60 {
 			creds, err := p.Retrieve(ctx)
 			require.NoError(t, err)
-			session, ok := w.sts.Session(creds.AccessKeyID)
+			session, ok := w.STS.Session(creds.AccessKeyID)
 			require.True(t, ok)
 			require.True(t, time.Now().Add(behind).Before(session.Expires), "dead by STS's clock")
 			time.Sleep(time.Minute)
@@ -1032,11 +996,11 @@ func TestAClockThatIsBehind(t *testing.T) {
 func TestCredentialsThatAreDeadByTheOtherClock(t *testing.T) {
 	isolate(t)
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, true, func(o *ststest.Options) { o.Now = func() time.Time { return time.Now().Add(14 * time.Minute) } })
-		defer w.close()
-		w.sts.SetFault(ststest.Always(ststest.Fault{Lifetime: -time.Minute}))
-		p := NewProvider(testRole, withClient(w.sts.STS()))
-		ctx := fromRequest(w.issuer.Mint(func(c *oidctest.Claims) { c.Expiry = time.Now().Add(time.Hour) }))
+		w := testworld.New(testRole, true, func(o *ststest.Options) { o.Now = func() time.Time { return time.Now().Add(14 * time.Minute) } })
+		defer w.Close()
+		w.STS.SetFault(ststest.Always(ststest.Fault{Lifetime: -time.Minute}))
+		p := NewProvider(testRole, withClient(w.STS.STS()))
+		ctx := fromRequest(w.Issuer.Mint(func(c *oidctest.Claims) { c.Expiry = time.Now().Add(time.Hour) }))
 		start := time.Now()
 		for range 20 {
 			_, err := p.Retrieve(ctx)
@@ -1088,16 +1052,16 @@ func TestAFailingSTSIsNotHammered(t *testing.T) {
 		"expired": {Lifetime: -time.Minute}, "empty": {EmptyCredentials: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world, p *aws.CredentialsCache) {
+			inWorld(t, func(t *testing.T, w *testworld.World, p *aws.CredentialsCache) {
 				var mu sync.Mutex
 				var calls []time.Time
-				w.sts.SetFault(func(c ststest.Call) ststest.Fault {
+				w.STS.SetFault(func(c ststest.Call) ststest.Fault {
 					mu.Lock()
 					defer mu.Unlock()
 					calls = append(calls, time.Now())
 					return fault
 				})
-				raw := w.issuer.Mint()
+				raw := w.Issuer.Mint()
 				for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
 					_, err := p.Retrieve(fromRequest(raw))
 					require.Error(t, err)
@@ -1235,12 +1199,12 @@ func TestWhatATokenSaysIsQuotedAndShortened(t *testing.T) {
 // trace hook of it fires in a fetch, which others wait for and which may go on
 // after the request.
 func TestATraceHookNeverFires(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world, p *aws.CredentialsCache) {
+	inWorld(t, func(t *testing.T, w *testworld.World, p *aws.CredentialsCache) {
 		traced := func() context.Context {
 			hook := func(string) { t.Error("a hook fired"); select {} }
 			r := httptest.NewRequest(http.MethodGet, "/", nil)
 			r = r.WithContext(httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GetConn: hook}))
-			r.Header.Set(oidc.Header, w.issuer.Mint())
+			r.Header.Set(oidc.Header, w.Issuer.Mint())
 			return oidc.RequestContext(r)
 		}
 		for range 2 {
@@ -1249,7 +1213,7 @@ func TestATraceHookNeverFires(t *testing.T) {
 			time.Sleep(58 * time.Minute)
 		}
 		synctest.Wait()
-		assert.Equal(t, 2, w.calls())
+		assert.Equal(t, 2, w.Calls())
 	})
 }
 
@@ -1366,17 +1330,17 @@ func TestAGoodTokenAmongForgedOnesThatRepeat(t *testing.T) {
 type wrappedClient struct{ *sts.Client }
 
 func TestAWrappedClientIsPacedByItsRequests(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world, _ *aws.CredentialsCache) {
-		w.sts.SetFault(ststest.Always(ststest.Fault{Status: 503}))
-		p := NewProvider(testRole, withClient(wrappedClient{w.sts.STS()}))
-		raw := w.issuer.Mint()
+	inWorld(t, func(t *testing.T, w *testworld.World, _ *aws.CredentialsCache) {
+		w.STS.SetFault(ststest.Always(ststest.Fault{Status: 503}))
+		p := NewProvider(testRole, withClient(wrappedClient{w.STS.STS()}))
+		raw := w.Issuer.Mint()
 		const seconds = 20
 		for end := time.Now().Add(seconds * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
 			_, err := p.Retrieve(fromRequest(raw))
 			require.Error(t, err)
 		}
-		assert.LessOrEqual(t, w.calls(), 3+2*(seconds+10), "the last fetch may take its ten seconds")
-		assert.Greater(t, w.calls(), 20)
+		assert.LessOrEqual(t, w.Calls(), 3+2*(seconds+10), "the last fetch may take its ten seconds")
+		assert.Greater(t, w.Calls(), 20)
 	})
 }
 
@@ -1422,7 +1386,7 @@ func longLived(t testing.TB) string {
 // aws-sdk-net issue 3541, reverted by 4023: after idle times, a background
 // refresh handed out expired credentials.
 func TestScarIdlePastExpiry(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		s.latency = 300 * time.Millisecond
 		raw := longLived(t)
 		for round := range 20 {
@@ -1443,7 +1407,7 @@ func TestScarIdlePastExpiry(t *testing.T) {
 // aws-sdk-java-v2 issue 3314: one thread refreshed while the others were given
 // expired credentials.
 func TestScarOthersDuringTheRefresh(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		raw := longLived(t)
 		_, err := p.Retrieve(fromRequest(raw))
 		require.NoError(t, err)
@@ -1467,7 +1431,7 @@ func TestScarOthersDuringTheRefresh(t *testing.T) {
 func TestScarWindowAsLongAsTheSession(t *testing.T) {
 	for _, life := range []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 12 * time.Hour} {
 		t.Run(life.String(), func(t *testing.T) {
-			story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+			withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 				s.life = life
 				raw := longLived(t)
 				const lives = 10
@@ -1484,7 +1448,7 @@ func TestScarWindowAsLongAsTheSession(t *testing.T) {
 // aws-sdk-java-v2 issue 6805: exponential back-off overflowed after 58
 // failures, and the provider never refreshed again.
 func TestScarBackOffOverflow(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		s.life = 12 * time.Hour
 		ctx := fromRequest(longLived(t))
 		first, err := p.Retrieve(ctx)
@@ -1511,7 +1475,7 @@ func TestScarBackOffOverflow(t *testing.T) {
 // mulgadc/spinifex issue 995, on Go's EC2 provider: on a failed refresh the
 // same credentials came back with a later expiry, so a dead key lived on.
 func TestScarExpiryMovedLater(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		ctx := fromRequest(longLived(t))
 		first, err := p.Retrieve(ctx)
 		require.NoError(t, err)
@@ -1529,7 +1493,7 @@ func TestScarExpiryMovedLater(t *testing.T) {
 // A wrong local clock: credentials that are expired on arrival were fetched
 // again on every call, and nothing said why.
 func TestScarExpiredOnArrival(t *testing.T) {
-	story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 		s.life = -3 * time.Minute
 		for i := range 100 {
 			_, err := p.Retrieve(fromRequest(mint(t, fmt.Sprint(i))))
@@ -1549,7 +1513,7 @@ func TestScarExpiredOnArrival(t *testing.T) {
 // credentials reached the service after their end.
 func TestScarWakingInTheLastMinute(t *testing.T) {
 	wake := func(t *testing.T, f func(s *fakeSTS, p *aws.CredentialsCache, ctx context.Context, first aws.Credentials)) {
-		story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+		withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 			ctx := fromRequest(longLived(t))
 			first, err := p.Retrieve(ctx)
 			require.NoError(t, err)
@@ -1579,7 +1543,7 @@ func TestScarWakingInTheLastMinute(t *testing.T) {
 			creds, err := p.Retrieve(ctx)
 			usable(t, s, creds, err)
 			assert.Equal(t, first.AccessKeyID, creds.AccessKeyID)
-			assert.LessOrEqual(t, time.Since(start), fetchLimit)
+			assert.LessOrEqual(t, time.Since(start), longestFetch)
 			for range 15 {
 				time.Sleep(time.Second)
 				start := time.Now()
@@ -1587,7 +1551,7 @@ func TestScarWakingInTheLastMinute(t *testing.T) {
 				usable(t, s, creds, err)
 				assert.Zero(t, time.Since(start))
 			}
-			time.Sleep(fetchLimit) // let the last fetch end
+			time.Sleep(longestFetch) // let the last fetch end
 			synctest.Wait()
 		})
 	})
@@ -1603,7 +1567,7 @@ func TestScarWakingInTheLastMinute(t *testing.T) {
 func TestScarMisconfiguredRole(t *testing.T) {
 	for _, code := range []string{"MalformedPolicyDocument", "PackedPolicyTooLarge", "RegionDisabledException"} {
 		t.Run(code, func(t *testing.T) {
-			story(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+			withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
 				s.set(always(codeError(code)))
 				for i := range 100 {
 					_, err := p.Retrieve(fromRequest(mint(t, fmt.Sprint(i))))
@@ -1712,30 +1676,30 @@ func TestPresignedURLsToTheirEnd(t *testing.T) {
 			t.Run(fmt.Sprintf("duration %s, window %s, URL of %s, %s", c.duration, c.window, c.url, name), func(t *testing.T) {
 				isolate(t)
 				synctest.Test(t, func(t *testing.T) {
-					w := newWorld(t, true)
-					defer w.close()
-					w.sts.AddRole(ststest.Role{ARN: testRole, TrustPolicy: w.policy(t), MaxSessionDuration: 12 * h})
-					p := NewProvider(testRole, withClient(w.sts.STS()), func(o *Options) { o.Duration, o.ExpiryWindow = c.duration, c.window })
+					w := testworld.New(testRole, true)
+					defer w.Close()
+					w.STS.AddRole(ststest.Role{ARN: testRole, TrustPolicy: w.Policy, MaxSessionDuration: 12 * h})
+					p := NewProvider(testRole, withClient(w.STS.STS()), func(o *Options) { o.Duration, o.ExpiryWindow = c.duration, c.window })
 					var made, early atomic.Int64
 					var uses sync.WaitGroup
 					token, minted := "", time.Time{}
 					for end := time.Now().Add(24 * h); time.Now().Before(end); time.Sleep(every/2 + rand.N(every)) {
 						if time.Since(minted) > 90*time.Minute { // as Vercel hands them out
-							token, minted = w.issuer.Mint(), time.Now()
+							token, minted = w.Issuer.Mint(), time.Now()
 						}
 						r := presign(t, p, token, c.url)
 						made.Add(1)
 						uses.Add(1)
 						time.AfterFunc(c.url-time.Second, func() {
 							defer uses.Done()
-							if _, err := w.sts.Verify(r); err != nil {
+							if _, err := w.STS.Verify(r); err != nil {
 								early.Add(1)
 							}
 						})
 					}
 					uses.Wait()
 					percent := 100 * float64(early.Load()) / float64(made.Load())
-					t.Logf("%.1f %% of %d ended early, %d calls of STS", percent, made.Load(), w.calls())
+					t.Logf("%.1f %% of %d ended early, %d calls of STS", percent, made.Load(), w.Calls())
 					if name == "awake" {
 						assert.GreaterOrEqual(t, percent, c.least)
 					}
@@ -1753,15 +1717,15 @@ func TestPresignedURLsToTheirEnd(t *testing.T) {
 func TestPresignedURLsThroughAnOutage(t *testing.T) {
 	isolate(t)
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, true)
-		defer w.close()
-		p := NewProvider(testRole, withClient(w.sts.STS()), func(o *Options) { o.ExpiryWindow = 30 * time.Minute })
-		token := w.issuer.Mint(func(c *oidctest.Claims) { c.Expiry = time.Now().Add(48 * time.Hour) })
+		w := testworld.New(testRole, true)
+		defer w.Close()
+		p := NewProvider(testRole, withClient(w.STS.STS()), func(o *Options) { o.ExpiryWindow = 30 * time.Minute })
+		token := w.Issuer.Mint(func(c *oidctest.Claims) { c.Expiry = time.Now().Add(48 * time.Hour) })
 		presign(t, p, token, time.Minute)
 		var uses sync.WaitGroup
 		for minute := range 24 * 60 {
 			down := minute%100 < 15
-			w.sts.SetFault(choose(func() ststest.Fault {
+			w.STS.SetFault(choose(func() ststest.Fault {
 				if down {
 					return ststest.Fault{Status: 503}
 				}
@@ -1773,7 +1737,7 @@ func TestPresignedURLsThroughAnOutage(t *testing.T) {
 			uses.Add(1)
 			time.AfterFunc(15*time.Minute-time.Second, func() {
 				defer uses.Done()
-				_, err := w.sts.Verify(r)
+				_, err := w.STS.Verify(r)
 				assert.NoError(t, err)
 			})
 			time.Sleep(time.Minute)
@@ -1784,8 +1748,8 @@ func TestPresignedURLsThroughAnOutage(t *testing.T) {
 
 // service is a real SDK client whose service checks signatures against the
 // STS: GetCallerIdentity.
-func (w *world) service(p *aws.CredentialsCache, options ...func(*middleware.Stack) error) *sts.Client {
-	return w.sts.STS(func(o *sts.Options) {
+func service(w *testworld.World, p *aws.CredentialsCache, options ...func(*middleware.Stack) error) *sts.Client {
+	return w.STS.STS(func(o *sts.Options) {
 		o.Credentials, o.Retryer = p, aws.NopRetryer{}
 		o.APIOptions = append(o.APIOptions, options...)
 	})
@@ -1800,15 +1764,15 @@ func codeOf(err error) string {
 }
 
 func TestRejectedCredentialsAreReplaced(t *testing.T) {
-	kill := map[string]func(t *testing.T, w *world){
-		"the role was deleted and made again": func(t *testing.T, w *world) { w.recreateRole(t) },
-		"all sessions were revoked":           func(_ *testing.T, w *world) { w.sts.RevokeAll() },
+	kill := map[string]func(t *testing.T, w *testworld.World){
+		"the role was deleted and made again": func(t *testing.T, w *testworld.World) { w.RecreateRole() },
+		"all sessions were revoked":           func(_ *testing.T, w *testworld.World) { w.STS.RevokeAll() },
 	}
 	for name, kill := range kill {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world, p *aws.CredentialsCache) {
-				client := w.service(p, InvalidateDeadCredentials(p))
-				ctx := fromRequest(w.issuer.Mint())
+			inWorld(t, func(t *testing.T, w *testworld.World, p *aws.CredentialsCache) {
+				client := service(w, p, InvalidateDeadCredentials(p))
+				ctx := fromRequest(w.Issuer.Mint())
 				_, err := client.GetCallerIdentity(ctx, nil)
 				require.NoError(t, err)
 				kill(t, w)
@@ -1817,9 +1781,9 @@ func TestRejectedCredentialsAreReplaced(t *testing.T) {
 				synctest.Wait()
 				_, err = client.GetCallerIdentity(ctx, nil)
 				require.NoError(t, err, "the next request after the refresh uses fresh ones")
-				assert.Equal(t, 2, w.calls())
+				assert.Equal(t, 2, w.Calls())
 
-				without := w.service(p)
+				without := service(w, p)
 				kill(t, w)
 				for range 3 {
 					_, err = without.GetCallerIdentity(ctx, nil)
@@ -1831,11 +1795,11 @@ func TestRejectedCredentialsAreReplaced(t *testing.T) {
 }
 
 func TestManyRejectionsCostOneCallASecond(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world, p *aws.CredentialsCache) {
+	inWorld(t, func(t *testing.T, w *testworld.World, p *aws.CredentialsCache) {
 		watch := InvalidateDeadCredentials(p)
-		clients := []*sts.Client{w.service(p, watch), w.service(p, watch)}
-		ctx := fromRequest(w.issuer.Mint())
-		w.sts.SetFault(func(c ststest.Call) ststest.Fault {
+		clients := []*sts.Client{service(w, p, watch), service(w, p, watch)}
+		ctx := fromRequest(w.Issuer.Mint())
+		w.STS.SetFault(func(c ststest.Call) ststest.Fault {
 			if c.Action == "GetCallerIdentity" { // whatever the credentials
 				return ststest.Fault{Code: "ExpiredToken", Status: 403}
 			}
@@ -1853,19 +1817,19 @@ func TestManyRejectionsCostOneCallASecond(t *testing.T) {
 			wg.Wait()
 			time.Sleep(100 * time.Millisecond)
 		}
-		assert.LessOrEqual(t, w.calls(), seconds+1)
-		assert.Greater(t, w.calls(), 1)
+		assert.LessOrEqual(t, w.Calls(), seconds+1)
+		assert.Greater(t, w.Calls(), 1)
 	})
 }
 
 func TestOtherErrorsChangeNothing(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world, p *aws.CredentialsCache) {
-		client := w.service(p, InvalidateDeadCredentials(p))
-		ctx := fromRequest(w.issuer.Mint())
+	inWorld(t, func(t *testing.T, w *testworld.World, p *aws.CredentialsCache) {
+		client := service(w, p, InvalidateDeadCredentials(p))
+		ctx := fromRequest(w.Issuer.Mint())
 		for _, fault := range []ststest.Fault{
 			{Code: "AccessDenied", Status: 403}, {Code: "SignatureDoesNotMatch", Status: 403}, {Status: 500}, {Code: "Throttling"}, {Reset: true},
 		} {
-			w.sts.SetFault(func(c ststest.Call) ststest.Fault {
+			w.STS.SetFault(func(c ststest.Call) ststest.Fault {
 				if c.Action == "GetCallerIdentity" {
 					return fault
 				}
@@ -1875,7 +1839,7 @@ func TestOtherErrorsChangeNothing(t *testing.T) {
 			require.Error(t, err)
 			time.Sleep(2 * time.Second)
 		}
-		assert.Equal(t, 1, w.calls())
+		assert.Equal(t, 1, w.Calls())
 	})
 }
 
@@ -1920,8 +1884,8 @@ func TestHeadRequestsWithoutACode(t *testing.T) {
 		"requests that are no HEAD":     {[]string{"GET 400", "GET 400", "GET 400", "GET 400"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(t *testing.T, w *world, p *aws.CredentialsCache) {
-				creds, err := p.Retrieve(fromRequest(w.issuer.Mint()))
+			inWorld(t, func(t *testing.T, w *testworld.World, p *aws.CredentialsCache) {
+				creds, err := p.Retrieve(fromRequest(w.Issuer.Mint()))
 				require.NoError(t, err)
 				watch := InvalidateDeadCredentials(p)
 				for _, answer := range c.answers {
@@ -1931,7 +1895,7 @@ func TestHeadRequestsWithoutACode(t *testing.T) {
 					head(t, watch, method, cmp.Or(key, creds.AccessKeyID), status)
 				}
 				time.Sleep(time.Second)
-				after, err := p.Retrieve(fromRequest(w.issuer.Mint()))
+				after, err := p.Retrieve(fromRequest(w.Issuer.Mint()))
 				require.NoError(t, err)
 				assert.Equal(t, c.rejected, after.AccessKeyID != creds.AccessKeyID)
 			})
@@ -1957,9 +1921,9 @@ var soak = flag.Duration("soak", 2*time.Second, "how long TestSoak runs")
 func TestSoak(t *testing.T) {
 	isolate(t)
 	before := runtime.NumGoroutine()
-	w := newWorld(t, false)
+	w := testworld.New(testRole, false)
 	down := faults()["all mixed"]
-	w.sts.SetFault(choose(func() ststest.Fault {
+	w.STS.SetFault(choose(func() ststest.Fault {
 		fault := ststest.Fault{}
 		if rand.IntN(3) == 0 {
 			fault = down()
@@ -1969,8 +1933,8 @@ func TestSoak(t *testing.T) {
 		}
 		return fault
 	}))
-	p := NewProvider(testRole, withClient(w.sts.STS()))
-	tokens := []string{w.issuer.Mint(), w.issuer.Mint(func(c *oidctest.Claims) { c.JTI = "2" }), w.issuer.MintForged(), "garbage", ""}
+	p := NewProvider(testRole, withClient(w.STS.STS()))
+	tokens := []string{w.Issuer.Mint(), w.Issuer.Mint(func(c *oidctest.Claims) { c.JTI = "2" }), w.Issuer.MintForged(), "garbage", ""}
 
 	var requests []*http.Request
 	for _, raw := range tokens {
@@ -1991,7 +1955,7 @@ func TestSoak(t *testing.T) {
 			return
 		}
 		answers.Add(1)
-		session, known := w.sts.Session(creds.AccessKeyID)
+		session, known := w.STS.Session(creds.AccessKeyID)
 		given := session.Credentials()
 		switch {
 		case !known, given.SecretAccessKey != creds.SecretAccessKey, given.SessionToken != creds.SessionToken:
@@ -2024,8 +1988,273 @@ func TestSoak(t *testing.T) {
 	wg.Wait()
 	require.Zero(t, wrong.Load())
 	require.Positive(t, answers.Load())
-	t.Logf("%d answers, %d errors, %d STS calls in %s", answers.Load(), failures.Load(), w.calls(), *soak)
+	t.Logf("%d answers, %d errors, %d STS calls in %s", answers.Load(), failures.Load(), w.Calls(), *soak)
 
-	w.close()
-	assert.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+2 }, 2*fetchLimit, 50*time.Millisecond, "goroutines are left")
+	w.Close()
+	assert.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+2 }, 2*longestFetch, 50*time.Millisecond, "goroutines are left")
+}
+
+// stsFunc is a client that cannot be compared, as a function cannot.
+type stsFunc func(context.Context, *sts.AssumeRoleWithWebIdentityInput) (*sts.AssumeRoleWithWebIdentityOutput, error)
+
+func (f stsFunc) AssumeRoleWithWebIdentity(ctx context.Context, in *sts.AssumeRoleWithWebIdentityInput, _ ...func(*sts.Options)) (*sts.AssumeRoleWithWebIdentityOutput, error) {
+	return f(ctx, in)
+}
+
+func TestAClientThatIsAFunctionIsPacedToo(t *testing.T) {
+	isolate(t)
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeSTS()
+		s.set(always(errDown))
+		p := NewProvider(testRole, withClient(stsFunc(func(ctx context.Context, in *sts.AssumeRoleWithWebIdentityInput) (*sts.AssumeRoleWithWebIdentityOutput, error) {
+			return s.AssumeRoleWithWebIdentity(ctx, in)
+		})))
+		for start := time.Now(); time.Since(start) < 20*time.Second; time.Sleep(10 * time.Millisecond) {
+			_, err := p.Retrieve(fromRequest(mint(t, "good")))
+			require.Error(t, err)
+		}
+		assert.Greater(t, s.count(), 20)
+		s.paced(t, 3)
+	})
+}
+
+// A source that was forgotten is an error of the first Retrieve, and does not end
+// a program that makes its provider at the start.
+func TestASourceThatIsNil(t *testing.T) {
+	isolate(t)
+	for name, source := range map[string]oidc.TokenSource{
+		"FirstOf":  oidc.FirstOf(nil),
+		"Map":      oidc.Map(nil, func(_ context.Context, t oidc.Token) (oidc.Token, error) { return t, nil }),
+		"Exchange": oidc.Exchange(nil, "https://sts.amazonaws.com"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			var p *aws.CredentialsCache
+			require.NotPanics(t, func() {
+				p = NewProvider(testRole, withClient(newFakeSTS()), func(o *Options) { o.TokenSource = source })
+			})
+			_, err := p.Retrieve(t.Context())
+			require.ErrorContains(t, err, "Options.TokenSource panicked")
+		})
+	}
+}
+
+// Clients choose what they send, and so the text of the failure.
+func TestGarbageDoesNotFillTheLog(t *testing.T) {
+	isolate(t)
+	synctest.Test(t, func(t *testing.T) {
+		var warnings atomic.Int64
+		p := NewProvider(testRole, withClient(newFakeSTS()), func(o *Options) {
+			o.Logger = slog.New(levels(func(l slog.Level) {
+				if l >= slog.LevelWarn {
+					warnings.Add(1)
+				}
+			}))
+		})
+		start := time.Now()
+		for i := range 1000 {
+			garbage := fmt.Sprintf("%0*d", i%97+1, i)
+			if i%2 == 0 {
+				garbage = mint(t, fmt.Sprint(i), claim("exp", start.Add(-time.Duration(i+1)*time.Hour).Unix()))
+			}
+			_, err := p.Retrieve(fromRequest(garbage))
+			require.Error(t, err)
+			time.Sleep(10 * time.Millisecond)
+		}
+		synctest.Wait()
+		assert.LessOrEqual(t, warnings.Load(), int64(4*(time.Since(start)/(10*time.Second)+1)))
+	})
+}
+
+// levels is a log handler that is told the level of each record.
+type levels func(slog.Level)
+
+func (levels) Enabled(context.Context, slog.Level) bool { return true }
+func (l levels) Handle(_ context.Context, r slog.Record) error {
+	l(r.Level)
+	return nil
+}
+func (l levels) WithAttrs([]slog.Attr) slog.Handler { return l }
+func (l levels) WithGroup(string) slog.Handler      { return l }
+
+// A step that hangs has used up the fetch's time: no other token is tried with
+// what is left of nothing.
+func TestAStepThatHangsIsNotAskedAgainInTheSameFetch(t *testing.T) {
+	isolate(t)
+	synctest.Test(t, func(t *testing.T) {
+		var calls atomic.Int64
+		p := NewProvider(testRole, withClient(newFakeSTS()), func(o *Options) {
+			o.TokenSource = oidc.Map(oidc.FromRequest(), func(context.Context, oidc.Token) (oidc.Token, error) {
+				calls.Add(1)
+				time.Sleep(time.Hour)
+				return oidc.Token{}, nil
+			})
+		})
+		for i := range 10 {
+			fromRequest(mint(t, fmt.Sprint(i)))
+		}
+		_, err := p.Retrieve(fromRequest(mint(t, "own")))
+		require.ErrorContains(t, err, "a step of Options.TokenSource did not return when its context ended")
+		time.Sleep(10 * time.Second)
+		assert.EqualValues(t, 1, calls.Load())
+		time.Sleep(2 * time.Hour)
+	})
+}
+
+// What STS calls a success and is none keeps the turn until it is judged: no more
+// providers begin than after a failure that says so.
+func TestAnswersThatAreNoneKeepTheirTurn(t *testing.T) {
+	answers := map[string]func() *sts.AssumeRoleWithWebIdentityOutput{
+		"no credentials": func() *sts.AssumeRoleWithWebIdentityOutput { return &sts.AssumeRoleWithWebIdentityOutput{} },
+		"no answer":      func() *sts.AssumeRoleWithWebIdentityOutput { return nil },
+	}
+	for name, answer := range answers {
+		t.Run(name, func(t *testing.T) {
+			isolate(t)
+			synctest.Test(t, func(t *testing.T) {
+				s := newFakeSTS()
+				client := &emptyAnswers{s, answer}
+				providers := NewProviders(func(_ string, o *Options) { o.Client = client })
+				_, err := providers.For(testRole).Retrieve(fromRequest(mint(t, "good")))
+				require.Error(t, err)
+				var wg sync.WaitGroup
+				for i := range 200 {
+					ctx := fromRequest(mint(t, "good"))
+					wg.Go(func() {
+						_, err := providers.For(fmt.Sprint(testRole, i)).Retrieve(ctx)
+						assert.Error(t, err)
+					})
+				}
+				wg.Wait()
+				s.paced(t, 3)
+			})
+		})
+	}
+}
+
+type emptyAnswers struct {
+	*fakeSTS
+	answer func() *sts.AssumeRoleWithWebIdentityOutput
+}
+
+func (e *emptyAnswers) AssumeRoleWithWebIdentity(ctx context.Context, in *sts.AssumeRoleWithWebIdentityInput, optFns ...func(*sts.Options)) (*sts.AssumeRoleWithWebIdentityOutput, error) {
+	if _, err := e.fakeSTS.AssumeRoleWithWebIdentity(ctx, in, optFns...); err != nil {
+		return nil, err
+	}
+	return e.answer(), nil
+}
+
+// The same with the SDK's client, for credentials that have expired as they come.
+func TestCredentialsThatAreDeadAsTheyComeKeepTheirTurn(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *testworld.World, _ *aws.CredentialsCache) {
+		var noted fakeSTS
+		w.STS.SetFault(func(ststest.Call) ststest.Fault {
+			noted.mu.Lock()
+			defer noted.mu.Unlock()
+			noted.calls = append(noted.calls, time.Now())
+			return ststest.Fault{Lifetime: -time.Minute}
+		})
+		client, raw := w.STS.STS(), w.Issuer.Mint()
+		for _, crowd := range []int{1, 200} {
+			var wg sync.WaitGroup
+			for range crowd {
+				p, ctx := NewProvider(testRole, withClient(client)), fromRequest(raw)
+				wg.Go(func() {
+					_, err := p.Retrieve(ctx)
+					assert.Error(t, err)
+				})
+			}
+			wg.Wait()
+		}
+		noted.paced(t, 3)
+	})
+}
+
+// A good answer without credentials is a fault like any other, which the next
+// attempt may not meet.
+func TestOneAnswerWithoutCredentialsAtAColdStart(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *testworld.World, p *aws.CredentialsCache) {
+		w.STS.SetFault(ststest.First(2, ststest.Fault{EmptyCredentials: true}))
+		_, err := p.Retrieve(fromRequest(w.Issuer.Mint()))
+		require.NoError(t, err)
+	})
+}
+
+// A server that cuts the token which it quotes.
+func TestATokenThatIsCutIsNotShownInAnError(t *testing.T) {
+	isolate(t)
+	raw := mint(t, "a token whose signature is of some length")
+	s := newFakeSTS()
+	s.set(func(_ context.Context, raw string) error {
+		return &smithy.GenericAPIError{Code: "InvalidIdentityToken", Message: "not good: " + raw[:len(raw)-2]}
+	})
+	_, err := NewProvider(testRole, withClient(s)).Retrieve(fromRequest(raw))
+	require.ErrorContains(t, err, "not good: ")
+	signature := raw[strings.LastIndex(raw, ".")+1:]
+	for err := error(err); err != nil; err = errors.Unwrap(err) {
+		assert.NotContains(t, fmt.Sprintf("%v %+v %#v", err, err, err), signature[:20])
+	}
+}
+
+// In two regions, the one that was slower is cancelled. That is no fault.
+func TestTheSlowerRegionOwesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		of := turns{Pacer: &pace.Pacer{Burst: 3}}
+		var slower []func(bool)
+		for range 10 {
+			end, err := of.Begin(t.Context())
+			require.NoError(t, err)
+			slower = append(slower, end)
+		}
+		faster, err := of.Begin(t.Context())
+		require.NoError(t, err)
+		faster(false)
+		of.judge(nil)
+		of.Clear()
+		for _, end := range slower {
+			end(true)
+		}
+		start := time.Now()
+		for range 100 {
+			_, err := of.Begin(t.Context())
+			require.NoError(t, err)
+		}
+		assert.Zero(t, time.Since(start))
+	})
+}
+
+// A turn that was answered is kept until the operation is judged.
+func TestATurnIsKeptUntilTheOperationIsJudged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &pace.Pacer{Burst: 1}
+		began := func() bool {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
+			defer cancel()
+			end, err := p.Begin(ctx)
+			if err == nil {
+				end(false)
+			}
+			return err == nil
+		}
+		end, err := p.Begin(t.Context())
+		require.NoError(t, err)
+		end(true)
+		time.Sleep(pace.Every)
+		for name, c := range map[string]struct {
+			err  error
+			next bool
+		}{
+			"an answer that is none": {fmt.Errorf("so: %w", unusableAnswer{errors.New("empty")}), false},
+			"a refusal":              {codeError("AccessDenied"), true},
+			"credentials":            {nil, true},
+		} {
+			time.Sleep(pace.Every)
+			of := turns{Pacer: p}
+			end, err := of.Begin(t.Context())
+			require.NoError(t, err)
+			end(false)
+			assert.False(t, began(), name)
+			of.judge(c.err)
+			assert.Equal(t, c.next, began(), name)
+		}
+	})
 }

@@ -24,6 +24,7 @@ import (
 
 	"github.com/vercelaws/vercelaws/internal/http1"
 	"github.com/vercelaws/vercelaws/internal/stsclient"
+	"github.com/vercelaws/vercelaws/internal/testenv"
 )
 
 // reach is how an STS client reaches STS.
@@ -171,11 +172,7 @@ func TestSTSEnvironment(t *testing.T) {
 	home := t.TempDir()
 	require.NoError(t, os.MkdirAll(filepath.Join(home, ".aws"), 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(home, ".aws", "config"), []byte("[profile web]\nregion = sa-east-1\n"), 0o600))
-	for _, v := range os.Environ() {
-		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "AWS_") {
-			t.Setenv(name, "")
-		}
-	}
+	testenv.HideAWS(t)
 	t.Setenv("HOME", home)
 	t.Setenv("USERPROFILE", home)
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")

@@ -104,7 +104,7 @@ func ExampleExchange() {
 	// Output: [https://sts.amazonaws.com] <nil>
 }
 
-func ExampleParse() {
+func ExampleParseUnverified() {
 	_, err := oidc.ParseUnverified("undefined")
 	fmt.Println(errors.Is(err, oidc.ErrMalformed), err)
 	// Output: true oidc: malformed token: it has 1 dot-separated parts; a JSON Web Token has 3

@@ -24,12 +24,12 @@ import (
 // enter leads this process, and the commands it starts, to a new world.
 func enter(t *testing.T) *world {
 	w := newWorld()
-	t.Cleanup(w.close)
+	t.Cleanup(w.Close)
 	for _, variable := range w.environ() {
 		name, value, _ := strings.Cut(variable, "=")
 		t.Setenv(name, value)
 	}
-	t.Setenv("VERCEL_OIDC_TOKEN", w.issuer.Mint())
+	t.Setenv("VERCEL_OIDC_TOKEN", w.Issuer.Mint())
 	return w
 }
 
@@ -55,11 +55,11 @@ func TestCredentialProcessServesTheGoSDK(t *testing.T) {
 	creds, err := cfg.Credentials.Retrieve(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, processcreds.ProviderName, creds.Source)
-	session, ok := w.aws.Session(creds.AccessKeyID)
+	session, ok := w.STS.Session(creds.AccessKeyID)
 	require.True(t, ok)
 	assert.True(t, creds.CanExpire)
 	assert.WithinDuration(t, session.Expires, creds.Expires, time.Second, "the SDK plans its own refresh by the real end")
-	assert.Equal(t, 1, w.aws.Calls("AssumeRoleWithWebIdentity"))
+	assert.Equal(t, 1, w.STS.Calls("AssumeRoleWithWebIdentity"))
 }
 
 // Twenty runs at once ask STS once.
@@ -81,14 +81,14 @@ func TestRunsAtOnceShareCredentials(t *testing.T) {
 		}()
 	}
 	wg.Wait()
-	assert.Equal(t, 1, w.aws.Calls("AssumeRoleWithWebIdentity"))
+	assert.Equal(t, 1, w.STS.Calls("AssumeRoleWithWebIdentity"))
 	assert.Len(t, slices.Compact(outs), 1, "all have the same")
 }
 
 // Whoever asks while credentials roll over is told the end of those that it got.
 func TestEndIsThatOfTheCredentials(t *testing.T) {
 	w := enter(t)
-	w.aws.SetFault(ststest.Always(ststest.Fault{Lifetime: 3 * time.Second}))
+	w.STS.SetFault(ststest.Always(ststest.Fault{Lifetime: 3 * time.Second}))
 	role, err := roleFlags{arn: roleARN}.assume(t.Context(), execCommand)
 	require.NoError(t, err)
 	var wg sync.WaitGroup
@@ -96,12 +96,12 @@ func TestEndIsThatOfTheCredentials(t *testing.T) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			for w.aws.Calls("AssumeRoleWithWebIdentity") < 4 && t.Context().Err() == nil {
+			for w.STS.Calls("AssumeRoleWithWebIdentity") < 4 && t.Context().Err() == nil {
 				creds, err := role.credentials(t.Context())
 				if !assert.NoError(t, err) {
 					return
 				}
-				session, ok := w.aws.Session(creds.AccessKeyID)
+				session, ok := w.STS.Session(creds.AccessKeyID)
 				assert.True(t, ok)
 				if !assert.WithinDuration(t, session.Expires, creds.Expires, time.Second) {
 					return

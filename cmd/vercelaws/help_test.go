@@ -39,7 +39,7 @@ func TestHelpFits(t *testing.T) {
 func TestReportFits(t *testing.T) {
 	w := enter(t)
 	t.Setenv("COLUMNS", "")
-	t.Setenv("VERCEL_OIDC_TOKEN", w.issuer.Mint())
+	t.Setenv("VERCEL_OIDC_TOKEN", w.Issuer.Mint())
 	var out, errs bytes.Buffer
 	require.Equal(t, exitFailed, run(t.Context(), []string{"doctor", "--role-arn", roleARN + "-that-is-not-there"}, streams{nil, &out, &errs}))
 	assert.Empty(t, errs.String())

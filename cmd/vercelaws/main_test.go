@@ -18,9 +18,9 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/assert"
 
+	"github.com/vercelaws/vercelaws/internal/testworld"
 	"github.com/vercelaws/vercelaws/oidc/oidctest"
 	"github.com/vercelaws/vercelaws/ststest"
-	"github.com/vercelaws/vercelaws/trustpolicy"
 )
 
 // roleARN is the role of every test. It trusts the production deployments of
@@ -51,7 +51,7 @@ func TestScripts(t *testing.T) {
 		Cmds: scriptCommands,
 		Setup: func(env *testscript.Env) error {
 			w := newWorld()
-			env.Defer(w.close)
+			env.Defer(w.Close)
 			env.Values[worldKey{}] = w
 			env.Vars = append(env.Vars, w.environ()...)
 			home := filepath.Join(env.WorkDir, "home")
@@ -69,51 +69,25 @@ func TestScripts(t *testing.T) {
 }
 
 // world is what a command meets outside.
-type world struct {
-	issuer *oidctest.Server
-	aws    *ststest.Server
-	policy string // that of the role
-}
+type world struct{ *testworld.World }
 
 type worldKey struct{}
 
-func newWorld() *world {
-	w := &world{issuer: oidctest.NewServer(), aws: ststest.NewServer()}
-	policy, err := trustpolicy.Build(trustpolicy.Spec{
-		AccountID:    ststest.Account,
-		Teams:        []string{"acme"},
-		Projects:     []string{"web"},
-		Environments: []string{"production"},
-		BaseIssuer:   w.issuer.URL,
-	})
-	if err != nil {
-		panic(err)
-	}
-	w.aws.AddProvider(w.issuer.Issuer(), w.issuer.Audience())
-	w.aws.AddProvider(w.issuer.URL, w.issuer.Audience()) // the global issuer
-	w.policy = policy.String()
-	w.aws.AddRole(ststest.Role{ARN: roleARN, TrustPolicy: w.policy})
-	return w
-}
-
-func (w *world) close() {
-	w.aws.Close()
-	w.issuer.Close()
-}
+func newWorld() *world { return &world{testworld.New(roleARN, false)} }
 
 // environ leads a command to w, and to nothing of the machine: the home folder
 // of a script is not there.
 func (w *world) environ() []string {
 	return []string{
-		"ISSUER=" + w.issuer.URL,
-		"HOST=" + strings.TrimPrefix(w.issuer.URL, "http://"),
-		"STS=" + w.aws.URL,
+		"ISSUER=" + w.Issuer.URL,
+		"HOST=" + strings.TrimPrefix(w.Issuer.URL, "http://"),
+		"STS=" + w.STS.URL,
 		"ROLE=" + roleARN,
 		"VERCEL=1", // no Vercel CLI
 		"VERCEL_OIDC_TOKEN=",
 		"VERCEL_OIDC_TOKEN_FILE=",
 		"AWS_REGION=eu-central-1",
-		"AWS_ENDPOINT_URL_STS=" + w.aws.URL,
+		"AWS_ENDPOINT_URL_STS=" + w.STS.URL,
 		"AWS_EC2_METADATA_DISABLED=true",
 		"AWS_MAX_ATTEMPTS=1",
 		"COLUMNS=500",              // lines that a script can look for
@@ -127,7 +101,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	// puts a fresh token into VERCEL_OIDC_TOKEN.
 	"token": func(ts *testscript.TestScript, _ bool, args []string) {
 		w := ts.Value(worldKey{}).(*world)
-		mint := w.issuer.Mint
+		mint := w.Issuer.Mint
 		var changes []func(*oidctest.Claims)
 		for _, arg := range args {
 			name, value, _ := strings.Cut(arg, "=")
@@ -143,14 +117,14 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 				}
 			})
 			if name == "forged" {
-				mint = w.issuer.MintForged
+				mint = w.Issuer.MintForged
 			}
 		}
 		ts.Setenv("VERCEL_OIDC_TOKEN", mint(changes...))
 	},
 	// trust FILE makes it the trust policy of the role.
 	"trust": func(ts *testscript.TestScript, _ bool, args []string) {
-		ts.Value(worldKey{}).(*world).aws.SetTrustPolicy(roleARN, ts.ReadFile(args[0]))
+		ts.Value(worldKey{}).(*world).STS.SetTrustPolicy(roleARN, ts.ReadFile(args[0]))
 	},
 	// getrole OUT POLICY writes what aws iam get-role prints of the role.
 	"getrole": func(ts *testscript.TestScript, _ bool, args []string) {
@@ -167,11 +141,11 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	},
 	// provider ISSUER [AUDIENCE]... makes or changes the account's OIDC provider.
 	"provider": func(ts *testscript.TestScript, _ bool, args []string) {
-		ts.Value(worldKey{}).(*world).aws.AddProvider(args[0], args[1:]...)
+		ts.Value(worldKey{}).(*world).STS.AddProvider(args[0], args[1:]...)
 	},
 	// calls N checks how often STS was asked for credentials.
 	"calls": func(ts *testscript.TestScript, _ bool, args []string) {
-		if got := fmt.Sprint(ts.Value(worldKey{}).(*world).aws.Calls("AssumeRoleWithWebIdentity")); got != args[0] {
+		if got := fmt.Sprint(ts.Value(worldKey{}).(*world).STS.Calls("AssumeRoleWithWebIdentity")); got != args[0] {
 			ts.Fatalf("%s calls, want %s", got, args[0])
 		}
 	},

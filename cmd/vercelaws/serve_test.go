@@ -58,21 +58,21 @@ func served(t *testing.T, variables map[string]string) (aws.Credentials, error) 
 
 func TestServe(t *testing.T) {
 	w := enter(t)
-	w.aws.AddRole(ststest.Role{ARN: batchARN, TrustPolicy: w.policy})
+	w.STS.AddRole(ststest.Role{ARN: batchARN, TrustPolicy: w.Policy})
 	serve, found := startServe(t, 2, "--role-arn", roleARN, "--role-arn", batchARN)
 	require.Len(t, found, 2)
 	var ids []string
 	for path, want := range map[string]string{"123456789012/web": roleARN, "123456789012/jobs/batch": batchARN} {
 		creds, err := served(t, found[path])
 		require.NoError(t, err, path)
-		session, ok := w.aws.Session(creds.AccessKeyID)
+		session, ok := w.STS.Session(creds.AccessKeyID)
 		require.True(t, ok)
 		assert.Equal(t, want, session.RoleARN)
 		assert.WithinDuration(t, session.Expires, creds.Expires, time.Second)
 		ids = append(ids, creds.AccessKeyID)
 	}
 	assert.Len(t, ids, 2)
-	assert.Equal(t, 2, w.aws.Calls("AssumeRoleWithWebIdentity"))
+	assert.Equal(t, 2, w.STS.Calls("AssumeRoleWithWebIdentity"))
 
 	// Many at once are no more calls.
 	var wg sync.WaitGroup
@@ -85,7 +85,7 @@ func TestServe(t *testing.T) {
 		}()
 	}
 	wg.Wait()
-	assert.Equal(t, 2, w.aws.Calls("AssumeRoleWithWebIdentity"))
+	assert.Equal(t, 2, w.STS.Calls("AssumeRoleWithWebIdentity"))
 
 	if runtime.GOOS == "windows" {
 		return // no signals

@@ -59,7 +59,7 @@ func TestSuggestedCommandsHoldTheClaims(t *testing.T) {
 			w := enter(t)
 			folder := t.TempDir()
 			require.NoError(t, os.WriteFile(filepath.Join(folder, "policy.json"), []byte(policy), 0o600))
-			t.Setenv("VERCEL_OIDC_TOKEN", w.issuer.Mint(test.claim))
+			t.Setenv("VERCEL_OIDC_TOKEN", w.Issuer.Mint(test.claim))
 			doctor := exec.Command("vercelaws", append([]string{"doctor", "--json"}, test.args...)...)
 			doctor.Dir = folder
 			out, err := doctor.Output()

@@ -28,8 +28,8 @@ type issued struct {
 	secret string
 }
 
-// fakeSTS is an STS with its client.
-type fakeSTS struct {
+// stsServer is an STS with its client.
+type stsServer struct {
 	server
 	life     time.Duration
 	sdk      bool   // whether clients reach it through the SDK, which dates its answers
@@ -40,8 +40,8 @@ type fakeSTS struct {
 	identified bool              // it has accepted a token of its subject's that came with a request
 }
 
-func (w *world) newSTS(name string, life time.Duration, sdk bool) *fakeSTS {
-	s := &fakeSTS{server: server{w: w, name: name, since: -time.Hour}, life: life, sdk: sdk, audience: vercelAudience, given: map[string]issued{}}
+func (w *world) newSTS(name string, life time.Duration, sdk bool) *stsServer {
+	s := &stsServer{server: server{w: w, name: name, since: -time.Hour}, life: life, sdk: sdk, audience: vercelAudience, given: map[string]issued{}}
 	if sdk {
 		s.client = sts.New(sts.Options{Region: "us-east-1", Credentials: aws.AnonymousCredentials{}, HTTPClient: transport{s}})
 	} else {
@@ -50,7 +50,7 @@ func (w *world) newSTS(name string, life time.Duration, sdk bool) *fakeSTS {
 	return s
 }
 
-func (s *fakeSTS) credentials(key string) (issued, bool) {
+func (s *stsServer) credentials(key string) (issued, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c, ok := s.given[key]
@@ -58,13 +58,13 @@ func (s *fakeSTS) credentials(key string) (issued, bool) {
 }
 
 // newest is the key that s gave last.
-func (s *fakeSTS) newest() string {
+func (s *stsServer) newest() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.key(len(s.given) - 1)
 }
 
-func (s *fakeSTS) key(n int) string { return fmt.Sprintf("ASIA%s%04d", strings.ToUpper(s.name), n) }
+func (s *stsServer) key(n int) string { return fmt.Sprintf("ASIA%s%04d", strings.ToUpper(s.name), n) }
 
 // answer is an answer of STS, by whatever road.
 type answer struct {
@@ -75,7 +75,7 @@ type answer struct {
 }
 
 // ask is one request to STS. An empty token is not looked at.
-func (s *fakeSTS) ask(ctx context.Context, role, raw string) (answer, error) {
+func (s *stsServer) ask(ctx context.Context, role, raw string) (answer, error) {
 	role = strings.TrimPrefix(role, roleARN(""))
 	if raw != "" {
 		s.inspect(ctx, role, raw)
@@ -90,7 +90,7 @@ func (s *fakeSTS) ask(ctx context.Context, role, raw string) (answer, error) {
 }
 
 // inspect is what is promised of the tokens that STS sees.
-func (s *fakeSTS) inspect(ctx context.Context, role, raw string) {
+func (s *stsServer) inspect(ctx context.Context, role, raw string) {
 	s.w.inspect(&s.server, raw)
 	t, came := s.w.origin(raw)
 	request := requestLeaf()
@@ -108,7 +108,7 @@ func (s *fakeSTS) inspect(ctx context.Context, role, raw string) {
 	}
 }
 
-func (s *fakeSTS) answer(f fault, role, raw string) (answer, outcome) {
+func (s *stsServer) answer(f fault, role, raw string) (answer, outcome) {
 	switch f {
 	case unavailable:
 		return answer{status: 503, code: "ServiceUnavailable", message: "try later"}, faulted
@@ -154,7 +154,7 @@ func (s *fakeSTS) answer(f fault, role, raw string) (answer, outcome) {
 	return said, refused
 }
 
-func (s *fakeSTS) issue(life time.Duration) *types.Credentials {
+func (s *stsServer) issue(life time.Duration) *types.Credentials {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := len(s.given)
@@ -169,7 +169,7 @@ func (s *fakeSTS) issue(life time.Duration) *types.Credentials {
 }
 
 // plainClient is a client that a user wrote.
-type plainClient struct{ s *fakeSTS }
+type plainClient struct{ s *stsServer }
 
 func (c *plainClient) AssumeRoleWithWebIdentity(ctx context.Context, in *sts.AssumeRoleWithWebIdentityInput, _ ...func(*sts.Options)) (*sts.AssumeRoleWithWebIdentityOutput, error) {
 	a, err := c.s.ask(ctx, aws.ToString(in.RoleArn), aws.ToString(in.WebIdentityToken))
@@ -187,7 +187,7 @@ func (c *plainClient) AssumeRoleWithWebIdentity(ctx context.Context, in *sts.Ass
 }
 
 // transport is what the SDK's client sends its requests to.
-type transport struct{ s *fakeSTS }
+type transport struct{ s *stsServer }
 
 func (t transport) Do(r *http.Request) (*http.Response, error) {
 	body, err := io.ReadAll(r.Body)

@@ -56,7 +56,7 @@ type subject struct {
 	name     string
 	cache    *aws.CredentialsCache
 	party    string // the project whose tokens it is given; "": it serves requests of the deployment
-	sts      *fakeSTS
+	sts      *stsServer
 	source   *fakeSource   // nil: it has no token source
 	exchange *fakeExchange // nil: tokens are not exchanged
 	handler  *fakeHandler

@@ -15,9 +15,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// story runs f under fake time with a store whose tokens live two hours. A text that
-// begins with "garbage" is not a token.
-func story(t *testing.T, f func(t *testing.T, s *Store[string])) {
+// withStore runs f under fake time with a store whose tokens live two hours. A text
+// that begins with "garbage" is not a token.
+func withStore(t *testing.T, f func(t *testing.T, s *Store[string])) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		f(t, New(func(raw string) (string, time.Time, bool) {
@@ -52,7 +52,7 @@ func count(s *Store[string], raw string) float64 {
 }
 
 func TestNewestFirst(t *testing.T) {
-	story(t, func(t *testing.T, s *Store[string]) {
+	withStore(t, func(t *testing.T, s *Store[string]) {
 		for _, raw := range []string{"a", "b", "c", "a"} {
 			assert.Equal(t, raw, *s.Add(raw))
 		}
@@ -61,7 +61,7 @@ func TestNewestFirst(t *testing.T) {
 }
 
 func TestATokenCountsOnceInASlot(t *testing.T) {
-	story(t, func(t *testing.T, s *Store[string]) {
+	withStore(t, func(t *testing.T, s *Store[string]) {
 		for range 1000 {
 			s.Add("many at once")
 			s.Add("other")
@@ -78,7 +78,7 @@ func TestATokenCountsOnceInASlot(t *testing.T) {
 }
 
 func TestACountIsHalfAfterAMinute(t *testing.T) {
-	story(t, func(t *testing.T, s *Store[string]) {
+	withStore(t, func(t *testing.T, s *Store[string]) {
 		s.Add("a")
 		time.Sleep(halfLife)
 		assert.Equal(t, 0.5, count(s, "a"))
@@ -90,7 +90,7 @@ func TestACountIsHalfAfterAMinute(t *testing.T) {
 
 // The newest token's further arrivals are counted, though they take no lock.
 func TestTheFastPathCounts(t *testing.T) {
-	story(t, func(t *testing.T, s *Store[string]) {
+	withStore(t, func(t *testing.T, s *Store[string]) {
 		s.Add("a")
 		time.Sleep(slot)
 		assert.Zero(t, testing.AllocsPerRun(10, func() { s.Add("a") }))
@@ -120,7 +120,7 @@ func TestATextIsReadOnce(t *testing.T) {
 }
 
 func TestWhichTokensAreRemoved(t *testing.T) {
-	story(t, func(t *testing.T, s *Store[string]) {
+	withStore(t, func(t *testing.T, s *Store[string]) {
 		for _, raw := range []string{"a", "garbage", "foreign"} {
 			s.Add(raw)
 		}
@@ -144,7 +144,7 @@ func TestWhichTokensAreRemoved(t *testing.T) {
 func TestAFloodKeepsNewAndFrequentTokens(t *testing.T) {
 	for name, size := range map[string]int{"short": 10, "long": longest} {
 		t.Run(name, func(t *testing.T) {
-			story(t, func(t *testing.T, s *Store[string]) {
+			withStore(t, func(t *testing.T, s *Store[string]) {
 				forged := func(i int) string { return fmt.Sprintf("%0*d", size, i) }
 				s.Add("often")
 				time.Sleep(slot)
@@ -173,7 +173,7 @@ func TestAFloodKeepsNewAndFrequentTokens(t *testing.T) {
 }
 
 func TestOverlongTextIsNotKept(t *testing.T) {
-	story(t, func(t *testing.T, s *Store[string]) {
+	withStore(t, func(t *testing.T, s *Store[string]) {
 		long := strings.Repeat("x", longest+1)
 		assert.Equal(t, long, *s.Add(long))
 		assert.Empty(t, s.entries)

@@ -13,18 +13,16 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/vercelaws/vercelaws/internal/testenv"
 )
 
 const testRole = "arn:aws:iam::123456789012:role/web"
 
 // setenv sets these variables, and clears all others that a Client reads.
-func setenv(t *testing.T, vars map[string]string) {
+func setenv(t testing.TB, vars map[string]string) {
 	t.Helper()
-	for _, v := range os.Environ() {
-		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "AWS_") {
-			t.Setenv(name, "")
-		}
-	}
+	testenv.HideAWS(t)
 	for name, value := range vars {
 		t.Setenv(name, value)
 	}

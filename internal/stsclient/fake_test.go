@@ -1,12 +1,9 @@
-//go:build go1.25
-
 package stsclient
 
 import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -28,16 +25,6 @@ const (
 <Credentials><AccessKeyId>%s</AccessKeyId><SecretAccessKey>secret</SecretAccessKey><SessionToken>session</SessionToken><Expiration>2100-01-01T00:00:00Z</Expiration></Credentials>
 </AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`
 )
-
-// isolate clears the environment variables that a Client reads.
-func isolate(t testing.TB) {
-	t.Helper()
-	for _, v := range os.Environ() {
-		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "AWS_") || strings.HasSuffix(strings.ToUpper(name), "_PROXY") {
-			t.Setenv(name, "")
-		}
-	}
-}
 
 // region is the STS of one region, in memory.
 type region struct {

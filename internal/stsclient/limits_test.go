@@ -24,7 +24,7 @@ import (
 // userClient runs f with a client that a user made with sts.New.
 func userClient(t *testing.T, answer http.HandlerFunc, f func(t *testing.T, c *sts.Client, r *region)) {
 	t.Helper()
-	isolate(t)
+	setenv(t, nil)
 	synctest.Test(t, func(t *testing.T) {
 		r := newRegion(here, answer)
 		defer r.close()

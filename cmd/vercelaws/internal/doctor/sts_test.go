@@ -14,6 +14,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/vercelaws/vercelaws/internal/testenv"
 )
 
 const role = "arn:aws:iam::123456789012:role/web"
@@ -21,11 +23,7 @@ const role = "arn:aws:iam::123456789012:role/web"
 // setenv sets these variables, and clears all others that matter.
 func setenv(t *testing.T, vars map[string]string) {
 	t.Helper()
-	for _, v := range os.Environ() {
-		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "AWS_") || strings.HasSuffix(strings.ToUpper(name), "_PROXY") {
-			t.Setenv(name, "")
-		}
-	}
+	testenv.HideAWS(t)
 	t.Setenv("HOME", t.TempDir())
 	t.Setenv("USERPROFILE", os.Getenv("HOME"))
 	for name, value := range vars {
