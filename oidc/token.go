@@ -121,7 +121,7 @@ func decode(raw string) (Token, error) {
 	if _, _, err := readPart(header); err != nil {
 		return Token{}, fmt.Errorf("header: %w", err)
 	}
-	if _, err := jwtjson.Part(signature); err != nil {
+	if _, err := jwtjson.Bytes(signature); err != nil {
 		return Token{}, fmt.Errorf("signature: %w", err)
 	}
 	payload, c, err := readPart(body)

@@ -43,14 +43,20 @@ var base64url = base64.RawURLEncoding.Strict()
 // line ends or white space). Unused bits must be zero, so that a token has only one
 // text.
 func Part(s string) (string, error) {
+	b, err := Bytes(s)
+	return string(b), err
+}
+
+// Bytes is [Part] for a part that is no text.
+func Bytes(s string) ([]byte, error) {
 	if strings.ContainsAny(s, "\r\n") { // encoding/base64 skips them
-		return "", errNotBase64
+		return nil, errNotBase64
 	}
 	b, err := base64url.DecodeString(s)
 	if err != nil {
-		return "", errNotBase64
+		return nil, errNotBase64
 	}
-	return string(b), nil
+	return b, nil
 }
 
 // Value is the JSON text of a value in an object that [Object] has read. It is empty

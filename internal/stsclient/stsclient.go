@@ -43,7 +43,7 @@ type Client struct {
 
 	mu      sync.Mutex    // guards what follows
 	regions []*sts.Client // the first, and the second if there is one; nil until the first use
-	key     string        // of EndpointKey
+	key     any           // of EndpointKey; a string
 }
 
 // New returns a Client. The environment is read when the Client is first used.
@@ -61,21 +61,21 @@ func (c *Client) Regions() ([]*sts.Client, error) {
 // EndpointKey returns a key that Clients have in common if they ask the same
 // endpoint first. It is the host of an endpoint that is set, or else the region and
 // the kind of its endpoint.
-func (c *Client) EndpointKey() (string, error) {
+func (c *Client) EndpointKey() (any, error) {
 	_, key, err := c.build()
 	return key, err
 }
 
-func (c *Client) build() ([]*sts.Client, string, error) {
+func (c *Client) build() ([]*sts.Client, any, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.regions == nil {
 		settings, err := read(c.options)
 		if err != nil {
-			return nil, "", err
+			return nil, nil, err
 		}
 		if c.regions, err = settings.clients(c.options.Override); err != nil {
-			return nil, "", err
+			return nil, nil, err
 		}
 		c.key = settings.endpointKey()
 	}
