@@ -2258,3 +2258,64 @@ func TestATurnIsKeptUntilTheOperationIsJudged(t *testing.T) {
 		}
 	})
 }
+
+// Roles whose callers bring nothing but bad tokens, without pause, do not keep other
+// roles out that ask the same endpoint: each success lets all go.
+func TestAttackedRolesDoNotKeepOthersOut(t *testing.T) {
+	for _, c := range [][2]int{{413, 0}, {413, 100}, {0, 0}, {0, 500}} {
+		status, gap := c[0], time.Duration(c[1])*time.Millisecond
+		isolate(t)
+		synctest.Test(t, func(t *testing.T) {
+			s := newFakeSTS()
+			s.latency = 20 * time.Millisecond
+			s.set(func(_ context.Context, raw string) error {
+				if jti(t, raw)[0] == 'g' {
+					return nil
+				}
+				if status == 0 {
+					return apiAnswer(400, "Throttling")
+				}
+				return apiAnswer(status, "UnknownError")
+			})
+			stop := make(chan struct{})
+			var wg sync.WaitGroup
+			for a := range 20 {
+				p := NewProvider(testRole+fmt.Sprint(a), withClient(s))
+				wg.Go(func() {
+					for i := 0; ; i++ {
+						select {
+						case <-stop:
+							return
+						default:
+						}
+						ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+						_, _ = p.Retrieve(oidc.ContextWithToken(ctx, mint(t, fmt.Sprintf("bad%d-%d", a, i))))
+						cancel()
+						time.Sleep(10 * time.Millisecond)
+					}
+				})
+			}
+			time.Sleep(5 * time.Second)
+			failed := 0
+			var mu sync.Mutex
+			var healthy sync.WaitGroup
+			for h := range 40 {
+				p := NewProvider(testRole+"h"+fmt.Sprint(h), withClient(s))
+				healthy.Go(func() {
+					_, err := p.Retrieve(oidc.ContextWithToken(t.Context(), mint(t, fmt.Sprint("good", h))))
+					mu.Lock()
+					defer mu.Unlock()
+					if err != nil {
+						failed++
+					}
+				})
+				time.Sleep(gap)
+			}
+			healthy.Wait()
+			close(stop)
+			wg.Wait()
+			time.Sleep(time.Minute)
+			assert.Zero(t, failed)
+		})
+	}
+}

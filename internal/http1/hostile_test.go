@@ -111,7 +111,6 @@ var hostileAnswers = map[string]struct{ sends, want string }{
 	"half a body":                {sends: head + "40\r\n\r\n" + secret + hangUp},
 	"half a chunk":               {sends: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n40\r\n" + secret + hangUp},
 	"no last chunk":              {sends: strings.TrimSuffix(chunks, "0\r\n\r\n") + hangUp},
-	"a length that is too short": {sends: head + "2\r\n\r\nwell"},
 	"a negative length":          {sends: head + "-4\r\n\r\nwell" + secret},
 	"a length of words":          {sends: head + secret + "\r\n\r\nwell"},
 	"a length beyond numbers":    {sends: head + "99999999999999999999999\r\n\r\nwell"},
@@ -141,6 +140,7 @@ var hostileSurplus = map[string]string{
 	"surplus of a 304":           "HTTP/1.1 304 Not Modified\r\nContent-Length: 4\r\n\r\nwell",
 	"surplus of one that closes": "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nwell" + secret,
 	"surplus of HTTP/1.0":        "HTTP/1.0 200 OK\r\nContent-Length: 4\r\n\r\nwell" + secret,
+	"a length that is too short": head + "2\r\n\r\nwell",
 	"a 408 when idle":            good + pause + "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" + hangUp,
 }
 
@@ -208,7 +208,7 @@ func TestHostileServers(t *testing.T) {
 							require.ErrorIs(t, err, errSurplus)
 							return
 						}
-						assert.Contains(t, []string{"200 well", "204 ", "304 "}, got)
+						assert.Contains(t, []string{"200 well", "200 we", "204 ", "304 "}, got)
 						select {
 						case <-server.left:
 						case <-time.After(30 * time.Second):
