@@ -157,6 +157,21 @@ func TestTheSourceDecidesWhereRequestsStand(t *testing.T) {
 	}
 }
 
+// Once STS has accepted a token, no further source is asked.
+func TestNoSourceIsAskedAfterSuccess(t *testing.T) {
+	isolate(t)
+	asked := 0
+	p := NewProvider(testRole, withClient(newFakeSTS()), func(o *Options) {
+		o.TokenSource = oidc.FirstOf(oidc.FromRequest(), oidc.TokenSourceFunc(func(context.Context) (oidc.Token, error) {
+			asked++
+			return oidc.Token{}, oidc.ErrNoToken
+		}))
+	})
+	_, err := p.Retrieve(fromRequest(mint(t, "own")))
+	require.NoError(t, err)
+	assert.Zero(t, asked)
+}
+
 // unsealed is a source of a user's own that happens to have a method of the
 // same name as ours.
 type unsealed struct{ oidc.TokenSource }
