@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -60,6 +61,7 @@ type fetcher struct {
 	leaves  []tokenLeaf
 	client  stscreds.AssumeRoleWithWebIdentityAPIClient
 
+	failed      atomic.Int32    // operations in a row
 	known       refusals.Memory // tokens that STS, or an exchange, has refused
 	refusals    pace.Pacer      // of refused operations
 	sourceCalls guard.Calls
@@ -219,7 +221,7 @@ func (f *fetcher) try(ctx context.Context, c candidate) (aws.Credentials, error)
 	if err := cmp.Or(f.known.Answer(anyToken), f.known.Answer(raw)); err != nil {
 		return aws.Credentials{}, err
 	}
-	end, err := f.refusals.Begin(ctx)
+	end, err := f.refusals.Begin(ctx, 0)
 	if err != nil {
 		return aws.Credentials{}, f.assumeError(c.token, err)
 	}
@@ -305,7 +307,7 @@ func (f *fetcher) ProviderSources() []aws.CredentialSource {
 // stscreds. That one takes its token without a context, so one is made for each
 // operation.
 func (f *fetcher) assume(ctx context.Context, token oidc.Token) (aws.Credentials, error) {
-	call := &stsCall{client: f.client, calls: &f.clientCalls, faults: turns{Pacer: f.faults()}}
+	call := &stsCall{client: f.client, calls: &f.clientCalls, faults: turns{Pacer: f.faults(), failures: int(f.failed.Load())}}
 	provider := stscreds.NewWebIdentityRoleProvider(call, f.roleARN, identityToken(token.Raw()), func(o *stscreds.WebIdentityRoleOptions) {
 		o.RoleSessionName = cmp.Or(f.options.RoleSessionName, sessionNameFor(token))
 		o.Duration = f.options.Duration
@@ -321,8 +323,10 @@ func (f *fetcher) assume(ctx context.Context, token oidc.Token) (aws.Credentials
 	}
 	call.faults.judge(err)
 	if err != nil {
+		f.failed.Add(1)
 		return aws.Credentials{}, f.assumeError(token, err)
 	}
+	f.failed.Store(0)
 	call.faults.Clear()
 	creds.Source = ProviderName
 	return creds, nil
@@ -351,6 +355,7 @@ type stsCall struct {
 // may be none, and others would begin meanwhile.
 type turns struct {
 	*pace.Pacer
+	failures int // of this provider, in a row
 
 	mu     sync.Mutex           // guards what follows
 	open   []func(failed bool)  // ends of those that were answered
@@ -361,7 +366,7 @@ type turns struct {
 
 // Begin implements [stsclient.Pacer].
 func (t *turns) Begin(ctx context.Context) (func(fault bool), error) {
-	end, err := t.Pacer.Begin(ctx)
+	end, err := t.Pacer.Begin(ctx, t.failures)
 	if err != nil {
 		return nil, err
 	}
@@ -440,7 +445,7 @@ func (c *stsCall) ask(ctx context.Context, in *sts.AssumeRoleWithWebIdentityInpu
 	if _, ours := c.client.(*stsclient.Client); ours {
 		return c.client.AssumeRoleWithWebIdentity(ctx, in, stsclient.Limits(&c.faults, nil), onceIfUnclear)
 	}
-	end, err := c.faults.Pacer.Begin(ctx)
+	end, err := c.faults.Pacer.Begin(ctx, c.faults.failures)
 	if err != nil {
 		return nil, err
 	}

@@ -2229,13 +2229,13 @@ func TestATurnIsKeptUntilTheOperationIsJudged(t *testing.T) {
 		began := func() bool {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
 			defer cancel()
-			end, err := p.Begin(ctx)
+			end, err := p.Begin(ctx, 0)
 			if err == nil {
 				end(false)
 			}
 			return err == nil
 		}
-		end, err := p.Begin(t.Context())
+		end, err := p.Begin(t.Context(), 0)
 		require.NoError(t, err)
 		end(true)
 		time.Sleep(pace.Every)

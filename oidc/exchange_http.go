@@ -85,7 +85,7 @@ func (x *exchanger) exchange(ctx context.Context, from Token) (exchanged, *Excha
 	limit := firstAttemptLimit
 	for attempt := 1; ; attempt++ {
 		faults := x.faults()
-		end, err := faults.Begin(ctx)
+		end, err := faults.Begin(ctx, attempt-1)
 		if err != nil {
 			if failure == nil {
 				failure = x.ended(from, "the endpoint keeps failing, so no request was made in time", err)

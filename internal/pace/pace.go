@@ -6,6 +6,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 )
@@ -36,21 +37,25 @@ type Pacer struct {
 	failing  bool          // an operation has failed in the last minute, and Clear was not called since
 	paid     time.Time     // when nothing will be owed
 	underWay int           // operations that have not ended, and were not counted when they began
+	waiting  []int         // how often each of those who wait has failed
 	changed  chan struct{} // closed when waiting callers should look again; nil if there are none
 }
 
 // Begin waits until an operation may begin. If ctx ends before, the error is its
-// cause. The caller calls end when the operation has ended, and says whether it
+// cause. Failures is how often the caller has failed in a row: who has failed less
+// often goes first, so that callers who always fail do not keep others out. The
+// caller calls end when the operation has ended, and says whether it
 // failed. An operation that panics or never returns has failed. Further calls of
 // end have no effect.
-func (p *Pacer) Begin(ctx context.Context) (end func(failed bool), err error) {
-	if err := p.waitAndLock(ctx); err != nil {
+func (p *Pacer) Begin(ctx context.Context, failures int) (end func(failed bool), err error) {
+	if err := p.waitAndLock(ctx, failures); err != nil {
 		return nil, err
 	}
 	defer p.mu.Unlock()
 	counted := p.failing
 	if counted {
 		p.owe(Every)
+		p.wake() // others may have let this one go first
 	} else {
 		p.underWay++
 	}
@@ -78,7 +83,7 @@ func (p *Pacer) Begin(ctx context.Context) (end func(failed bool), err error) {
 
 // Wait waits until an operation may begin, and begins none.
 func (p *Pacer) Wait(ctx context.Context) error {
-	err := p.waitAndLock(ctx)
+	err := p.waitAndLock(ctx, 0)
 	if err == nil {
 		p.mu.Unlock()
 	}
@@ -93,25 +98,35 @@ func (p *Pacer) Clear() {
 	p.wake()
 }
 
-// waitAndLock waits until an operation may begin. It returns with mu locked, unless
-// ctx ends before: then it returns ctx's cause.
-func (p *Pacer) waitAndLock(ctx context.Context) error {
+// waitAndLock waits until an operation may begin, and nobody waits who has failed
+// less often. It returns with mu locked, unless ctx ends before: then it returns
+// ctx's cause.
+func (p *Pacer) waitAndLock(ctx context.Context, failures int) error {
+	p.mu.Lock()
 	for {
-		p.mu.Lock()
 		pause := p.pause()
-		if pause <= 0 {
+		if first := slices.IndexFunc(p.waiting, func(other int) bool { return other < failures }) < 0; pause <= 0 && first {
 			return nil
 		}
 		if p.changed == nil {
 			p.changed = make(chan struct{})
 		}
 		changed := p.changed
+		p.waiting = append(p.waiting, failures)
 		p.mu.Unlock()
+		var err error
 		select {
-		case <-time.After(pause):
+		case <-time.After(max(pause, Every/100)):
 		case <-changed:
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			err = context.Cause(ctx)
+		}
+		p.mu.Lock()
+		at := slices.Index(p.waiting, failures)
+		p.waiting = slices.Delete(p.waiting, at, at+1)
+		if err != nil {
+			p.mu.Unlock()
+			return err
 		}
 	}
 }

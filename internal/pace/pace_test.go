@@ -16,7 +16,7 @@ import (
 
 func begin(t *testing.T, p *Pacer) func(bool) {
 	t.Helper()
-	end, err := p.Begin(t.Context())
+	end, err := p.Begin(t.Context(), 0)
 	require.NoError(t, err)
 	return end
 }
@@ -69,7 +69,7 @@ func afterTheFirstFailure(t *testing.T, herd int, takes time.Duration) {
 		for i := range herd {
 			wg.Go(func() {
 				for ctx.Err() == nil {
-					end, err := p.Begin(ctx)
+					end, err := p.Begin(ctx, 0)
 					if err != nil {
 						return
 					}
@@ -149,6 +149,36 @@ func TestWhoWaitsIsWoken(t *testing.T) {
 	}
 }
 
+// Callers who always fail do not keep out one who has not.
+func TestWhoHasFailedLessGoesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &Pacer{Burst: 3}
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for range 50 {
+			wg.Go(func() {
+				for failures := 1; ; failures++ {
+					end, err := p.Begin(ctx, failures)
+					if err != nil {
+						return
+					}
+					time.Sleep(20 * time.Millisecond)
+					end(true)
+				}
+			})
+		}
+		for range 20 {
+			time.Sleep(3 * time.Second)
+			began := time.Now()
+			end := begin(t, p)
+			assert.LessOrEqual(t, time.Since(began), 2*Every)
+			end(false)
+		}
+		cancel()
+		wg.Wait()
+	})
+}
+
 func TestOneFailureAmongManyHealthyDelaysNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &Pacer{Burst: 3}
@@ -196,7 +226,7 @@ func TestOperationsUnderWayCountWhileSomethingIsOwed(t *testing.T) {
 		p.Fail()
 		ctx, cancel := context.WithTimeoutCause(t.Context(), Every-1, errors.New("the cause"))
 		defer cancel()
-		_, err := p.Begin(ctx)
+		_, err := p.Begin(ctx, 0)
 		assert.EqualError(t, err, "the cause")
 		assert.Equal(t, 2, p.underWay)
 	})
