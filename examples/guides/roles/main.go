@@ -3,6 +3,9 @@
 //
 //	PUT /role   the ARN of the customer's role
 //	GET /role   who the service is in the customer's account
+//
+// CUSTOMERS has the customers' IDs by their API keys, in JSON: {"key": "7f3a"}.
+// A request has its key in Authorization, as "Bearer key".
 package main
 
 import (
