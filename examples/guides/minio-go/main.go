@@ -1,5 +1,6 @@
 // Command minio-go lists a bucket through minio-go, the client of MinIO and of
-// other stores with S3's protocol.
+// other stores with S3's protocol. The store's address is in AWS_ENDPOINT_URL_S3;
+// by default it is S3.
 package main
 
 import (

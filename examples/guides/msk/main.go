@@ -1,5 +1,5 @@
 // Command msk writes to a topic of Amazon MSK, which is Kafka with IAM access
-// control.
+// control. BROKERS has the cluster's brokers, with commas between them.
 package main
 
 import (

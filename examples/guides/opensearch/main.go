@@ -1,4 +1,5 @@
-// Command opensearch searches a domain of Amazon OpenSearch Service.
+// Command opensearch searches a domain of Amazon OpenSearch Service, whose
+// address is in OPENSEARCH_URL.
 package main
 
 import (

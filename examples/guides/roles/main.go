@@ -3,6 +3,9 @@
 //
 //	PUT /role   the ARN of the customer's role
 //	GET /role   who the service is in the customer's account
+//
+// CUSTOMERS has the customers' IDs by their API keys, in JSON: {"key": "7f3a"}.
+// A request has its key in Authorization, as "Bearer key".
 package main
 
 import (
@@ -84,6 +87,8 @@ func (s *service) save(id, roleARN string) error {
 	return nil
 }
 
+var errOpen = errors.New("the role's trust policy does not demand the sts:RoleSessionName")
+
 // checkTrust looks at what the trust policy of a role demands that the customer
 // enters: the role must admit the customer's session name, and not another. A role
 // that admits any name would serve whoever enters its ARN.
@@ -95,11 +100,21 @@ func checkTrust(ctx context.Context, id, roleARN string) error {
 	var refused *vercelaws.AssumeRoleError
 	switch {
 	case err == nil:
-		return errors.New("the role's trust policy does not demand the sts:RoleSessionName")
+		return errOpen
 	case errors.As(err, &refused) && refused.Code == "AccessDenied":
 		return nil
 	}
 	return err
+}
+
+// forCustomer tells whether the customer can mend what checkTrust found. The rest
+// is this service's own, or passes.
+func forCustomer(err error) bool {
+	var config *vercelaws.ConfigError
+	var refused *vercelaws.AssumeRoleError
+	return errors.Is(err, errOpen) ||
+		errors.As(err, &config) && config.Setting == "role ARN" ||
+		errors.As(err, &refused) && !refused.Temporary()
 }
 
 func try(ctx context.Context, roleARN, sessionName string) error {
@@ -138,6 +153,10 @@ func (s *service) putRole(w http.ResponseWriter, r *http.Request, id string) {
 	roleARN := strings.TrimSpace(string(text))
 	if err := checkTrust(r.Context(), id, roleARN); err != nil {
 		log.Print(err)
+		if !forCustomer(err) {
+			http.Error(w, "cannot try the role now", http.StatusBadGateway)
+			return
+		}
 		http.Error(w, "have the role's trust policy demand the sts:RoleSessionName "+sessionName(id), http.StatusBadRequest)
 		return
 	}

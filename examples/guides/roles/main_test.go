@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/vercelaws/vercelaws/examples/guides/internal/loopback"
+	"github.com/vercelaws/vercelaws/ststest"
 	"github.com/vercelaws/vercelaws/trustpolicy"
 )
 
@@ -84,6 +85,16 @@ func TestAnotherCustomersRole(t *testing.T) {
 	require.NoError(t, a.service.save("bad", shopRole)) // a service that does not try it first
 	status, body := a.get("bad-key")
 	assert.Equal(t, http.StatusBadGateway, status, body)
+}
+
+// TestAnOutageIsNotTheCustomersFault has STS be down while a customer enters a
+// role, and then up, for one whose ARN is none.
+func TestAnOutageIsNotTheCustomersFault(t *testing.T) {
+	a := start(t)
+	a.STS.SetFault(ststest.Always(ststest.Fault{Status: http.StatusServiceUnavailable}))
+	assert.Equal(t, http.StatusBadGateway, a.put("shop-key", shopRole))
+	a.STS.SetFault(nil)
+	assert.Equal(t, http.StatusBadRequest, a.put("shop-key", "for-service"))
 }
 
 // TestOneRoleHasOneOwner has a trust policy admit two customers: the provider of

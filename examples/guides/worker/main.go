@@ -1,4 +1,5 @@
-// Command worker is a server that also works through an SQS queue.
+// Command worker is a server that also works through an SQS queue, whose address
+// is in QUEUE_URL.
 package main
 
 import (

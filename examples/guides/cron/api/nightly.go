@@ -1,5 +1,5 @@
 // Package handler is a function that Vercel calls by the schedule in
-// vercel.json: it writes the day's report.
+// vercel.json: it writes the day's report. CRON_SECRET is a secret of your choice.
 package handler
 
 import (
