@@ -54,9 +54,11 @@ ifeq ($(race),)
 endif
 	go test $(race) ./...
 
+# bench counts allocations, which the race detector would change.
 .PHONY: test-others
 test-others: minio postgres awscli vercel test-model
-	$(call in_each,$(filter-out . e2e/model,$(code)),go test $(race) -count=1 ./...)
+	$(call in_each,bench,go test -count=1 ./...)
+	$(call in_each,$(filter-out . bench e2e/model,$(code)),go test $(race) -count=1 ./...)
 
 .PHONY: test-model
 test-model: ## play random histories against what is promised (e2e/model)

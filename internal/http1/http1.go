@@ -259,15 +259,17 @@ func (t *Transport) send(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, errProxy
 	}
-	var unsent error
-	var c *conn // the connection that is used; nil for TLS through a proxy
+	var used struct {
+		*conn        // nil for TLS through a proxy
+		unsent error // why the request was not written whole
+	}
 	header := r.Header
 	r = r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) {
-			c, _ = info.Conn.(*conn)
+			used.conn, _ = info.Conn.(*conn)
 		},
-		WroteRequest: func(info httptrace.WroteRequestInfo) { unsent = info.Err },
-		PutIdleConn:  func(error) { _ = c != nil && c.end() },
+		WroteRequest: func(info httptrace.WroteRequestInfo) { used.unsent = info.Err },
+		PutIdleConn:  func(error) { _ = used.conn != nil && used.end() },
 	}))
 	r.Header = maps.Clone(header)
 	r.Header["Idempotency-Key"] = nil // is not sent, and makes net/http repeat the request on a closed connection
@@ -277,10 +279,10 @@ func (t *Transport) send(r *http.Request) (*http.Response, error) {
 	switch {
 	case err == nil:
 		err = whole(response)
-	case unsent != nil && !errors.As(unsent, new(*net.OpError)) && !errors.As(err, new(answerError)):
+	case used.unsent != nil && !errors.As(used.unsent, new(*net.OpError)) && !errors.As(err, new(answerError)):
 		err = errNotSent
 	}
-	if err == nil && c != nil && c.end() {
+	if err == nil && used.conn != nil && used.end() {
 		err = errSurplus
 	}
 	if err != nil {
