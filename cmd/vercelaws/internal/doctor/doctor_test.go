@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -147,9 +148,12 @@ func TestClaimsOfAnExchangedToken(t *testing.T) {
 
 // A run that is cancelled ends, and says of each check that it failed.
 func TestRunEndsWithItsContext(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // an issuer that takes connections, and answers nothing
+	require.NoError(t, err)
+	defer silent.Close()
 	issuer := oidctest.NewServer()
 	defer issuer.Close()
-	token, err := oidc.ParseUnverified(issuer.Mint())
+	token, err := oidc.ParseUnverified(issuer.Mint(func(c *oidctest.Claims) { c.Issuer = "http://" + silent.Addr().String() }))
 	require.NoError(t, err)
 	t.Setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1")
 	t.Setenv("AWS_CONFIG_FILE", os.DevNull)
