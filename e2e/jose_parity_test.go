@@ -192,7 +192,8 @@ func TestParityWithJose(t *testing.T) {
 	t.Logf("%d tokens: %d taken by both, %d refused by both, %d refused here alone for a stated reason", len(tokens), good, bad, stricter)
 }
 
-// published is the way to an issuer that publishes a set of keys.
+// published is the way to https://oidc.vercel.com/acme, if that publishes a set of
+// keys.
 type published string
 
 // RoundTrip implements http.RoundTripper.
