@@ -20,15 +20,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/vercelaws/vercelaws"
+	"github.com/vercelaws/vercelaws/internal/testworld"
 	"github.com/vercelaws/vercelaws/oidc"
-	"github.com/vercelaws/vercelaws/oidc/oidctest"
 	"github.com/vercelaws/vercelaws/ststest"
-	"github.com/vercelaws/vercelaws/trustpolicy"
 )
 
 const role = "arn:aws:iam::123456789012:role/web"
 
-// rig is an issuer, an STS and a token.
+// rig is an STS, and a token for role.
 type rig struct {
 	sts   *ststest.Server
 	token string
@@ -36,17 +35,9 @@ type rig struct {
 
 func newRig(tb testing.TB) *rig {
 	tb.Helper()
-	issuer := oidctest.NewServer()
-	tb.Cleanup(issuer.Close)
-	server := ststest.NewServer()
-	tb.Cleanup(server.Close)
-	policy, err := trustpolicy.Build(trustpolicy.Spec{
-		AccountID: ststest.Account, BaseIssuer: issuer.URL, Teams: []string{"acme"}, Projects: []string{"web"}, Environments: []string{"production"},
-	})
-	require.NoError(tb, err)
-	server.AddProvider(issuer.Issuer(), issuer.Audience())
-	server.AddRole(ststest.Role{ARN: role, TrustPolicy: policy.String()})
-	return &rig{server, issuer.Mint()}
+	w := testworld.New(role, false)
+	tb.Cleanup(w.Close)
+	return &rig{w.STS, w.Issuer.Mint()}
 }
 
 // providers are the library and its peers.

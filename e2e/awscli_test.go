@@ -13,7 +13,6 @@ import (
 
 	"github.com/vercelaws/vercelaws/oidc/oidctest"
 	"github.com/vercelaws/vercelaws/ststest"
-	"github.com/vercelaws/vercelaws/trustpolicy"
 )
 
 // awsProgram returns the AWS CLI. make awscli installs it.
@@ -46,14 +45,7 @@ func profile(t *testing.T, roleARN, token, stsURL string) []string {
 func TestAWSCLIThroughCredentialProcess(t *testing.T) {
 	aws := awsProgram(t)
 	const roleARN = "arn:aws:iam::" + ststest.Account + ":role/web"
-	server := ststest.NewServer()
-	defer server.Close()
-	server.AddProvider(issuer.Issuer(), issuer.Audience())
-	policy, err := trustpolicy.Build(trustpolicy.Spec{
-		AccountID: ststest.Account, Teams: []string{"acme"}, Projects: []string{"web"}, Environments: []string{"development"}, BaseIssuer: issuer.URL,
-	})
-	require.NoError(t, err)
-	server.AddRole(ststest.Role{ARN: roleARN, TrustPolicy: policy.String()})
+	server := startSTS(t, "development", []string{roleARN})
 	token := issuer.Mint(func(c *oidctest.Claims) { c.Environment = "development" })
 
 	// Debian's AWS CLI is older than AWS_ENDPOINT_URL_STS, so it is told.
@@ -68,14 +60,7 @@ func TestAWSCLIThroughCredentialProcess(t *testing.T) {
 // Twenty AWS CLIs at once, whose profile has --cache, ask STS once.
 func TestAWSCLIsShareCredentials(t *testing.T) {
 	aws := awsProgram(t)
-	server := ststest.NewServer()
-	defer server.Close()
-	server.AddProvider(issuer.Issuer(), issuer.Audience())
-	policy, err := trustpolicy.Build(trustpolicy.Spec{
-		AccountID: ststest.Account, Teams: []string{"acme"}, Projects: []string{"web"}, Environments: []string{"production"}, BaseIssuer: issuer.URL,
-	})
-	require.NoError(t, err)
-	server.AddRole(ststest.Role{ARN: servedRole, TrustPolicy: policy.String()})
+	server := startSTS(t, "production", []string{servedRole})
 	environ := append(profile(t, servedRole+" --cache", issuer.Mint(), server.URL), "HOME="+t.TempDir())
 	var wg sync.WaitGroup
 	for range 20 {

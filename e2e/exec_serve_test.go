@@ -27,7 +27,6 @@ import (
 	"github.com/vercelaws/vercelaws/e2e/internal/npm"
 	"github.com/vercelaws/vercelaws/oidc/oidctest"
 	"github.com/vercelaws/vercelaws/ststest"
-	"github.com/vercelaws/vercelaws/trustpolicy"
 )
 
 // stsClientJS is the version of the AWS SDK for JavaScript that the test was
@@ -60,14 +59,9 @@ type shortSTS struct {
 const servedRole = "arn:aws:iam::" + ststest.Account + ":role/served"
 
 func newShortSTS(t *testing.T) *shortSTS {
-	server := ststest.NewServer(func(o *ststest.Options) { o.Now = func() time.Time { return time.Now().Add(-grace) } })
-	t.Cleanup(server.Close)
-	server.AddProvider(issuer.Issuer(), issuer.Audience())
-	policy, err := trustpolicy.Build(trustpolicy.Spec{
-		AccountID: ststest.Account, Teams: []string{"acme"}, Projects: []string{"web"}, Environments: []string{"production"}, BaseIssuer: issuer.URL,
+	server := startSTS(t, "production", []string{servedRole}, func(o *ststest.Options) {
+		o.Now = func() time.Time { return time.Now().Add(-grace) }
 	})
-	require.NoError(t, err)
-	server.AddRole(ststest.Role{ARN: servedRole, TrustPolicy: policy.String()})
 	server.SetFault(ststest.Always(ststest.Fault{Lifetime: grace + toldLife}))
 
 	target, err := url.Parse(server.URL)

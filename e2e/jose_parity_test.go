@@ -1,19 +1,15 @@
 package e2e
 
 import (
-	"bytes"
-	"context"
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -168,7 +164,8 @@ func TestParityWithJose(t *testing.T) {
 	for i, token := range tokens {
 		raws[i] = token.raw
 	}
-	theirs := runJose(t, packages, set, issuer, audience, raws)
+	var theirs []string
+	npm.Run(t, raws, &theirs, filepath.Join("testdata", "jose", "jose.mjs"), packages, set, issuer, audience)
 	require.Len(t, theirs, len(tokens))
 
 	verifier, err := oidcverify.New(issuer, audience, func(o *oidcverify.Options) {
@@ -195,7 +192,8 @@ func TestParityWithJose(t *testing.T) {
 	t.Logf("%d tokens: %d taken by both, %d refused by both, %d refused here alone for a stated reason", len(tokens), good, bad, stricter)
 }
 
-// published is the way to an issuer that publishes a set of keys.
+// published is the way to https://oidc.vercel.com/acme, if that publishes a set of
+// keys.
 type published string
 
 // RoundTrip implements http.RoundTripper.
@@ -209,25 +207,4 @@ func (p published) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, errors.New("unexpected request: " + r.URL.String())
 	}
 	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
-}
-
-// runJose has npm's jose judge tokens.
-func runJose(t *testing.T, packages, keySet, issuer, audience string, tokens []string) (answers []string) {
-	t.Helper()
-	node, err := exec.LookPath("node")
-	if err != nil {
-		t.Skip("node is not on this machine, so npm's jose is not tried beside ours")
-	}
-	input, err := json.Marshal(tokens)
-	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, node, filepath.Join("testdata", "jose", "jose.mjs"), packages, keySet, issuer, audience)
-	cmd.Stdin = bytes.NewReader(input)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	require.NoError(t, err, stderr.String())
-	require.NoError(t, json.Unmarshal(out, &answers), "%s", out)
-	return answers
 }

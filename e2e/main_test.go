@@ -14,9 +14,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/stretchr/testify/require"
 
 	"github.com/vercelaws/vercelaws/e2e/internal/minio"
 	"github.com/vercelaws/vercelaws/oidc/oidctest"
+	"github.com/vercelaws/vercelaws/ststest"
+	"github.com/vercelaws/vercelaws/trustpolicy"
 )
 
 // All tests share these, since starting MinIO takes a second.
@@ -32,6 +35,23 @@ const (
 	patience  = 2 * time.Minute // for an answer
 	buildTime = 5 * time.Minute // for the Go command, with nothing in its cache
 )
+
+// startSTS starts an STS for the time of the test. Its roles admit the issuer's tokens
+// of the project "web" in an environment.
+func startSTS(t *testing.T, environment string, roles []string, optFns ...func(*ststest.Options)) *ststest.Server {
+	t.Helper()
+	policy, err := trustpolicy.Build(trustpolicy.Spec{
+		AccountID: ststest.Account, BaseIssuer: issuer.URL, Teams: []string{"acme"}, Projects: []string{"web"}, Environments: []string{environment},
+	})
+	require.NoError(t, err)
+	server := ststest.NewServer(optFns...)
+	t.Cleanup(server.Close)
+	server.AddProvider(issuer.Issuer(), issuer.Audience())
+	for _, arn := range roles {
+		server.AddRole(ststest.Role{ARN: arn, TrustPolicy: policy.String()})
+	}
+	return server
+}
 
 // within is a context of the test that ends after d.
 func within(t *testing.T, d time.Duration) context.Context {

@@ -1,14 +1,12 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -284,9 +282,6 @@ func (c parityCase) set(t *testing.T, project string) (context.Context, parityIn
 // TestParityWithVercelsPackages runs Vercel's own packages beside package oidc,
 // and holds docs/tokens.md to the differences that there are.
 func TestParityWithVercelsPackages(t *testing.T) {
-	if _, err := exec.LookPath("node"); err != nil {
-		t.Skip("no node: Vercel's packages are not run beside ours")
-	}
 	require.GreaterOrEqual(t, len(parityCases), 40)
 	script, err := filepath.Abs("testdata/oidc-parity/parity.js")
 	require.NoError(t, err)
@@ -311,16 +306,8 @@ func TestParityWithVercelsPackages(t *testing.T) {
 		_, err := provider.Retrieve(ctx)
 		in, places, ours = append(in, input), append(places, names), append(ours, names.of(sent.raw, err != nil))
 	}
-	stdin, err := json.Marshal(in)
-	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "node", script, packages)
-	cmd.Stdin, cmd.Stderr = bytes.NewReader(stdin), os.Stderr
-	stdout, err := cmd.Output()
-	require.NoError(t, err)
 	var out [][2]struct{ Token, Error string }
-	require.NoError(t, json.Unmarshal(stdout, &out))
+	npm.Run(t, in, &out, script, packages)
 	require.Len(t, out, len(in))
 
 	seen := map[string]bool{}

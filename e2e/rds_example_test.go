@@ -36,7 +36,6 @@ import (
 	"github.com/vercelaws/vercelaws/e2e/internal/vercelfn"
 	"github.com/vercelaws/vercelaws/oidc"
 	"github.com/vercelaws/vercelaws/ststest"
-	"github.com/vercelaws/vercelaws/trustpolicy"
 )
 
 const (
@@ -75,18 +74,9 @@ func startDatabase(t *testing.T) *database {
 	}
 
 	d := &database{host: "localhost"}
-	d.sts = ststest.NewServer(func(o *ststest.Options) {
+	d.sts = startSTS(t, "production", []string{dbRole, otherRole}, func(o *ststest.Options) {
 		o.Now = func() time.Time { return time.Now().Add(time.Duration(d.clock.Load())) }
 	})
-	t.Cleanup(d.sts.Close)
-	policy, err := trustpolicy.Build(trustpolicy.Spec{
-		AccountID: ststest.Account, BaseIssuer: issuer.URL, Teams: []string{"acme"}, Projects: []string{"web"}, Environments: []string{"production"},
-	})
-	require.NoError(t, err)
-	d.sts.AddProvider(issuer.Issuer(), issuer.Audience())
-	for _, arn := range []string{dbRole, otherRole} {
-		d.sts.AddRole(ststest.Role{ARN: arn, TrustPolicy: policy.String()})
-	}
 
 	d.roots = x509.NewCertPool()
 	require.True(t, d.roots.AppendCertsFromPEM(databaseCertificate().encoded))

@@ -23,7 +23,6 @@ import (
 	"github.com/vercelaws/vercelaws/e2e/internal/process"
 	"github.com/vercelaws/vercelaws/oidc"
 	"github.com/vercelaws/vercelaws/ststest"
-	"github.com/vercelaws/vercelaws/trustpolicy"
 )
 
 // services answers for S3 and DynamoDB, after it has checked each request's
@@ -141,14 +140,7 @@ func freePort(t *testing.T) string {
 
 func newServices(t *testing.T, life time.Duration) *services {
 	t.Helper()
-	s := &services{sts: ststest.NewServer()}
-	t.Cleanup(s.sts.Close)
-	policy, err := trustpolicy.Build(trustpolicy.Spec{
-		AccountID: ststest.Account, BaseIssuer: issuer.URL, Teams: []string{"acme"}, Projects: []string{"web"}, Environments: []string{"production"},
-	})
-	require.NoError(t, err)
-	s.sts.AddProvider(issuer.Issuer(), issuer.Audience())
-	s.sts.AddRole(ststest.Role{ARN: dbRole, TrustPolicy: policy.String()})
+	s := &services{sts: startSTS(t, "production", []string{dbRole})}
 	s.sts.SetFault(ststest.Always(ststest.Fault{Lifetime: life}))
 	return s
 }

@@ -1,14 +1,10 @@
 package e2e
 
 import (
-	"bytes"
-	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -138,10 +134,17 @@ func TestParityWithVerifyVercelOidcToken(t *testing.T) {
 	for i, c := range cases {
 		input[i] = object{"token": c.token, "options": c.js, "env": c.env}
 	}
-	theirs := runVerify(t, packages, vercel.Issuer()+"/.well-known/jwks", input)
+	var theirs []string
+	keySet := vercel.Issuer() + "/.well-known/jwks"
+	npm.Run(t, input, &theirs, filepath.Join("testdata", "verify", "verify.cjs"), packages, keySet)
 	require.Len(t, theirs, len(cases))
 
-	client := &http.Client{Transport: standIn{vercel}}
+	response, err := vercel.Client().Get(keySet)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	set, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	client := &http.Client{Transport: published(set)}
 	same, differ := 0, 0
 	for i, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -157,19 +160,19 @@ func TestParityWithVerifyVercelOidcToken(t *testing.T) {
 			_, err = verifier.Verify(t.Context(), c.token)
 			assert.Equal(t, c.want, theirResult(theirs[i]), "npm's says %s", theirs[i])
 			if c.here != "" {
-				assert.Equal(t, c.here, ourVerdict(err), "ours says %v", err)
+				assert.Equal(t, c.here, ourResult(err), "ours says %v", err)
 				assert.NotEmpty(t, c.why)
 				differ++
 				return
 			}
-			assert.Equal(t, c.want, ourVerdict(err), "ours says %v", err)
+			assert.Equal(t, c.want, ourResult(err), "ours says %v", err)
 			same++
 		})
 	}
 	t.Logf("%d tokens: %d judged alike, %d differently for a stated reason", len(cases), same, differ)
 }
 
-func ourVerdict(err error) string {
+func ourResult(err error) string {
 	switch {
 	case err == nil:
 		return good
@@ -201,47 +204,4 @@ func theirResult(v string) string {
 	default:
 		return v
 	}
-}
-
-// standIn is the way to https://oidc.vercel.com/acme that ends at a server on
-// loopback.
-type standIn struct{ server *oidctest.Server }
-
-// RoundTrip implements http.RoundTripper.
-func (s standIn) RoundTrip(r *http.Request) (*http.Response, error) {
-	switch r.URL.String() {
-	case "https://oidc.vercel.com/acme/.well-known/openid-configuration":
-		body := `{"issuer":"https://oidc.vercel.com/acme","jwks_uri":"https://oidc.vercel.com/.well-known/jwks"}`
-		return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
-	case "https://oidc.vercel.com/.well-known/jwks":
-		here, err := http.NewRequestWithContext(r.Context(), http.MethodGet, s.server.Issuer()+"/.well-known/jwks", nil)
-		if err != nil {
-			return nil, err
-		}
-		return s.server.Client().Transport.RoundTrip(here)
-	default:
-		return nil, errors.New("unexpected request: " + r.URL.String())
-	}
-}
-
-// runVerify has npm's package judge the cases.
-func runVerify(t *testing.T, packages, keySet string, cases []map[string]any) []string {
-	t.Helper()
-	node, err := exec.LookPath("node")
-	if err != nil {
-		t.Skip("node is not on this machine, so npm's package is not tried beside ours")
-	}
-	input, err := json.Marshal(cases)
-	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, node, filepath.Join("testdata", "verify", "verify.cjs"), packages, keySet)
-	cmd.Stdin = bytes.NewReader(input)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	require.NoError(t, err, stderr.String())
-	var verdicts []string
-	require.NoError(t, json.Unmarshal(out, &verdicts), "%s", out)
-	return verdicts
 }

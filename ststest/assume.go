@@ -60,7 +60,7 @@ func (s *Server) assumeRoleWithWebIdentity(ctx context.Context, form url.Values,
 	if err != nil {
 		return nil, err
 	}
-	session := s.open(role, form.Get("RoleSessionName"), life, func(made *Session) { made.Subject = claims.Subject })
+	session := s.open(role, form.Get("RoleSessionName"), life, Session{Subject: claims.Subject})
 	return session.answer("AssumeRoleWithWebIdentity", fault, roleResult{
 		SubjectFromWebIdentityToken: claims.Subject,
 		Audience:                    strings.Join(claims.Audience, ","),
@@ -134,21 +134,22 @@ func (s *Server) trusted(arn, session string, claims *claims) (*role, string, er
 	return r, providerARN, nil
 }
 
-// open makes a session with credentials. Fill sets its other fields before the
-// session can be found.
-func (s *Server) open(r *role, name string, life time.Duration, fill func(*Session)) *Session {
+// open completes session, which holds what is particular to the call, with
+// credentials of the role.
+func (s *Server) open(r *role, name string, life time.Duration, session Session) Session {
 	partition, account, roleName, _ := roleParts(r.ARN)
-	session := newSession("ASIA"+random(16), random(40), base64.StdEncoding.EncodeToString([]byte(random(180))))
+	secretAccessKey, sessionToken := random(40), base64.StdEncoding.EncodeToString([]byte(random(180)))
+	session.AccessKeyID = "ASIA" + random(16)
+	session.secret = func() (string, string) { return secretAccessKey, sessionToken }
 	session.RoleARN = r.ARN
 	session.Name = name
 	session.AssumedRoleARN = "arn:" + partition + ":sts::" + account + ":assumed-role/" + roleName + "/" + name
 	session.Account = account
 	session.Expires = s.options.Now().Add(life).UTC().Truncate(time.Second)
 	session.role = r
-	fill(session)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sessions[session.AccessKeyID] = session
+	s.sessions[session.AccessKeyID] = &session
 	return session
 }
 

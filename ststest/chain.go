@@ -62,10 +62,11 @@ func (s *Server) assumeRole(r *http.Request, form url.Values, fault Fault) (*rol
 	if err != nil {
 		return nil, err
 	}
-	session := s.open(target, form.Get("RoleSessionName"), life, func(made *Session) {
-		made.SourceARN = caller.AssumedRoleARN
-		made.ExternalID = form.Get("ExternalId")
-		made.Tags, made.TransitiveTagKeys = tags.all, tags.transitive
+	session := s.open(target, form.Get("RoleSessionName"), life, Session{
+		SourceARN:         caller.AssumedRoleARN,
+		ExternalID:        form.Get("ExternalId"),
+		Tags:              tags.all,
+		TransitiveTagKeys: tags.transitive,
 	})
 	return session.answer("AssumeRole", fault, roleResult{}), nil
 }

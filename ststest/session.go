@@ -35,13 +35,6 @@ type Session struct {
 	secret  func() (secretAccessKey, sessionToken string) // a function, so that nothing prints it
 }
 
-func newSession(accessKeyID, secretAccessKey, sessionToken string) *Session {
-	return &Session{
-		AccessKeyID: accessKeyID,
-		secret:      func() (string, string) { return secretAccessKey, sessionToken },
-	}
-}
-
 // Credentials returns the session's keys, for tests that check signatures
 // themselves.
 func (s Session) Credentials() aws.Credentials {

@@ -19,10 +19,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/vercelaws/vercelaws"
+	"github.com/vercelaws/vercelaws/internal/testworld"
 	"github.com/vercelaws/vercelaws/oidc"
-	"github.com/vercelaws/vercelaws/oidc/oidctest"
 	"github.com/vercelaws/vercelaws/ststest"
-	"github.com/vercelaws/vercelaws/trustpolicy"
 )
 
 const (
@@ -66,23 +65,14 @@ func (m measurement) sums() (failed, slow int, longest float64) {
 }
 
 // measure has the library and its peers run one after another, each with an
-// STS of its own, which faults from one time to the other.
+// issuer and an STS of its own, which faults from one time to the other.
 func measure(t *testing.T, during, from, to time.Duration) []measurement {
 	t.Helper()
-	issuer := oidctest.NewServer()
-	defer issuer.Close()
-	token := issuer.Mint()
-	run := func(name string, life time.Duration, drive func(*ststest.Server) []sample) measurement {
-		server := ststest.NewServer()
-		defer server.Close()
-		policy, err := trustpolicy.Build(trustpolicy.Spec{
-			AccountID: ststest.Account, BaseIssuer: issuer.URL, Teams: []string{"acme"}, Projects: []string{"web"}, Environments: []string{"production"},
-		})
-		require.NoError(t, err)
-		server.AddProvider(issuer.Issuer(), issuer.Audience())
-		server.AddRole(ststest.Role{ARN: role, TrustPolicy: policy.String()})
+	run := func(name string, life time.Duration, drive func(server *ststest.Server, token string) []sample) measurement {
+		w := testworld.New(role, false)
+		defer w.Close()
 		var began time.Time // of the first credentials' life; SetFault's function is called by one goroutine at a time
-		server.SetFault(func(c ststest.Call) ststest.Fault {
+		w.STS.SetFault(func(c ststest.Call) ststest.Fault {
 			if c.N == 1 {
 				began = time.Now().Add(latency)
 			}
@@ -93,21 +83,21 @@ func measure(t *testing.T, during, from, to time.Duration) []measurement {
 		})
 		// As STS states whole seconds, all begin at the same part of one.
 		time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second)))
-		return measurement{name, drive(server)}
+		return measurement{name, drive(w.STS, w.Issuer.Mint())}
 	}
-	goProvider := func(made func(*ststest.Server) *aws.CredentialsCache) func(*ststest.Server) []sample {
-		return func(server *ststest.Server) []sample {
-			return driveGo(t, made(server), oidc.ContextWithToken(context.Background(), token), during)
+	goProvider := func(made func(*ststest.Server, string) *aws.CredentialsCache) func(*ststest.Server, string) []sample {
+		return func(server *ststest.Server, token string) []sample {
+			return driveGo(t, made(server, token), oidc.ContextWithToken(context.Background(), token), during)
 		}
 	}
 	return []measurement{
-		run("vercelaws", lifetime, goProvider(func(s *ststest.Server) *aws.CredentialsCache {
+		run("vercelaws", lifetime, goProvider(func(s *ststest.Server, _ string) *aws.CredentialsCache {
 			return vercelaws.NewProvider(role, func(o *vercelaws.Options) { o.Client = s.STS() })
 		})),
-		run("stscreds in aws.CredentialsCache", lifetime, goProvider(func(s *ststest.Server) *aws.CredentialsCache {
+		run("stscreds in aws.CredentialsCache", lifetime, goProvider(func(s *ststest.Server, token string) *aws.CredentialsCache {
 			return aws.NewCredentialsCache(stscreds.NewWebIdentityRoleProvider(s.STS(), role, fixed(token)))
 		})),
-		run("@vercel/oidc-aws-credentials-provider", lifetime+jsWindow, func(s *ststest.Server) []sample {
+		run("@vercel/oidc-aws-credentials-provider", lifetime+jsWindow, func(s *ststest.Server, token string) []sample {
 			return driveJS(t, s.URL, token, during)
 		}),
 	}

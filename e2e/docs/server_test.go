@@ -17,10 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/vercelaws/vercelaws/e2e/internal/process"
+	"github.com/vercelaws/vercelaws/internal/testworld"
 	"github.com/vercelaws/vercelaws/oidc"
-	"github.com/vercelaws/vercelaws/oidc/oidctest"
-	"github.com/vercelaws/vercelaws/ststest"
-	"github.com/vercelaws/vercelaws/trustpolicy"
 )
 
 // TestStandaloneServer runs the server of docs/vercel.md: with the role where
@@ -38,27 +36,18 @@ func TestStandaloneServer(t *testing.T) {
 	require.Equal(t, 1, found)
 	module.run(t, "go", "build", "-o", "site", ".")
 
-	issuer := oidctest.NewServer()
-	defer issuer.Close()
-	sts := ststest.NewServer()
-	defer sts.Close()
 	const role = "arn:aws:iam::123456789012:role/web"
-	policy, err := trustpolicy.Build(trustpolicy.Spec{
-		AccountID: ststest.Account, BaseIssuer: issuer.URL,
-		Teams: []string{"acme"}, Projects: []string{"web"}, Environments: []string{"production"},
-	})
-	require.NoError(t, err)
-	sts.AddProvider(issuer.Issuer(), issuer.Audience())
-	sts.AddRole(ststest.Role{ARN: role, TrustPolicy: policy.String()})
+	w := testworld.New(role, false)
+	defer w.Close()
 	// The bucket holds an object that is named for who asks.
-	bucket := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	bucket := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
 		who := "nobody"
-		if session, err := sts.Verify(r); err == nil {
+		if session, err := w.STS.Verify(r); err == nil {
 			who = session.Name
 		} else if strings.Contains(r.Header.Get("Authorization"), "Credential=AKIDOFTHEDEVELOPER/") {
 			who = "developer"
 		}
-		_, _ = io.WriteString(w, "<ListBucketResult><Contents><Key>"+who+"</Key></Contents></ListBucketResult>")
+		_, _ = io.WriteString(out, "<ListBucketResult><Contents><Key>"+who+"</Key></Contents></ListBucketResult>")
 	}))
 	defer bucket.Close()
 
@@ -70,7 +59,7 @@ func TestStandaloneServer(t *testing.T) {
 		cmd.Env = append([]string{
 			"HOME=" + module.folder, "AWS_SHARED_CREDENTIALS_FILE=" + filepath.Join(module.folder, "credentials"),
 			"AWS_EC2_METADATA_DISABLED=true", "AWS_REGION=us-east-1", "VERCEL_ENV=production",
-			"AWS_ENDPOINT_URL_STS=" + sts.URL, "AWS_ENDPOINT_URL_S3=" + bucket.URL,
+			"AWS_ENDPOINT_URL_STS=" + w.STS.URL, "AWS_ENDPOINT_URL_S3=" + bucket.URL,
 		}, environment...)
 		p, err := process.Start(cmd)
 		require.NoError(t, err)
@@ -94,7 +83,7 @@ func TestStandaloneServer(t *testing.T) {
 		}))
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:"+port+"/photos", nil)
 		require.NoError(t, err)
-		req.Header.Set(oidc.Header, issuer.Mint())
+		req.Header.Set(oidc.Header, w.Issuer.Mint())
 		res, err := http.DefaultClient.Do(req)
 		require.NoError(t, err)
 		var keys []string

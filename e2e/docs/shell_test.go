@@ -15,9 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/vercelaws/vercelaws/oidc/oidctest"
-	"github.com/vercelaws/vercelaws/ststest"
-	"github.com/vercelaws/vercelaws/trustpolicy"
+	"github.com/vercelaws/vercelaws/internal/testworld"
 )
 
 // patience bounds the wait for a command that asks servers on loopback.
@@ -52,20 +50,11 @@ func calls(text string) (found []string) {
 func TestCommandsRun(t *testing.T) {
 	path, err := command()
 	require.NoError(t, err)
-	issuer := oidctest.NewServer()
-	defer issuer.Close()
-	server := ststest.NewServer()
-	defer server.Close()
-	server.AddProvider(issuer.Issuer(), issuer.Audience())
-	policy, err := trustpolicy.Build(trustpolicy.Spec{
-		AccountID: ststest.Account, BaseIssuer: issuer.URL,
-		Teams: []string{"acme"}, Projects: []string{"web"}, Environments: []string{"production"},
-	})
-	require.NoError(t, err)
-	server.AddRole(ststest.Role{ARN: "arn:aws:iam::123456789012:role/web", TrustPolicy: policy.String()})
+	w := testworld.New("arn:aws:iam::123456789012:role/web", false)
+	defer w.Close()
 
 	folder := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(folder, "policy.json"), []byte(policy.String()), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(folder, "policy.json"), []byte(w.Policy), 0o600))
 	bin := filepath.Join(folder, "bin")
 	require.NoError(t, os.Mkdir(bin, 0o755))
 	for _, name := range []string{"terraform", "node"} {
@@ -82,10 +71,10 @@ func TestCommandsRun(t *testing.T) {
 			cmd.Dir = folder
 			cmd.Env = []string{
 				"PATH=" + bin + ":/usr/bin:/bin", "HOME=" + folder,
-				"VERCEL_OIDC_TOKEN=" + issuer.Mint(), "VERCEL_ENV=production", // no Vercel CLI
-				"AWS_ENDPOINT_URL_STS=" + server.URL, "AWS_REGION=us-east-1", "AWS_EC2_METADATA_DISABLED=true",
+				"VERCEL_OIDC_TOKEN=" + w.Issuer.Mint(), "VERCEL_ENV=production", // no Vercel CLI
+				"AWS_ENDPOINT_URL_STS=" + w.STS.URL, "AWS_REGION=us-east-1", "AWS_EC2_METADATA_DISABLED=true",
 			}
-			cmd.Stdin = strings.NewReader(policy.String())
+			cmd.Stdin = strings.NewReader(w.Policy)
 			cmd.WaitDelay = 10 * time.Second
 			out, err := cmd.CombinedOutput()
 			assert.NoError(t, err, "%s: vercelaws %s\n%s", b.at(), call, out)

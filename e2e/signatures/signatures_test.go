@@ -32,10 +32,10 @@ import (
 
 	"github.com/vercelaws/vercelaws"
 	"github.com/vercelaws/vercelaws/e2e/internal/npm"
+	"github.com/vercelaws/vercelaws/internal/testworld"
 	"github.com/vercelaws/vercelaws/oidc"
 	"github.com/vercelaws/vercelaws/oidc/oidctest"
 	"github.com/vercelaws/vercelaws/ststest"
-	"github.com/vercelaws/vercelaws/trustpolicy"
 )
 
 const (
@@ -63,15 +63,9 @@ type account struct {
 
 func newAccount(t *testing.T) *account {
 	t.Helper()
-	a := &account{issuer: oidctest.NewServer(), sts: ststest.NewServer(), objects: map[string]string{}, hashes: map[string]int{}}
-	t.Cleanup(a.issuer.Close)
-	t.Cleanup(a.sts.Close)
-	policy, err := trustpolicy.Build(trustpolicy.Spec{
-		AccountID: ststest.Account, BaseIssuer: a.issuer.URL, Teams: []string{"acme"}, Projects: []string{"web"}, Environments: []string{"production"},
-	})
-	require.NoError(t, err)
-	a.sts.AddProvider(a.issuer.Issuer(), a.issuer.Audience())
-	a.sts.AddRole(ststest.Role{ARN: role, TrustPolicy: policy.String()})
+	w := testworld.New(role, false)
+	t.Cleanup(w.Close)
+	a := &account{issuer: w.Issuer, sts: w.STS, objects: map[string]string{}, hashes: map[string]int{}}
 	a.plain, a.secure = httptest.NewServer(a), httptest.NewTLSServer(a)
 	t.Cleanup(a.plain.Close)
 	t.Cleanup(a.secure.Close)

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -77,13 +76,10 @@ func (s *Server) verify(raw string) (claims map[string]any, problem string) {
 	if err != nil {
 		return nil, "the token is malformed"
 	}
-	s.mu.Lock()
-	set := jose.JSONWebKeySet{Keys: s.published}
-	s.mu.Unlock()
-	if err := token.Claims(&set, &claims); err != nil {
+	if err := token.Claims(s.keySet(), &claims); err != nil {
 		return nil, "the token's signature does not verify"
 	}
-	if iss, _ := claims["iss"].(string); iss != s.URL && !strings.HasPrefix(iss, s.URL+"/") {
+	if iss, _ := claims["iss"].(string); !s.isIssuer(iss) {
 		return nil, "the token is another issuer's"
 	}
 	if exp, _ := claims["exp"].(float64); s.options.Now().After(time.Unix(int64(exp), 0)) {

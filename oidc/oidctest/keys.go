@@ -68,6 +68,14 @@ func (s *Server) key() key {
 	return s.signer
 }
 
+// keySet is what the server publishes. RotateKey and DropOldKeys leave the slice as
+// it is, and make another.
+func (s *Server) keySet() *jose.JSONWebKeySet {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return &jose.JSONWebKeySet{Keys: s.published}
+}
+
 // DropOldKeys stops publishing all keys but the newest, so that tokens which
 // were signed with the others no longer verify.
 func (s *Server) DropOldKeys() {

@@ -87,7 +87,7 @@ func (s *Server) Close() {
 	})
 	source.Leaves(leaf.Seal{})[0].Request.Recent().Forget(func(raw string) bool {
 		t, err := oidc.ParseUnverified(raw)
-		return err == nil && strings.HasPrefix(t.Issuer, s.URL)
+		return err == nil && s.isIssuer(t.Issuer)
 	})
 	s.client.CloseIdleConnections()
 	s.http.CloseClientConnections()
@@ -105,6 +105,9 @@ func (s *Server) Issuer() string {
 	}
 	return s.teamIssuer()
 }
+
+// isIssuer reports whether iss is one of the server's issuers: its own or a team's.
+func (s *Server) isIssuer(iss string) bool { return iss == s.URL || strings.HasPrefix(iss, s.URL+"/") }
 
 func (s *Server) teamIssuer() string { return s.URL + "/" + s.options.Team }
 
@@ -135,10 +138,7 @@ func (s *Server) discovery(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) keys(w http.ResponseWriter, _ *http.Request) {
-	s.mu.Lock()
-	set := jose.JSONWebKeySet{Keys: s.published}
-	s.mu.Unlock()
-	writeJSON(w, http.StatusOK, set)
+	writeJSON(w, http.StatusOK, s.keySet())
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

@@ -20,7 +20,7 @@ func refuseSignature(why string) error {
 	if why != "" {
 		why = ": " + why
 	}
-	return fmt.Errorf("%w: its signature or times do not verify%s", ErrRefused, why)
+	return fmt.Errorf("%w: its signature does not verify%s", ErrRefused, why)
 }
 
 const (

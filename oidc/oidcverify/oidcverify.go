@@ -256,7 +256,7 @@ func (v *Verifier) checkClaims(token *oidc.Token, now time.Time) error {
 	case !now.Before(token.Expiry.Add(v.tolerance)):
 		return fmt.Errorf("it expired at %s", token.Expiry.UTC())
 	case now.Before(token.NotBefore.Add(-v.tolerance)):
-		return fmt.Errorf("its signature or times do not verify: it is not valid before %s", token.NotBefore.UTC())
+		return fmt.Errorf("it is not valid before %s", token.NotBefore.UTC())
 	}
 	return nil
 }

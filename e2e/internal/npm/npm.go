@@ -1,8 +1,11 @@
-// Package npm installs packages of JavaScript that tests run beside ours.
+// Package npm installs packages of JavaScript that tests run beside ours, and runs
+// them.
 package npm
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -61,4 +64,30 @@ func install(ctx context.Context, cache string, packages []string) (string, erro
 		} // another was first
 	}
 	return folder, nil
+}
+
+// Run runs a script with Node. The script gets in, in JSON, on its standard input.
+// The JSON that it prints is stored in out. Run skips the test where node is
+// missing.
+func Run(t *testing.T, in, out any, script string, args ...string) {
+	t.Helper()
+	if _, err := exec.LookPath("node"); err != nil {
+		t.Skipf("node is not on this machine, so %s is not run", filepath.Base(script))
+	}
+	input, err := json.Marshal(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, "node", append([]string{script}, args...)...)
+	cmd.Stdin, cmd.Stderr = bytes.NewReader(input), &stderr
+	output, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", filepath.Base(script), err, &stderr)
+	}
+	if err := json.Unmarshal(output, out); err != nil {
+		t.Fatalf("%s: %v in %s", filepath.Base(script), err, output)
+	}
 }

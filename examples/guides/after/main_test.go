@@ -4,12 +4,9 @@ import (
 	"net/http"
 	"testing"
 
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
-	"github.com/vercelaws/vercelaws"
 	"github.com/vercelaws/vercelaws/examples/guides/internal/loopback"
 )
 
@@ -21,9 +18,7 @@ func TestWorkGoesOnAfterTheAnswer(t *testing.T) {
 		<-answered
 		bucket.ServeHTTP(w, r)
 	}))
-	cfg, err := config.LoadDefaultConfig(t.Context(), config.WithCredentialsProvider(vercelaws.NewProvider(loopback.RoleARN)))
-	require.NoError(t, err)
-	s := &site{client: s3.NewFromConfig(cfg)}
+	s := &site{client: s3.NewFromConfig(loopback.Config(t))}
 	over := make(chan struct{})
 	url := loopback.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		go func() {

@@ -7,12 +7,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/vercelaws/vercelaws"
 	"github.com/vercelaws/vercelaws/examples/guides/internal/loopback"
 	"github.com/vercelaws/vercelaws/oidc"
 	"github.com/vercelaws/vercelaws/oidc/oidctest"
@@ -20,11 +18,9 @@ import (
 
 // serve starts the program as fiber serves it: over connections that are used
 // again, with memory that is.
-func serve(t *testing.T) (url string) {
+func serve(t *testing.T, client *s3.Client) (url string) {
 	t.Helper()
-	cfg, err := config.LoadDefaultConfig(t.Context(), config.WithCredentialsProvider(vercelaws.NewProvider(loopback.RoleARN)))
-	require.NoError(t, err)
-	app := routes(s3.NewFromConfig(cfg))
+	app := routes(client)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	served := make(chan error, 1)
@@ -38,25 +34,14 @@ func serve(t *testing.T) (url string) {
 }
 
 func TestRequestsTokenReachesAWS(t *testing.T) {
-	a := loopback.Start(t, loopback.NewBucket("harbour.jpg", "moon.jpg"))
-	url := serve(t)
-	status, body := loopback.Send(t, "GET", url+"/photos")
-	assert.Equal(t, http.StatusBadGateway, status, "a request without a token, before any other")
-	assert.NotContains(t, body, "token", "the reason is for the log")
-	for range 2 {
-		status, body = a.Send(t, "GET", url+"/photos")
-		require.Equal(t, http.StatusOK, status, body)
-		assert.JSONEq(t, `["harbour.jpg", "moon.jpg"]`, body)
-	}
-	assert.Equal(t, 1, a.Exchanged())
-	assert.Equal(t, loopback.RoleARN, a.Callers()[0].RoleARN)
+	loopback.CheckPhotos(t, func(client *s3.Client) (url string) { return serve(t, client) })
 }
 
 // TestHeadersOfVercelFit has the header of a request be longer than fiber takes
 // unless told so.
 func TestHeadersOfVercelFit(t *testing.T) {
 	a := loopback.Start(t, loopback.NewBucket())
-	url := serve(t)
+	url := serve(t, s3.NewFromConfig(loopback.Config(t)))
 	token := a.Issuer.Mint(func(c *oidctest.Claims) { c.Extra = map[string]any{"more": strings.Repeat("x", 6000)} })
 	status, body := loopback.Send(t, "GET", url+"/photos", oidc.Header, token)
 	require.Equal(t, http.StatusOK, status, body)
@@ -67,7 +52,7 @@ func TestHeadersOfVercelFit(t *testing.T) {
 func TestWhatOutlivesItsRequestIsCopied(t *testing.T) {
 	bucket := loopback.NewBucket()
 	a := loopback.Start(t, bucket)
-	url := serve(t)
+	url := serve(t, s3.NewFromConfig(loopback.Config(t)))
 	const n = 50
 	for i := range n {
 		status, body := a.Send(t, "POST", fmt.Sprintf("%s/photos/%03d.jpg/views", url, i))

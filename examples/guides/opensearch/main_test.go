@@ -6,11 +6,9 @@ import (
 	"net/http"
 	"testing"
 
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/vercelaws/vercelaws"
 	"github.com/vercelaws/vercelaws/examples/guides/internal/loopback"
 )
 
@@ -22,9 +20,7 @@ func TestRequestsTokenReachesAWS(t *testing.T) {
 		w.Header().Set("Content-Type", "application/json")
 		fmt.Fprint(w, `{"hits": {"hits": [{"_index": "movies", "_id": "1", "_source": {"title": "Metropolis"}}]}}`)
 	}))
-	cfg, err := config.LoadDefaultConfig(t.Context(), config.WithCredentialsProvider(vercelaws.NewProvider(loopback.RoleARN)))
-	require.NoError(t, err)
-	client, err := newClient(cfg, a.Service.URL)
+	client, err := newClient(loopback.Config(t), a.Service.URL)
 	require.NoError(t, err)
 	url := loopback.Serve(t, routes(client))
 
