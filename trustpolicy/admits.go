@@ -97,10 +97,9 @@ func (d *Document) whyNobody(i int) string {
 		return "a Deny takes all that it allows"
 	}
 	var all []string
-	for k, c := range only.Conditions {
+	for k, c := range s.Conditions {
 		one := only
 		one.Conditions = only.Conditions[k : k+1]
-		c = s.Conditions[k]
 		if !alone(one) {
 			return c.whyNever(host, team)
 		}
