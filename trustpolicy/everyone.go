@@ -85,8 +85,8 @@ func (d *Document) fixes(c Condition, o operator, keys []string) bool {
 			network, ok := parseNetwork(value)
 			return !ok || network.Bits() < widest(network)
 		}
-		wild := (o.base == "StringLike" || !o.isString()) && literalWildcard(d.Version, value)
-		return wild && !fixedWho().MatchString(value) || d.hasVariables() && variesWith(value)
+		wild := (o.base == "StringLike" || !o.isString()) && d.literalWildcard(value)
+		return wild && !fixedWho().MatchString(value) || d.variesWith(value)
 	})
 }
 

@@ -225,11 +225,13 @@ func like(text, value string) bool {
 	return ok && e.matches(p, value) == yes
 }
 
+func (d *Document) hasVariables() bool { return d.Version == "2012-10-17" }
+
 // variesWith reports whether a value has a variable that is not an escape, so that
 // it can differ between tokens.
-func variesWith(value string) bool {
+func (d *Document) variesWith(value string) bool {
 	for _, escape := range []string{"${*}", "${?}", "${$}"} {
 		value = strings.ReplaceAll(value, escape, "")
 	}
-	return strings.Contains(value, "${")
+	return d.hasVariables() && strings.Contains(value, "${")
 }

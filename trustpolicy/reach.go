@@ -212,15 +212,13 @@ func (d *Document) patterns(c Condition, work *int) ([]tracked, bool) {
 			value = lowerASCII(value)
 		}
 		p, ok := e.expand(value, o.base == "StringLike")
-		if !ok || d.hasVariables() && variesWith(value) {
+		if !ok || d.variesWith(value) {
 			return nil, false
 		}
 		out = append(out, tracked{slices.Clone(p), fold})
 	}
 	return out, true
 }
-
-func (d *Document) hasVariables() bool { return d.Version == "2012-10-17" }
 
 // providers are the OIDC providers of a statement. If its principal is everyone,
 // they are those of the issuers in the conditions, of the global issuer, and of a
@@ -354,7 +352,7 @@ func (r *reach) add(subject, environment string, named bool) {
 // audience of their owner; an exchange gives them another, and always the issuer
 // of the team. See https://vercel.com/docs/oidc/reference.
 func (o *opening) try(r *reach, provider, team, owner, subject string, audiences []string) bool {
-	admits := func(audience string) bool { return o.admits(o.document, provider, subject, audience) }
+	admits := func(audience string) bool { return o.admits(provider, subject, audience) }
 	in := admits(Audience(owner))
 	r.plain = r.plain || in
 	if !in && team != "*" {
@@ -367,15 +365,15 @@ func (o *opening) try(r *reach, provider, team, owner, subject string, audiences
 	return in
 }
 
-// admits reports whether a policy lets a token in, or may. It is false where no
+// admits reports whether the policy lets a token in, or may. It is false where no
 // work is left.
-func (o *opening) admits(d *Document, provider, subject, audience string) bool {
+func (o *opening) admits(provider, subject, audience string) bool {
 	if o.keys[provider] == nil {
 		host := providerHost(provider)
 		o.keys[provider] = map[string][]string{host + ":sub": o.subject, host + ":aud": o.audience}
 	}
 	o.subject[0], o.audience[0] = subject, audience
-	decision := d.decide(Request{ProviderARN: provider, Action: Action, Context: o.keys[provider]}, o.work)
+	decision := o.document.decide(Request{ProviderARN: provider, Action: Action, Context: o.keys[provider]}, o.work)
 	return *o.work > 0 && (decision == Allowed || decision == CannotTell)
 }
 

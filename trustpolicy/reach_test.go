@@ -238,7 +238,7 @@ func TestSameReachSameSeverity(t *testing.T) {
 			for _, project := range projects {
 				for _, environment := range environments {
 					for _, audience := range []string{Audience(owner), anyAudience, "https://sts.amazonaws.com"} {
-						fmt.Fprint(&b, o.admits(o.document, ProviderARN("", account, host), Subject(owner, project, environment), audience), " ")
+						fmt.Fprint(&b, o.admits(ProviderARN("", account, host), Subject(owner, project, environment), audience), " ")
 					}
 				}
 			}
