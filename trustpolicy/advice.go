@@ -261,8 +261,9 @@ func (r *adviser) control(d *Document) []Advice {
 			if j == 0 {
 				edit = AddCondition
 			}
-			f.change(i, edit, []string{"Condition", "StringEquals", global + ":aud"}, audience,
-				fmt.Sprintf("test %s in StringEquals for %s (IAM refuses to change the policy without a test of aud, since many share the provider)", quoted(global+":aud"), quoted(audience)), "")
+			written, _ := r.document.escape(audience, false)
+			f.change(i, edit, []string{"Condition", "StringEquals", global + ":aud"}, written,
+				fmt.Sprintf("test %s in StringEquals for %s (IAM refuses to change the policy without a test of aud, since many share the provider)", quoted(global+":aud"), quoted(written)), "")
 		}
 	}
 	return f.advice

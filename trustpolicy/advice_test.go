@@ -415,6 +415,20 @@ func TestAdviceAdds(t *testing.T) {
 	}
 }
 
+// A test of aud that the advice adds takes the token's audience literally, also
+// if it has the form of a variable, which would hold for every audience.
+func TestAdviceAddsAnAudienceLiterally(t *testing.T) {
+	token := func(audience string) Request {
+		return identity{GlobalIssuer, Subject("acme", "shop", "production"), audience}.request()
+	}
+	odd := token("${oidc.vercel.com:aud}")
+	d := mustParse(t, global(`"StringEquals":{"oidc.vercel.com:sub":"`+webProd+`"}`))
+	after, err := d.Apply(d.Evaluate(odd).Advice()...)
+	require.NoError(t, err)
+	assert.True(t, after.Evaluate(odd).Allowed(), after)
+	assert.False(t, after.Evaluate(token("another")).Allowed(), after)
+}
+
 // A token's and a policy's texts cannot write a line of their own, or reach a
 // terminal.
 func TestTextsAreQuoted(t *testing.T) {
