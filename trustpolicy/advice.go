@@ -59,7 +59,7 @@ func (r Result) Advice() []Advice {
 		if r.document == nil { // the zero Result is of no evaluation
 			return nil
 		}
-		e := &evaluation{version: r.document.Version, request: r.request, work: budget}
+		e := &evaluation{version: r.document.Version, request: r.request, work: fullBudget()}
 		return (&adviser{r, e, providerHost(r.request.ProviderARN)}).admit()
 	}
 	return nil

@@ -122,6 +122,6 @@ func (s Statement) allows(action string) bool { return s.Effect == "Allow" && s.
 
 // covers reports whether the statement is about an action, or may be.
 func (s Statement) covers(action string) bool {
-	e := &evaluation{request: Request{Action: action}, work: budget}
+	e := &evaluation{request: Request{Action: action}, work: fullBudget()}
 	return e.acts(s) != no
 }

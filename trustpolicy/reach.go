@@ -69,7 +69,7 @@ type opening struct {
 	providers []string
 	parts     [3]names
 	audiences names
-	work      *int
+	work      *steps
 
 	// What a token says, in place of a map for each.
 	keys              map[string]map[string][]string // by provider
@@ -79,7 +79,7 @@ type opening struct {
 // opening prepares a statement. A test of sub or aud that depends on more than the
 // text, such as a variable, gets an unknown operator, so that it cannot be told
 // whether it holds.
-func (d *Document) opening(i int, work *int) *opening {
+func (d *Document) opening(i int, work *steps) *opening {
 	s := d.Statements[i]
 	o := &opening{document: &Document{Version: d.Version}, work: work, providers: d.providers(s),
 		keys: map[string]map[string][]string{}, subject: []string{""}, audience: []string{""}}
@@ -129,12 +129,12 @@ func (o *opening) lay(p tracked, rest pattern, form []string, part int) bool {
 	fits := false
 	colon := symbol{char: ':'}
 	for _, at := range rest.after(form[0]) {
-		if !o.spend(len(form[0])) {
+		if !o.work.spend(len(form[0])) {
 			return false
 		}
 		name := rest[at:]
 		if len(form) == 1 {
-			if len(name) > 0 && o.spend(len(name)) && !slices.Contains(name, colon) {
+			if len(name) > 0 && o.work.spend(len(name)) && !slices.Contains(name, colon) {
 				o.addName(part, tracked{name, p.fold})
 				fits = true
 			}
@@ -145,7 +145,7 @@ func (o *opening) lay(p tracked, rest pattern, form []string, part int) bool {
 			if name[end].kind == anyText {
 				until++ // it can end in the name, and reach over what follows
 			}
-			if until > 0 && o.lay(p, name[end:], form[1:], part+1) && o.spend(until) {
+			if until > 0 && o.lay(p, name[end:], form[1:], part+1) && o.work.spend(until) {
 				o.addName(part, tracked{name[:until], p.fold})
 				fits = true
 			}
@@ -168,11 +168,6 @@ func (o *opening) addName(part int, p tracked) {
 			o.parts[part].add(tracked{bare, false})
 		}
 	}
-}
-
-func (o *opening) spend(steps int) bool {
-	*o.work = max(0, *o.work-steps)
-	return *o.work > 0
 }
 
 // after returns the places in a pattern that can be reached by matching a text.
@@ -198,10 +193,9 @@ func (p pattern) after(text string) []int {
 // patterns returns the patterns of a condition that compares text. It reports
 // false if the condition depends on more than the text: on a variable, or as a
 // test of another type.
-func (d *Document) patterns(c Condition, work *int) ([]tracked, bool) {
+func (d *Document) patterns(c Condition, work *steps) ([]tracked, bool) {
 	o := parseOperator(c.Operator)
-	e := &evaluation{version: d.Version, work: *work}
-	defer func() { *work = e.work }()
+	e := &evaluation{version: d.Version, work: work}
 	if o.compare == nil || !o.isString() {
 		return nil, false
 	}

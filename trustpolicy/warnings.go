@@ -77,7 +77,7 @@ func (d *Document) tooWide(s Statement, r reach, warn warner) {
 
 // why says by which test of sub a subject gets in.
 func (d *Document) why(s Statement, subject string) string {
-	e := &evaluation{version: d.Version, work: budget}
+	e := &evaluation{version: d.Version, work: fullBudget()}
 	for _, c := range s.Conditions {
 		o := parseOperator(c.Operator)
 		if claimOf(c.Key) != "sub" || !o.isString() || o.negated {
