@@ -355,6 +355,7 @@ func TestAdviceSays(t *testing.T) {
 		says         []string
 	}{
 		{"the second statement", policy(`{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}`, statement("Allow", `"StringEquals":{`+sub+`:`+other+`}`)), true, []string{`in statement 2, in StringEquals, add "` + webProd + `"`}},
+		{"one that can be changed before one that cannot", policy(statement("Allow", `"StringNotEquals":{`+sub+`:"`+webProd+`"}`), statement("Allow", `"StringEquals":{`+sub+`:`+other+`}`)), true, []string{`in statement 2, in StringEquals, add "` + webProd + `"`}},
 		{"a wrong action", policy(strings.Replace(statement("Allow", `"StringEquals":{`+sub+`:"`+webProd+`"}`), Action, "sts:AssumeRole", 1)), true, []string{`in statement 1, set "Action": "sts:AssumeRoleWithWebIdentity"`}},
 		{"a mistyped key", allowIf(`"StringEquals":{"oidc.vercel.com/acme:subject":"` + webProd + `"}`), true, []string{`in statement 1, in StringEquals, replace the key "oidc.vercel.com/acme:subject" by "oidc.vercel.com/acme:sub" (IAM has no key for the claim "subject")`}},
 		{"a mistyped aud", allowIf(`"StringEquals":{` + sub + `:"` + webProd + `","oidc.vercel.com/acme:audience":"https://vercel.com/acme"}`), true, []string{`replace the key "oidc.vercel.com/acme:audience" by "oidc.vercel.com/acme:aud"`}},
@@ -425,8 +426,25 @@ func TestAdviceAddsAnAudienceLiterally(t *testing.T) {
 	d := mustParse(t, global(`"StringEquals":{"oidc.vercel.com:sub":"`+webProd+`"}`))
 	after, err := d.Apply(d.Evaluate(odd).Advice()...)
 	require.NoError(t, err)
+	assert.Len(t, after.Statements, 1, "the test of aud admits the token's audience, so no statement is added")
 	assert.True(t, after.Evaluate(odd).Allowed(), after)
 	assert.False(t, after.Evaluate(token("another")).Allowed(), after)
+}
+
+// A Deny applies to fewer tokens with one more condition, so it gets no test of
+// aud, though it names the shared provider.
+func TestAdviceKeepsADeny(t *testing.T) {
+	shared := func(effect, project string) string {
+		condition := `"StringEquals":{"oidc.vercel.com:sub":"` + Subject("acme", project, "production") + `"}`
+		return strings.Replace(statement(effect, condition), "oidc-provider/oidc.vercel.com/acme", "oidc-provider/oidc.vercel.com", 1)
+	}
+	d := mustParse(t, policy(shared("Allow", "web"), shared("Deny", "old")))
+	advice := d.Evaluate(identity{GlobalIssuer, Subject("acme", "shop", "production"), Audience("acme")}.request()).Advice()
+	require.NotEmpty(t, advice)
+	after, err := d.Apply(advice...)
+	require.NoError(t, err)
+	assert.NotEqual(t, d.Statements[0], after.Statements[0])
+	assert.Equal(t, d.Statements[1], after.Statements[1])
 }
 
 // A token's and a policy's texts cannot write a line of their own, or reach a

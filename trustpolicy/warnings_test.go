@@ -87,6 +87,17 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+// Where everyone is a principal beside a provider, the key of another issuer can
+// be there.
+func TestEveryoneHasKeysOfEveryIssuer(t *testing.T) {
+	d := mustParse(t, policy(strings.Replace(statement("Allow", `"StringEquals":{"oidc.vercel.com:sub":"`+webProd+`"}`), `"Federated"`, `"AWS":"*","Federated"`, 1)))
+	warnings := d.Warnings()
+	require.NotEmpty(t, warnings)
+	for _, w := range warnings {
+		assert.NotContains(t, w.Message, "another issuer")
+	}
+}
+
 func TestNoFalseAlarm(t *testing.T) {
 	sub, aud := `"oidc.vercel.com/acme:sub"`, `"oidc.vercel.com/acme:aud":"https://vercel.com/acme"`
 	exact := sub + `:"` + webProd + `"`
