@@ -100,9 +100,9 @@ func (d *Document) opening(i int, work *steps) *opening {
 			}
 			for _, p := range patterns {
 				if claim == "sub" {
-					o.lay(p, p.pattern, subjectForm, ownerPart)
+					o.match(p, p.pattern, subjectForm, ownerPart)
 				} else {
-					o.lay(p, p.pattern, audienceForm, ownerPart)
+					o.match(p, p.pattern, audienceForm, ownerPart)
 					o.audiences.add(p)
 				}
 			}
@@ -110,22 +110,23 @@ func (d *Document) opening(i int, work *steps) *opening {
 		o.document.Statements = append(o.document.Statements, other)
 	}
 	for _, name := range wellKnown {
-		o.mind(name)
+		o.addEnvironment(name)
 	}
 	return o
 }
 
-// mind adds an environment that the policy does not name to those that are tried.
-func (o *opening) mind(environment string) {
+// addEnvironment adds to those that are tried an environment that the policy does
+// not name.
+func (o *opening) addEnvironment(environment string) {
 	n := &o.parts[environmentPart]
 	n.patterns = append(n.patterns, tracked{appendText(nil, environment), false})
 }
 
-// lay matches a pattern with the form of a subject in all possible ways, and adds
+// match matches a pattern with the form of a subject in all possible ways, and adds
 // the part of the pattern that falls on each name. A name has no colon. A * can
 // match several names and the text between them. It reports whether there is a
 // match.
-func (o *opening) lay(p tracked, rest pattern, form []string, part int) bool {
+func (o *opening) match(p tracked, rest pattern, form []string, part int) bool {
 	fits := false
 	colon := symbol{char: ':'}
 	for _, at := range rest.after(form[0]) {
@@ -145,7 +146,7 @@ func (o *opening) lay(p tracked, rest pattern, form []string, part int) bool {
 			if name[end].kind == anyText {
 				until++ // it can end in the name, and reach over what follows
 			}
-			if until > 0 && o.lay(p, name[end:], form[1:], part+1) && o.work.spend(until) {
+			if until > 0 && o.match(p, name[end:], form[1:], part+1) && o.work.spend(until) {
 				o.addName(part, tracked{name[:until], p.fold})
 				fits = true
 			}
