@@ -57,8 +57,8 @@ func inAudience(byte) bool { return true }
 const mostStates = 1 << 13
 
 // search finds texts that match sets of patterns. Two beginnings of texts that
-// are at the same places in all patterns are one state, since they can go on in the same
-// ways. So there are few states, though there are endless texts.
+// are at the same places in all patterns are one state, since they can go on in
+// the same ways. So there are few states, though there are endless texts.
 type search struct {
 	patterns []tracked
 	work     *steps
