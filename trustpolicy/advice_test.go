@@ -474,3 +474,23 @@ func TestTextsAreQuoted(t *testing.T) {
 		assert.NotContains(t, text, "\nto allow it: set", text)
 	}
 }
+
+// What is added is no more than the request needs, and nothing is taken away.
+func TestAdviceChangesNoMore(t *testing.T) {
+	sub := `"StringEquals":{"oidc.vercel.com/acme:sub":"` + webProd + `"}`
+
+	d := mustParse(t, allowIf(sub+`,"ForAnyValue:StringEquals":{"oidc.vercel.com/acme:aud":"x"}`))
+	r := identity{TeamIssuer("acme"), webProd, Audience("acme")}.request()
+	r.Context["oidc.vercel.com/acme:aud"] = []string{"one", "two"}
+	advice := d.Evaluate(r).Advice()
+	require.Len(t, advice, 1, "one of the audiences is enough")
+	assert.True(t, advice[0].Mechanical)
+
+	const github = "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com"
+	d = mustParse(t, strings.Replace(allowIf(sub), `"Federated":"arn:aws:iam::123456789012:oidc-provider/oidc.vercel.com/acme"`,
+		`"Federated":["arn:aws:iam::123456789012:oidc-provider/https://oidc.vercel.com/acme","`+github+`"]`, 1))
+	after, err := d.Apply(d.Evaluate(identity{TeamIssuer("acme"), webProd, Audience("acme")}.request()).Advice()...)
+	require.NoError(t, err)
+	require.Len(t, after.Statements, 1)
+	assert.Contains(t, after.Statements[0].Principals.Federated, github)
+}

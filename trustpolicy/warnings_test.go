@@ -25,6 +25,7 @@ func TestWarnings(t *testing.T) {
 		says         string
 	}{
 		{"global without a test", global(``), Critical, "every customer of Vercel"},
+		{"global in another case", strings.Replace(global(``), "oidc.vercel.com", "OIDC.Vercel.com", 1), Critical, "every customer of Vercel"},
 		{"global with only aud", global(`"StringEquals":{` + globalAud + `}`), High, `no condition on sub: every project and environment of the team can assume the role, such as "owner:acme:`},
 		{"global with only a negated sub", global(`"StringNotEquals":{` + globalSub + `:"x"}`), Critical, "every customer of Vercel"},
 		{"global, any owner", global(`"StringLike":{` + globalSub + `:"owner:*:project:web:environment:production"}`), Critical, `other customers of Vercel can assume the role, such as "owner:any-other-team:project:web:environment:production"`},
