@@ -494,3 +494,15 @@ func TestAdviceChangesNoMore(t *testing.T) {
 	require.Len(t, after.Statements, 1)
 	assert.Contains(t, after.Statements[0].Principals.Federated, github)
 }
+
+// A test that passes where sub is missing keeps out no token of another provider.
+func TestAdviceDoesNotRelyOnIfExists(t *testing.T) {
+	text := strings.Replace(allowIf(`"StringEqualsIfExists":{"oidc.vercel.com/acme:sub":"`+webProd+`"}`), `"Federated":"arn:aws:iam::123456789012:oidc-provider/oidc.vercel.com/acme"`,
+		`"Federated":["arn:aws:iam::123456789012:oidc-provider/oidc.vercel.com/acme","arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com"]`, 1)
+	d := mustParse(t, strings.Replace(text, Action, "sts:AssumeRoleWithSAML", 1))
+	wanted := identity{TeamIssuer("acme"), webProd, Audience("acme")}.request()
+	after, err := d.Apply(d.Evaluate(wanted).Advice()...)
+	require.NoError(t, err)
+	assert.True(t, after.Evaluate(wanted).Allowed(), after)
+	assert.False(t, after.Evaluate(identity{"https://token.actions.githubusercontent.com", "repo:a/b", "x"}.request()).Allowed(), after)
+}
