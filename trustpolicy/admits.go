@@ -70,8 +70,7 @@ func (d *Document) nobody() (out []Warning) {
 
 func (d *Document) whyNobody(i int) string {
 	s := d.Statements[i]
-	work := budget
-	o := d.opening(i, &work)
+	o := d.opening(i, fullBudget())
 	team, host := "", ""
 	for _, arn := range o.providers {
 		host = providerHost(arn)
@@ -86,8 +85,8 @@ func (d *Document) whyNobody(i int) string {
 		return fmt.Sprintf("its provider %s is not Vercel's%s: the URL is %s/<team>, or %s in global mode", quoted(host), placeholder(host), issuerHost(GlobalIssuer), issuerHost(GlobalIssuer))
 	}
 	alone := func(s Statement) bool {
-		work = budget
 		one := *o
+		one.work = fullBudget()
 		one.document = &Document{Version: d.Version, Statements: []Statement{s}}
 		r := one.reach()
 		return r.vercel || r.unclear
@@ -97,10 +96,9 @@ func (d *Document) whyNobody(i int) string {
 		return "a Deny takes all that it allows"
 	}
 	var all []string
-	for k, c := range only.Conditions {
+	for k, c := range s.Conditions {
 		one := only
 		one.Conditions = only.Conditions[k : k+1]
-		c = s.Conditions[k]
 		if !alone(one) {
 			return c.whyNever(host, team)
 		}

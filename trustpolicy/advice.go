@@ -59,7 +59,7 @@ func (r Result) Advice() []Advice {
 		if r.document == nil { // the zero Result is of no evaluation
 			return nil
 		}
-		e := &evaluation{version: r.document.Version, request: r.request, work: budget}
+		e := &evaluation{version: r.document.Version, request: r.request, work: fullBudget()}
 		return (&adviser{r, e, providerHost(r.request.ProviderARN)}).admit()
 	}
 	return nil
@@ -240,29 +240,30 @@ func (r *adviser) control(d *Document) []Advice {
 	global := issuerHost(GlobalIssuer)
 	var f repair
 	for i, s := range d.Statements {
-		shared := func(arn string) bool { return equalFold(providerHost(arn), global) == yes }
 		aud := func(c Condition) bool { return claimOf(c.Key) == "aud" }
-		if !s.allows(Action) || !slices.ContainsFunc(s.Principals.Federated, shared) || slices.ContainsFunc(s.Conditions, aud) {
+		if !s.allows(Action) || !s.trusts(global) || slices.ContainsFunc(s.Conditions, aud) {
 			continue
 		}
 		var audiences []string
-		if shared(r.Result.request.ProviderARN) {
-			audiences, _ = r.lookup(global + ":aud")
+		if equalFold(r.host, global) == yes {
+			values, _ := r.lookup(global + ":aud")
+			audiences = append(audiences, values...)
 		}
 		for _, c := range s.Conditions {
 			for _, value := range c.Values {
 				if parts, ok := splitSubject(value); ok && isName(parts[ownerPart]) {
-					audiences = append(slices.Clone(audiences), Audience(parts[ownerPart]))
+					audiences = append(audiences, Audience(parts[ownerPart]))
 				}
 			}
 		}
-		for j, audience := range unique(slices.Clone(audiences)) {
+		for j, audience := range unique(audiences) {
 			edit := AddValue
 			if j == 0 {
 				edit = AddCondition
 			}
-			f.change(i, edit, []string{"Condition", "StringEquals", global + ":aud"}, audience,
-				fmt.Sprintf("test %s in StringEquals for %s (IAM refuses to change the policy without a test of aud, since many share the provider)", quoted(global+":aud"), quoted(audience)), "")
+			written, _ := r.document.escape(audience, false)
+			f.change(i, edit, []string{"Condition", "StringEquals", global + ":aud"}, written,
+				fmt.Sprintf("test %s in StringEquals for %s (IAM refuses to change the policy without a test of aud, since many share the provider)", quoted(global+":aud"), quoted(written)), "")
 		}
 	}
 	return f.advice

@@ -355,6 +355,7 @@ func TestAdviceSays(t *testing.T) {
 		says         []string
 	}{
 		{"the second statement", policy(`{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}`, statement("Allow", `"StringEquals":{`+sub+`:`+other+`}`)), true, []string{`in statement 2, in StringEquals, add "` + webProd + `"`}},
+		{"one that can be changed before one that cannot", policy(statement("Allow", `"StringNotEquals":{`+sub+`:"`+webProd+`"}`), statement("Allow", `"StringEquals":{`+sub+`:`+other+`}`)), true, []string{`in statement 2, in StringEquals, add "` + webProd + `"`}},
 		{"a wrong action", policy(strings.Replace(statement("Allow", `"StringEquals":{`+sub+`:"`+webProd+`"}`), Action, "sts:AssumeRole", 1)), true, []string{`in statement 1, set "Action": "sts:AssumeRoleWithWebIdentity"`}},
 		{"a mistyped key", allowIf(`"StringEquals":{"oidc.vercel.com/acme:subject":"` + webProd + `"}`), true, []string{`in statement 1, in StringEquals, replace the key "oidc.vercel.com/acme:subject" by "oidc.vercel.com/acme:sub" (IAM has no key for the claim "subject")`}},
 		{"a mistyped aud", allowIf(`"StringEquals":{` + sub + `:"` + webProd + `","oidc.vercel.com/acme:audience":"https://vercel.com/acme"}`), true, []string{`replace the key "oidc.vercel.com/acme:audience" by "oidc.vercel.com/acme:aud"`}},
@@ -415,6 +416,37 @@ func TestAdviceAdds(t *testing.T) {
 	}
 }
 
+// A test of aud that the advice adds takes the token's audience literally, also
+// if it has the form of a variable, which would hold for every audience.
+func TestAdviceAddsAnAudienceLiterally(t *testing.T) {
+	token := func(audience string) Request {
+		return identity{GlobalIssuer, Subject("acme", "shop", "production"), audience}.request()
+	}
+	odd := token("${oidc.vercel.com:aud}")
+	d := mustParse(t, global(`"StringEquals":{"oidc.vercel.com:sub":"`+webProd+`"}`))
+	after, err := d.Apply(d.Evaluate(odd).Advice()...)
+	require.NoError(t, err)
+	assert.Len(t, after.Statements, 1, "the test of aud admits the token's audience, so no statement is added")
+	assert.True(t, after.Evaluate(odd).Allowed(), after)
+	assert.False(t, after.Evaluate(token("another")).Allowed(), after)
+}
+
+// A Deny applies to fewer tokens with one more condition, so it gets no test of
+// aud, though it names the shared provider.
+func TestAdviceKeepsADeny(t *testing.T) {
+	shared := func(effect, project string) string {
+		condition := `"StringEquals":{"oidc.vercel.com:sub":"` + Subject("acme", project, "production") + `"}`
+		return strings.Replace(statement(effect, condition), "oidc-provider/oidc.vercel.com/acme", "oidc-provider/oidc.vercel.com", 1)
+	}
+	d := mustParse(t, policy(shared("Allow", "web"), shared("Deny", "old")))
+	advice := d.Evaluate(identity{GlobalIssuer, Subject("acme", "shop", "production"), Audience("acme")}.request()).Advice()
+	require.NotEmpty(t, advice)
+	after, err := d.Apply(advice...)
+	require.NoError(t, err)
+	assert.NotEqual(t, d.Statements[0], after.Statements[0])
+	assert.Equal(t, d.Statements[1], after.Statements[1])
+}
+
 // A token's and a policy's texts cannot write a line of their own, or reach a
 // terminal.
 func TestTextsAreQuoted(t *testing.T) {
@@ -441,4 +473,36 @@ func TestTextsAreQuoted(t *testing.T) {
 		assert.NotContains(t, text, "\x1b")
 		assert.NotContains(t, text, "\nto allow it: set", text)
 	}
+}
+
+// What is added is no more than the request needs, and nothing is taken away.
+func TestAdviceChangesNoMore(t *testing.T) {
+	sub := `"StringEquals":{"oidc.vercel.com/acme:sub":"` + webProd + `"}`
+
+	d := mustParse(t, allowIf(sub+`,"ForAnyValue:StringEquals":{"oidc.vercel.com/acme:aud":"x"}`))
+	r := identity{TeamIssuer("acme"), webProd, Audience("acme")}.request()
+	r.Context["oidc.vercel.com/acme:aud"] = []string{"one", "two"}
+	advice := d.Evaluate(r).Advice()
+	require.Len(t, advice, 1, "one of the audiences is enough")
+	assert.True(t, advice[0].Mechanical)
+
+	const github = "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com"
+	d = mustParse(t, strings.Replace(allowIf(sub), `"Federated":"arn:aws:iam::123456789012:oidc-provider/oidc.vercel.com/acme"`,
+		`"Federated":["arn:aws:iam::123456789012:oidc-provider/https://oidc.vercel.com/acme","`+github+`"]`, 1))
+	after, err := d.Apply(d.Evaluate(identity{TeamIssuer("acme"), webProd, Audience("acme")}.request()).Advice()...)
+	require.NoError(t, err)
+	require.Len(t, after.Statements, 1)
+	assert.Contains(t, after.Statements[0].Principals.Federated, github)
+}
+
+// A test that passes where sub is missing keeps out no token of another provider.
+func TestAdviceDoesNotRelyOnIfExists(t *testing.T) {
+	text := strings.Replace(allowIf(`"StringEqualsIfExists":{"oidc.vercel.com/acme:sub":"`+webProd+`"}`), `"Federated":"arn:aws:iam::123456789012:oidc-provider/oidc.vercel.com/acme"`,
+		`"Federated":["arn:aws:iam::123456789012:oidc-provider/oidc.vercel.com/acme","arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com"]`, 1)
+	d := mustParse(t, strings.Replace(text, Action, "sts:AssumeRoleWithSAML", 1))
+	wanted := identity{TeamIssuer("acme"), webProd, Audience("acme")}.request()
+	after, err := d.Apply(d.Evaluate(wanted).Advice()...)
+	require.NoError(t, err)
+	assert.True(t, after.Evaluate(wanted).Allowed(), after)
+	assert.False(t, after.Evaluate(identity{"https://token.actions.githubusercontent.com", "repo:a/b", "x"}.request()).Allowed(), after)
 }

@@ -69,7 +69,7 @@ func stringEquals(e *evaluation, want, have string) truth {
 		return no
 	}
 	p, ok := e.expand(want, false)
-	if !ok || !e.spend(len(have)) {
+	if !ok || !e.work.spend(len(have)) {
 		return unknown
 	}
 	text, _ := p.literal()
@@ -91,7 +91,7 @@ func fixedPrefix(value, wildcards string) string {
 
 func stringEqualsIgnoreCase(e *evaluation, want, have string) truth {
 	p, ok := e.expand(want, false)
-	if !ok || !e.spend(len(have)) {
+	if !ok || !e.work.spend(len(have)) {
 		return unknown
 	}
 	text, _ := p.literal()

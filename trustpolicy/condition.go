@@ -90,7 +90,7 @@ func (e *evaluation) test(c Condition, values []string, known bool) truth {
 	for _, value := range values {
 		result := no
 		for _, want := range c.Values {
-			if !e.spend(1) {
+			if !e.work.spend(1) {
 				return unknown
 			}
 			result = anyOf(result, o.compare(e, want, value))

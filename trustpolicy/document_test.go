@@ -76,7 +76,7 @@ func TestWorkIsBounded(t *testing.T) {
 			r := request(with("oidc.vercel.com/acme:sub", long), with("oidc.vercel.com/acme:aud", long), func(r *Request) { r.Action = Action })
 			work := budget
 			assert.Equal(t, c.want == Allowed, d.decide(r, &work) == Allowed)
-			assert.GreaterOrEqual(t, work, 0)
+			assert.GreaterOrEqual(t, work, steps(0))
 			result := d.Evaluate(r)
 			assert.Equal(t, c.want, result.Decision)
 			_ = result.String()

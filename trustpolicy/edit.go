@@ -86,7 +86,7 @@ func (s *Statement) change(a Advice) error {
 // escape writes a value so that a condition takes it literally. See
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html#policy-vars-specialchars.
 func (d *Document) escape(value string, like bool) (string, bool) {
-	if d.Version != "2012-10-17" {
+	if !d.hasVariables() {
 		return value, !like || !strings.ContainsAny(value, "*?")
 	}
 	if like {

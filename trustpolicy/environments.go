@@ -19,7 +19,7 @@ func (d *Document) ExpectEnvironments(expected ...string) []Warning {
 		}
 		o := d.opening(i, &work)
 		for _, name := range expected {
-			o.mind(name)
+			o.addEnvironment(name)
 		}
 		r := o.reach()
 		others := r.others(expected, o.parts[environmentPart].fixed)

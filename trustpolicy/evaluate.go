@@ -27,15 +27,14 @@ type Request struct {
 type evaluation struct {
 	version string
 	request Request
-	work    int // what is left of its budget
+	work    *steps
 	scratch pattern
 }
 
 // decide is Evaluate without the reasons. It takes its steps from work, and skips
 // the other conditions of a statement once one does not hold.
-func (d *Document) decide(r Request, work *int) Decision {
-	e := &evaluation{version: d.Version, request: r, work: *work}
-	defer func() { *work = e.work }()
+func (d *Document) decide(r Request, work *steps) Decision {
+	e := &evaluation{version: d.Version, request: r, work: work}
 	allow, deny := no, no
 	for _, s := range d.Statements {
 		applies := allOf(s.Principals.include(r.ProviderARN), e.acts(s))
@@ -79,23 +78,12 @@ func (e *evaluation) acts(s Statement) truth {
 	return e.action(s.Actions)
 }
 
-// spend takes steps from the budget. It reports false when there is none left:
-// then the evaluation cannot tell.
-func (e *evaluation) spend(steps int) bool {
-	if e.work < steps {
-		e.work = 0
-		return false
-	}
-	e.work -= steps
-	return true
-}
-
 // lookup returns the request's values for a condition key, and whether they are
 // known.
 func (e *evaluation) lookup(key string) (values []string, known bool) {
 	found := false
 	for name, held := range e.request.Context {
-		if !e.spend(1 + len(key)) {
+		if !e.work.spend(1 + len(key)) {
 			return nil, false
 		}
 		switch equalFold(name, key) {
@@ -191,7 +179,7 @@ func (d *Document) Evaluate(r Request) Result {
 	if r.Action == "" {
 		r.Action = Action
 	}
-	e := &evaluation{version: d.Version, request: r, work: budget}
+	e := &evaluation{version: d.Version, request: r, work: fullBudget()}
 	result := Result{request: r, document: d}
 	allow, deny := no, no
 	for _, s := range d.Statements {
@@ -247,7 +235,6 @@ func (e *evaluation) action(patterns []string) truth {
 			return unknown
 		}
 		result = anyOf(result, plain.matches(p, lowerASCII(e.request.Action)))
-		e.work = plain.work
 	}
 	return result
 }

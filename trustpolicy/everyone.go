@@ -85,8 +85,8 @@ func (d *Document) fixes(c Condition, o operator, keys []string) bool {
 			network, ok := parseNetwork(value)
 			return !ok || network.Bits() < widest(network)
 		}
-		wild := (o.base == "StringLike" || !o.isString()) && literalWildcard(d.Version, value)
-		return wild && !fixedWho().MatchString(value) || d.hasVariables() && variesWith(value)
+		wild := (o.base == "StringLike" || !o.isString()) && d.literalWildcard(value)
+		return wild && !fixedWho().MatchString(value) || d.variesWith(value)
 	})
 }
 
@@ -122,6 +122,6 @@ func (s Statement) allows(action string) bool { return s.Effect == "Allow" && s.
 
 // covers reports whether the statement is about an action, or may be.
 func (s Statement) covers(action string) bool {
-	e := &evaluation{request: Request{Action: action}, work: budget}
+	e := &evaluation{request: Request{Action: action}, work: fullBudget()}
 	return e.acts(s) != no
 }

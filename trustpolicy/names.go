@@ -57,11 +57,11 @@ func inAudience(byte) bool { return true }
 const mostStates = 1 << 13
 
 // search finds texts that match sets of patterns. Two beginnings of texts that
-// are at the same places in all patterns are one state, since they can go on in the same
-// ways. So there are few states, though there are endless texts.
+// are at the same places in all patterns are one state, since they can go on in
+// the same ways. So there are few states, though there are endless texts.
 type search struct {
 	patterns []tracked
-	work     *int
+	work     *steps
 	places   []place // what step returns; the rest is of use within a call
 	reached  []int
 	key      []byte
@@ -80,7 +80,7 @@ type state struct {
 // all returns a shortest text for each set of the patterns that one text can
 // match. The texts have allowed characters only. If the search takes too many
 // steps, work is 0 afterwards.
-func (n names) all(allowed func(byte) bool, work *int) (found []string) {
+func (n names) all(allowed func(byte) bool, work *steps) (found []string) {
 	s := &search{patterns: n.patterns, work: work}
 	var start state
 	for i := range s.patterns {
@@ -117,10 +117,7 @@ func (s *search) keyOf(places []place) []byte {
 }
 
 // spend takes steps from the budget. One costs more here than in a comparison.
-func (s *search) spend(steps int) bool {
-	*s.work = max(0, *s.work-4*(steps+1))
-	return *s.work > 0
-}
+func (s *search) spend(n int) bool { return s.work.spend(4 * (n + 1)) }
 
 // choices are the next characters that lead to different states: those that a
 // pattern has next, and one of the others.

@@ -216,7 +216,7 @@ func (r *adviser) pins(s Statement) bool {
 			return false
 		}
 		return !slices.ContainsFunc(c.Values, func(value string) bool {
-			if r.document.Version == "2012-10-17" && variesWith(value) {
+			if r.document.variesWith(value) {
 				return true
 			}
 			p, ok := r.expand(value, o.base == "StringLike")

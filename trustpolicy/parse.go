@@ -113,14 +113,11 @@ func decode(decoder *json.Decoder, depth int) (any, error) {
 	case json.Delim('{'):
 		object := map[string]any{}
 		for decoder.More() {
-			name, err := decoder.Token()
+			name, err := decode(decoder, depth)
 			if err != nil {
 				return nil, err
 			}
 			key := name.(string) // the decoder lets nothing else through
-			if !inPolicy(key) {
-				return nil, fmt.Errorf("%s has a character that a policy cannot have", quoted(key))
-			}
 			if _, twice := object[key]; twice {
 				return nil, fmt.Errorf("%s stands twice in one object", quoted(key))
 			}

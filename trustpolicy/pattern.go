@@ -8,7 +8,26 @@ import (
 
 // budget bounds the work of one evaluation, in steps of about a byte compared.
 // A policy within IAM's quota and a token within STS's limit stay far below.
-const budget = 1 << 22
+const budget steps = 1 << 22
+
+// steps are what is left of a budget.
+type steps int
+
+func fullBudget() *steps {
+	left := budget
+	return &left
+}
+
+// spend takes n steps. It reports false if fewer are left, and leaves none: then
+// it cannot be told what the work would have shown.
+func (left *steps) spend(n int) bool {
+	if *left < steps(n) {
+		*left = 0
+		return false
+	}
+	*left -= steps(n)
+	return true
+}
 
 // pattern is a condition value taken apart, with its variables in place.
 type pattern []symbol
@@ -47,7 +66,7 @@ func (e *evaluation) expand(text string, wildcards bool) (pattern, bool) {
 			}
 			i += len("${}") + len(inner)
 			value, ok := e.variable(inner, wildcards)
-			if !ok || !e.spend(len(value)) {
+			if !ok || !e.work.spend(len(value)) {
 				return nil, false
 			}
 			out = appendText(out, value)
@@ -62,7 +81,7 @@ func (e *evaluation) expand(text string, wildcards bool) (pattern, bool) {
 		out = append(out, s)
 		i++
 	}
-	return out, e.spend(len(text))
+	return out, e.work.spend(len(text))
 }
 
 // appendText adds a text to a pattern, each character as itself.
@@ -114,7 +133,7 @@ func (e *evaluation) matches(p pattern, value string) truth {
 	if slices.ContainsFunc(p, func(s symbol) bool { return s.kind == anyChar }) && !isASCII(value) {
 		return unknown // what counts as one character
 	}
-	if !e.spend(len(p) + len(value) + 1) {
+	if !e.work.spend(len(p) + len(value) + 1) {
 		return unknown
 	}
 	parts := split(p, func(s symbol) bool { return s.kind == anyText })
@@ -162,10 +181,10 @@ func (p pattern) fits(value string) bool {
 // It reports false if the work is too much.
 func (e *evaluation) find(p pattern, value string) (at int, ok bool) {
 	if text, plain := p.literal(); plain {
-		return strings.Index(value, text), e.spend(len(text) + 1)
+		return strings.Index(value, text), e.work.spend(len(text) + 1)
 	}
 	for at := range len(value) - len(p) + 1 {
-		if !e.spend(len(p)) {
+		if !e.work.spend(len(p)) {
 			return -1, false
 		}
 		if p.fits(value[at:]) {
@@ -220,16 +239,18 @@ func lowerASCII(s string) string {
 // like matches a pattern that has no variables, as StringLike does. It is
 // false where the match is not certain.
 func like(text, value string) bool {
-	e := &evaluation{work: budget}
+	e := &evaluation{work: fullBudget()}
 	p, ok := e.expand(text, true)
 	return ok && e.matches(p, value) == yes
 }
 
+func (d *Document) hasVariables() bool { return d.Version == "2012-10-17" }
+
 // variesWith reports whether a value has a variable that is not an escape, so that
 // it can differ between tokens.
-func variesWith(value string) bool {
+func (d *Document) variesWith(value string) bool {
 	for _, escape := range []string{"${*}", "${?}", "${$}"} {
 		value = strings.ReplaceAll(value, escape, "")
 	}
-	return strings.Contains(value, "${")
+	return d.hasVariables() && strings.Contains(value, "${")
 }

@@ -69,7 +69,7 @@ type opening struct {
 	providers []string
 	parts     [3]names
 	audiences names
-	work      *int
+	work      *steps
 
 	// What a token says, in place of a map for each.
 	keys              map[string]map[string][]string // by provider
@@ -79,7 +79,7 @@ type opening struct {
 // opening prepares a statement. A test of sub or aud that depends on more than the
 // text, such as a variable, gets an unknown operator, so that it cannot be told
 // whether it holds.
-func (d *Document) opening(i int, work *int) *opening {
+func (d *Document) opening(i int, work *steps) *opening {
 	s := d.Statements[i]
 	o := &opening{document: &Document{Version: d.Version}, work: work, providers: d.providers(s),
 		keys: map[string]map[string][]string{}, subject: []string{""}, audience: []string{""}}
@@ -100,9 +100,9 @@ func (d *Document) opening(i int, work *int) *opening {
 			}
 			for _, p := range patterns {
 				if claim == "sub" {
-					o.lay(p, p.pattern, subjectForm, ownerPart)
+					o.match(p, p.pattern, subjectForm, ownerPart)
 				} else {
-					o.lay(p, p.pattern, audienceForm, ownerPart)
+					o.match(p, p.pattern, audienceForm, ownerPart)
 					o.audiences.add(p)
 				}
 			}
@@ -110,31 +110,32 @@ func (d *Document) opening(i int, work *int) *opening {
 		o.document.Statements = append(o.document.Statements, other)
 	}
 	for _, name := range wellKnown {
-		o.mind(name)
+		o.addEnvironment(name)
 	}
 	return o
 }
 
-// mind adds an environment that the policy does not name to those that are tried.
-func (o *opening) mind(environment string) {
+// addEnvironment adds to those that are tried an environment that the policy does
+// not name.
+func (o *opening) addEnvironment(environment string) {
 	n := &o.parts[environmentPart]
 	n.patterns = append(n.patterns, tracked{appendText(nil, environment), false})
 }
 
-// lay matches a pattern with the form of a subject in all possible ways, and adds
+// match matches a pattern with the form of a subject in all possible ways, and adds
 // the part of the pattern that falls on each name. A name has no colon. A * can
 // match several names and the text between them. It reports whether there is a
 // match.
-func (o *opening) lay(p tracked, rest pattern, form []string, part int) bool {
+func (o *opening) match(p tracked, rest pattern, form []string, part int) bool {
 	fits := false
 	colon := symbol{char: ':'}
 	for _, at := range rest.after(form[0]) {
-		if !o.spend(len(form[0])) {
+		if !o.work.spend(len(form[0])) {
 			return false
 		}
 		name := rest[at:]
 		if len(form) == 1 {
-			if len(name) > 0 && o.spend(len(name)) && !slices.Contains(name, colon) {
+			if len(name) > 0 && o.work.spend(len(name)) && !slices.Contains(name, colon) {
 				o.addName(part, tracked{name, p.fold})
 				fits = true
 			}
@@ -145,7 +146,7 @@ func (o *opening) lay(p tracked, rest pattern, form []string, part int) bool {
 			if name[end].kind == anyText {
 				until++ // it can end in the name, and reach over what follows
 			}
-			if until > 0 && o.lay(p, name[end:], form[1:], part+1) && o.spend(until) {
+			if until > 0 && o.match(p, name[end:], form[1:], part+1) && o.work.spend(until) {
 				o.addName(part, tracked{name[:until], p.fold})
 				fits = true
 			}
@@ -168,11 +169,6 @@ func (o *opening) addName(part int, p tracked) {
 			o.parts[part].add(tracked{bare, false})
 		}
 	}
-}
-
-func (o *opening) spend(steps int) bool {
-	*o.work = max(0, *o.work-steps)
-	return *o.work > 0
 }
 
 // after returns the places in a pattern that can be reached by matching a text.
@@ -198,10 +194,9 @@ func (p pattern) after(text string) []int {
 // patterns returns the patterns of a condition that compares text. It reports
 // false if the condition depends on more than the text: on a variable, or as a
 // test of another type.
-func (d *Document) patterns(c Condition, work *int) ([]tracked, bool) {
+func (d *Document) patterns(c Condition, work *steps) ([]tracked, bool) {
 	o := parseOperator(c.Operator)
-	e := &evaluation{version: d.Version, work: *work}
-	defer func() { *work = e.work }()
+	e := &evaluation{version: d.Version, work: work}
 	if o.compare == nil || !o.isString() {
 		return nil, false
 	}
@@ -212,15 +207,13 @@ func (d *Document) patterns(c Condition, work *int) ([]tracked, bool) {
 			value = lowerASCII(value)
 		}
 		p, ok := e.expand(value, o.base == "StringLike")
-		if !ok || d.hasVariables() && variesWith(value) {
+		if !ok || d.variesWith(value) {
 			return nil, false
 		}
 		out = append(out, tracked{slices.Clone(p), fold})
 	}
 	return out, true
 }
-
-func (d *Document) hasVariables() bool { return d.Version == "2012-10-17" }
 
 // providers are the OIDC providers of a statement. If its principal is everyone,
 // they are those of the issuers in the conditions, of the global issuer, and of a
@@ -354,7 +347,7 @@ func (r *reach) add(subject, environment string, named bool) {
 // audience of their owner; an exchange gives them another, and always the issuer
 // of the team. See https://vercel.com/docs/oidc/reference.
 func (o *opening) try(r *reach, provider, team, owner, subject string, audiences []string) bool {
-	admits := func(audience string) bool { return o.admits(o.document, provider, subject, audience) }
+	admits := func(audience string) bool { return o.admits(provider, subject, audience) }
 	in := admits(Audience(owner))
 	r.plain = r.plain || in
 	if !in && team != "*" {
@@ -367,15 +360,15 @@ func (o *opening) try(r *reach, provider, team, owner, subject string, audiences
 	return in
 }
 
-// admits reports whether a policy lets a token in, or may. It is false where no
+// admits reports whether the policy lets a token in, or may. It is false where no
 // work is left.
-func (o *opening) admits(d *Document, provider, subject, audience string) bool {
+func (o *opening) admits(provider, subject, audience string) bool {
 	if o.keys[provider] == nil {
 		host := providerHost(provider)
 		o.keys[provider] = map[string][]string{host + ":sub": o.subject, host + ":aud": o.audience}
 	}
 	o.subject[0], o.audience[0] = subject, audience
-	decision := d.decide(Request{ProviderARN: provider, Action: Action, Context: o.keys[provider]}, o.work)
+	decision := o.document.decide(Request{ProviderARN: provider, Action: Action, Context: o.keys[provider]}, o.work)
 	return *o.work > 0 && (decision == Allowed || decision == CannotTell)
 }
 

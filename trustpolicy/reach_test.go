@@ -238,7 +238,7 @@ func TestSameReachSameSeverity(t *testing.T) {
 			for _, project := range projects {
 				for _, environment := range environments {
 					for _, audience := range []string{Audience(owner), anyAudience, "https://sts.amazonaws.com"} {
-						fmt.Fprint(&b, o.admits(o.document, ProviderARN("", account, host), Subject(owner, project, environment), audience), " ")
+						fmt.Fprint(&b, o.admits(ProviderARN("", account, host), Subject(owner, project, environment), audience), " ")
 					}
 				}
 			}
@@ -360,4 +360,14 @@ func TestAdviceIsLinearInStatements(t *testing.T) {
 	}
 	few, many := allocations(40), allocations(400)
 	assert.Less(t, many, 20*few, "ten times the statements")
+}
+
+// One statement for tokens as they come is enough: then none has to be exchanged.
+func TestReachNeedsNoExchange(t *testing.T) {
+	conditions := func(audience string) string {
+		return `"StringEquals":{"oidc.vercel.com/acme:sub":"` + webProd + `","oidc.vercel.com/acme:aud":"` + audience + `"}`
+	}
+	exchanged := statement("Allow", conditions("https://sts.amazonaws.com"))
+	assert.Equal(t, []string{"https://sts.amazonaws.com"}, mustParse(t, policy(exchanged)).Reach().Exchanged)
+	assert.Empty(t, mustParse(t, policy(exchanged, statement("Allow", conditions(Audience("acme"))))).Reach().Exchanged)
 }

@@ -13,13 +13,18 @@ const (
 	Low Severity = iota
 	// Medium: more tokens get in than need to, such as those of projects or
 	// environments that the policy does not name, or of any audience; a Deny never
-	// denies; or everyone is a principal and a condition restricts the callers.
+	// denies; or everyone is a principal, and a condition names the callers.
 	Medium
-	// High: every project and environment of the team gets in; or IAM refuses a
-	// change of the policy, since it is too long or has no test of aud for a
-	// provider that many share.
+	// High: one of these.
+	//   - Every project and environment of the team gets in.
+	//   - Environments get in that ExpectEnvironments was not told.
+	//   - No token of Vercel gets in, or there are too many patterns to tell.
+	//   - Everyone is a principal, and only a test of claims or of the network
+	//     restricts the callers.
+	//   - IAM refuses a change of the policy, since it is too long, or has no test
+	//     of aud for a provider that many share.
 	High
-	// Critical: tokens of other customers of Vercel get in, or everyone.
+	// Critical: tokens of other customers of Vercel get in, or may, or everyone.
 	Critical
 )
 

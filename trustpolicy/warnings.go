@@ -24,7 +24,7 @@ func (d *Document) Warnings() []Warning {
 		warn := func(severity Severity, format string, args ...any) {
 			out = append(out, Warning{i + 1, fmt.Sprintf(format, args...), severity})
 		}
-		s.mistakes(d.Version, warn)
+		d.mistakes(s, warn)
 		if s.Principals.everyone() && d.warnEveryone(s, warn) == Critical || !s.allows(Action) {
 			continue
 		}
@@ -77,14 +77,14 @@ func (d *Document) tooWide(s Statement, r reach, warn warner) {
 
 // why says by which test of sub a subject gets in.
 func (d *Document) why(s Statement, subject string) string {
-	e := &evaluation{version: d.Version, work: budget}
+	e := &evaluation{version: d.Version, work: fullBudget()}
 	for _, c := range s.Conditions {
 		o := parseOperator(c.Operator)
 		if claimOf(c.Key) != "sub" || !o.isString() || o.negated {
 			continue
 		}
 		for _, value := range c.Values {
-			if d.hasVariables() && variesWith(value) {
+			if d.variesWith(value) {
 				return fmt.Sprintf("%s is compared with the variable in %s, which the token brings with it", quoted(c.Key), quoted(value))
 			}
 			if o.compare(e, value, subject) == yes {
@@ -122,7 +122,12 @@ func (d *Document) tooLong() []Warning {
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_iam-condition-keys.html#condition-keys-wif.
 var openid = []string{"sub", "aud", "azp", "amr", "oaud", "email"}
 
-func (s Statement) mistakes(version string, warn warner) {
+// mistakes warns of common mistakes in a statement.
+func (d *Document) mistakes(s Statement, warn warner) {
+	host := "" // of the only issuer whose tokens the statement is about
+	if len(s.Principals.Federated) == 1 && !s.Principals.everyone() {
+		host = providerHost(s.Principals.Federated[0])
+	}
 	for _, arn := range s.Principals.Federated {
 		if strings.Contains(arn, "://") {
 			warn(Low, "the provider ARN %s holds a scheme; IAM writes it without https://", quoted(arn))
@@ -144,7 +149,7 @@ func (s Statement) mistakes(version string, warn warner) {
 		}
 		if o.isString() && o.base != "StringLike" {
 			for _, value := range c.Values {
-				if literalWildcard(version, value) {
+				if d.literalWildcard(value) {
 					warn(never, "%s takes the * or ? in %s literally; use StringLike for a pattern", quoted(c.Operator), quoted(value))
 				}
 			}
@@ -152,10 +157,8 @@ func (s Statement) mistakes(version string, warn warner) {
 		if claim := claimOf(c.Key); s.Effect == "Allow" && o.isString() && !o.negated && o.takesMissing() && (claim == "sub" || claim == "aud") && !s.guarded(c.Key) {
 			warn(Low, "%s passes where %s is missing; use the operator without it, or demand the key with Null", quoted(c.Operator), quoted(c.Key))
 		}
-		if len(s.Principals.Federated) == 1 && !s.Principals.everyone() || strings.Contains(c.Key, "://") {
-			if why := c.wrongKey(providerHost(slices.Concat(s.Principals.Federated, []string{""})[0])); why != "" {
-				warn(never, "%s", why)
-			}
+		if why := c.wrongKey(host); why != "" {
+			warn(never, "%s", why)
 		}
 	}
 }
@@ -176,8 +179,8 @@ func (c Condition) wrongKey(host string) string {
 }
 
 // literalWildcard reports whether a value has a * or ? outside variables.
-func literalWildcard(version, value string) bool {
-	if version == "2012-10-17" {
+func (d *Document) literalWildcard(value string) bool {
+	if d.hasVariables() {
 		value = anyVariable().ReplaceAllString(value, "")
 	}
 	return strings.ContainsAny(value, "*?")

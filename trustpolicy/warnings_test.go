@@ -25,6 +25,7 @@ func TestWarnings(t *testing.T) {
 		says         string
 	}{
 		{"global without a test", global(``), Critical, "every customer of Vercel"},
+		{"global in another case", strings.Replace(global(``), "oidc.vercel.com", "OIDC.Vercel.com", 1), Critical, "every customer of Vercel"},
 		{"global with only aud", global(`"StringEquals":{` + globalAud + `}`), High, `no condition on sub: every project and environment of the team can assume the role, such as "owner:acme:`},
 		{"global with only a negated sub", global(`"StringNotEquals":{` + globalSub + `:"x"}`), Critical, "every customer of Vercel"},
 		{"global, any owner", global(`"StringLike":{` + globalSub + `:"owner:*:project:web:environment:production"}`), Critical, `other customers of Vercel can assume the role, such as "owner:any-other-team:project:web:environment:production"`},
@@ -84,6 +85,17 @@ func TestWarnings(t *testing.T) {
 				assert.GreaterOrEqual(t, all[i].Severity, all[i+1].Severity)
 			}
 		})
+	}
+}
+
+// Where everyone is a principal beside a provider, the key of another issuer can
+// be there.
+func TestEveryoneHasKeysOfEveryIssuer(t *testing.T) {
+	d := mustParse(t, policy(strings.Replace(statement("Allow", `"StringEquals":{"oidc.vercel.com:sub":"`+webProd+`"}`), `"Federated"`, `"AWS":"*","Federated"`, 1)))
+	warnings := d.Warnings()
+	require.NotEmpty(t, warnings)
+	for _, w := range warnings {
+		assert.NotContains(t, w.Message, "another issuer")
 	}
 }
 
