@@ -3,7 +3,6 @@ package vercelaws
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -291,8 +290,7 @@ func isForeign(t oidc.Token) bool { return foreign(t) != nil }
 // RetryNow reports whether a request has brought a token that can be used since a
 // fetch failed for want of a good one.
 func (f *fetcher) RetryNow(err error) bool {
-	var exchange *oidc.ExchangeError
-	if isFault(err) || errors.As(err, &exchange) && !exchange.Refused {
+	if nextAfter(err) != another {
 		return false
 	}
 	fresh, _ := (&walk{fetcher: f}).borrowable()

@@ -411,31 +411,16 @@ func (e unusableAnswer) Unwrap() error { return e.error }
 // more.
 func (c *stsCall) AssumeRoleWithWebIdentity(ctx context.Context, in *sts.AssumeRoleWithWebIdentityInput, _ ...func(*sts.Options)) (*sts.AssumeRoleWithWebIdentityOutput, error) {
 	out, err := c.ask(ctx, in)
+	c.received = time.Now()
 	if err == nil {
-		err = c.look(out)
+		if err = stsclient.Incomplete(out); err == nil {
+			c.answered, _ = awsmiddleware.GetServerTime(out.ResultMetadata)
+		} else {
+			err = unusableAnswer{err}
+		}
 	}
 	c.err = err
 	return out, err
-}
-
-// look makes sure that the answer is whole.
-func (c *stsCall) look(out *sts.AssumeRoleWithWebIdentityOutput) error {
-	c.received = time.Now()
-	problem := ""
-	switch {
-	case out == nil:
-		problem = "the STS client returned no answer and no error"
-	case out.Credentials == nil:
-		problem = "the answer holds no credentials"
-	case aws.ToString(out.Credentials.AccessKeyId) == "", aws.ToString(out.Credentials.SecretAccessKey) == "", aws.ToString(out.Credentials.SessionToken) == "":
-		problem = "the answer holds credentials with an empty key or session token"
-	case aws.ToTime(out.Credentials.Expiration).IsZero():
-		problem = "the answer holds credentials without an expiry"
-	default:
-		c.answered, _ = awsmiddleware.GetServerTime(out.ResultMetadata)
-		return nil
-	}
-	return unusableAnswer{errors.New(problem)}
 }
 
 // ask makes the operation. The SDK's client counts the faults of each HTTP
