@@ -93,6 +93,9 @@ func (v Value) Text() (string, bool) {
 
 // Number returns v as a number, and reports whether it is one that fits a float64.
 func (v Value) Number() (float64, bool) {
+	if v == "" || v[0] != '-' && (v[0] < '0' || v[0] > '9') { // strconv's error would cost two allocations
+		return 0, false
+	}
 	n, err := strconv.ParseFloat(string(v), 64)
 	return n, err == nil
 }

@@ -112,7 +112,7 @@ func (a *attempt) once(ctx context.Context, in middleware.FinalizeInput, next mi
 			err = retryableError{incomplete}
 		}
 	}
-	if CannotFetchKeys(err) { // the SDK would not try again for every code of such an error
+	if err != nil && CannotFetchKeys(err) { // the SDK would not try again for every code of such an error
 		err = retryableError{err}
 	}
 	return out, metadata, err
