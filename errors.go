@@ -178,6 +178,7 @@ func quotesServer(err error) bool {
 		!errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF)
 }
 
+// apiError returns the error of a service that err wraps, or nil.
 func apiError(err error) smithy.APIError {
 	var api smithy.APIError
 	errors.As(err, &api)
