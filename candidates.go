@@ -3,7 +3,6 @@ package vercelaws
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -42,8 +41,9 @@ type candidate struct {
 // lives reports whether c is a candidate, and its token has not expired.
 func (c candidate) lives() bool { return c.leaf != nil && c.token.CheckExpiry(time.Now()) == nil }
 
-// candidates are the tokens of a fetch, in the order in which they are tried. An
-// error is why a source has none; own says whether it is the context's.
+// candidates yields the tokens of a fetch, in the order in which they are tried, or
+// the error of a source that has none. Then the candidate's own reports whether the
+// source is the context.
 //
 // A token that comes up at several places is tried once.
 func (f *fetcher) candidates(ctx context.Context) iter.Seq2[candidate, error] {
@@ -77,7 +77,7 @@ type walk struct {
 	*fetcher
 	ctx   context.Context
 	yield func(candidate, error) bool
-	over  bool     // nobody wants another candidate
+	over  bool     // the fetch wants no other candidate
 	tried []string // JWTs; pacing keeps them few
 
 	draws  int  // of recent
@@ -138,7 +138,7 @@ func inGrace(t oidc.Token) bool {
 	return t.Raw() != "" && t.CheckExpiry(now) != nil && now.Before(t.Expiry.Add(leaf.Grace))
 }
 
-// give has c tried, if it was not.
+// give yields c, unless it was tried.
 func (w *walk) give(c candidate) {
 	if raw := c.token.Raw(); !w.over && !slices.Contains(w.tried, raw) {
 		w.tried = append(w.tried, raw)
@@ -146,7 +146,8 @@ func (w *walk) give(c candidate) {
 	}
 }
 
-// offer has c tried, or puts it off to a later place. Err is why there is none.
+// offer yields c, or puts it off to a later place. If err is not nil, there is no
+// token, and offer yields the error.
 func (w *walk) offer(c candidate, err error) {
 	switch {
 	case w.over:
@@ -199,7 +200,8 @@ func (w *walk) recent() (any bool) {
 	return any
 }
 
-// refusedLately offers what STS refused, the one refused longest ago first.
+// refusedLately yields the tokens that STS refused, the one refused longest ago
+// first.
 func (w *walk) refusedLately() {
 	for !w.over && w.refusals.Wait(w.ctx) == nil {
 		_, all := w.borrowable()
@@ -215,6 +217,7 @@ func (w *walk) refusedLately() {
 	}
 }
 
+// justExpired yields tokens that have expired and that STS still accepts.
 func (w *walk) justExpired() {
 	if l := w.request(); l != nil {
 		for _, s := range l.Request.Recent().All(isForeign) {
@@ -258,7 +261,7 @@ func byArrival(a, b borrowed) int { return cmp.Compare(a.Arrived, b.Arrived) }
 func byCount(a, b borrowed) int   { return cmp.Or(cmp.Compare(a.Count, b.Count), byArrival(a, b)) }
 func byRefusal(a, b borrowed) int { return a.refused.Compare(b.refused) }
 
-// borrowable are the tokens of recent requests that can be tried: those that STS
+// borrowable returns the tokens of recent requests that can be tried: those that STS
 // has never refused to this provider, and the others.
 func (w *walk) borrowable() (fresh, refused []borrowed) {
 	l := w.request()
@@ -288,11 +291,10 @@ func (w *walk) mayBorrow(t oidc.Token) bool {
 
 func isForeign(t oidc.Token) bool { return foreign(t) != nil }
 
-// RetryNow reports whether a request has brought a token that can be used since a
-// fetch failed for want of a good one.
+// RetryNow reports whether a fetch failed for want of a good token, and a request
+// has brought one since that can be tried.
 func (f *fetcher) RetryNow(err error) bool {
-	var exchange *oidc.ExchangeError
-	if isFault(err) || errors.As(err, &exchange) && !exchange.Refused {
+	if nextAfter(err) != another {
 		return false
 	}
 	fresh, _ := (&walk{fetcher: f}).borrowable()

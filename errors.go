@@ -64,8 +64,8 @@ const (
 
 // Error says what STS said, for which token, and what to do.
 func (e *AssumeRoleError) Error() string {
-	return fmt.Sprintf("vercelaws: cannot assume %s: %s (token says issuer %q, subject %q, audience %q): %s",
-		e.RoleARN, e.message, shorten(e.Issuer), shorten(e.Subject), shortenAll(e.Audience), e.Advice())
+	return fmt.Sprintf("vercelaws: cannot assume %s: %s (token says issuer %s, subject %s, audience [%s]): %s",
+		e.RoleARN, e.message, quote(e.Issuer), quote(e.Subject), quoteAll(e.Audience), e.Advice())
 }
 
 // Unwrap returns the SDK's error, or what is safe to show of it.
@@ -178,6 +178,7 @@ func quotesServer(err error) bool {
 		!errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF)
 }
 
+// apiError returns the error of a service that err wraps, or nil.
 func apiError(err error) smithy.APIError {
 	var api smithy.APIError
 	errors.As(err, &api)
@@ -264,12 +265,6 @@ func isRefusal(err error) bool {
 	}
 	var e *AssumeRoleError
 	return errors.As(err, &e) && e.kind != serviceFault
-}
-
-// isFault reports whether STS failed, or could not be asked.
-func isFault(err error) bool {
-	var e *AssumeRoleError
-	return errors.As(err, &e) && e.kind == serviceFault
 }
 
 // isUnclear reports whether an answer may be about the token, though it does not

@@ -26,7 +26,7 @@ import (
 
 const (
 	// fetchLimit bounds what is done in the background for nobody in
-	// particular. A fetch is bounded by package refresh, to the same length.
+	// particular. A fetch is bounded by package refresh.
 	fetchLimit = 10 * time.Second
 
 	// userGrace is how long a user's code may take to return when its context
@@ -61,7 +61,7 @@ type fetcher struct {
 	leaves  []tokenLeaf
 	client  stscreds.AssumeRoleWithWebIdentityAPIClient
 
-	failed      atomic.Int32    // operations in a row
+	failed      atomic.Int32    // operations that failed in a row
 	known       refusals.Memory // tokens that STS, or an exchange, has refused
 	refusals    pace.Pacer      // of refused operations
 	sourceCalls guard.Calls
@@ -103,9 +103,9 @@ func (f *fetcher) Retrieve(ctx context.Context) (aws.Credentials, error) {
 		if ctx.Err() != nil { // a step can take all the time there is
 			break
 		}
-		switch last := f.last(); nextAfter(err) {
+		switch nextAfter(err) {
 		case theLastAccepted:
-			if !c.given && last.lives() && last.token.Raw() != c.token.Raw() {
+			if last, ok := f.standIn(c); ok {
 				if creds, err := f.try(ctx, last); err == nil {
 					return creds, nil
 				}
@@ -171,7 +171,7 @@ func nextAfter(err error) next {
 	return another // a step of the user's own
 }
 
-// failures is what went wrong in a fetch.
+// failures is what went wrong in a fetch, for the error of those who waited.
 type failures struct {
 	*fetcher
 	own     error        // with the context's own token
@@ -180,7 +180,7 @@ type failures struct {
 	unclear []candidate  // after whose answer others come first
 }
 
-// without takes note that a source has no token that can be used.
+// without records that a source has no token that can be used.
 func (f *failures) without(c candidate, err error) {
 	if c.own && (c.token.Raw() != "" || !errors.Is(err, oidc.ErrNoToken)) {
 		f.own = noToken(f.roleARN, err)
@@ -189,7 +189,7 @@ func (f *failures) without(c candidate, err error) {
 	f.reasons = append(f.reasons, err)
 }
 
-// with takes note of a candidate that did not do.
+// with records that a candidate failed.
 func (f *failures) with(c candidate, err error) {
 	if c.own {
 		f.own = err
@@ -198,8 +198,8 @@ func (f *failures) with(c candidate, err error) {
 	}
 }
 
-// err is the news for those who waited: of the own token where there is one,
-// whatever became of others.
+// err returns the error of the fetch. It is the own token's where there is one, also
+// if others were tried.
 func (f *failures) err(ctx context.Context) error {
 	switch {
 	case f.own != nil:
@@ -214,8 +214,8 @@ func (f *failures) err(ctx context.Context) error {
 	return noToken(f.roleARN, f.reasons)
 }
 
-// try is what STS, or an exchange before it, says of a candidate, or has said a
-// moment ago.
+// try exchanges a candidate, if its source says so, and has STS accept or refuse it.
+// What was refused a moment ago gets the same error without a request.
 func (f *fetcher) try(ctx context.Context, c candidate) (aws.Credentials, error) {
 	raw := c.token.Raw()
 	if err := cmp.Or(f.known.Answer(anyToken), f.known.Answer(raw)); err != nil {
@@ -244,12 +244,12 @@ func (f *fetcher) try(ctx context.Context, c candidate) (aws.Credentials, error)
 	return creds, err
 }
 
-// exchanged is the token that STS is given for c.
+// exchanged returns the token that STS is given for c.
 func (f *fetcher) exchanged(ctx context.Context, c candidate) (oidc.Token, error) {
 	if len(c.leaf.Steps) == 0 {
 		return c.token, nil
 	}
-	if last := f.last(); last.lives() && last.token.Raw() != c.token.Raw() {
+	if _, ok := f.standIn(c); ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, exchangeShare)
 		defer cancel()
@@ -270,8 +270,8 @@ func (f *fetcher) exchanged(ctx context.Context, c candidate) (oidc.Token, error
 	return token, nil
 }
 
-// accepted takes note of a candidate that STS has accepted. One that the caller
-// chose says nothing about others.
+// accepted records that STS has accepted a candidate. One that the caller gave does
+// not stand in for others.
 func (f *fetcher) accepted(c candidate) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -282,14 +282,22 @@ func (f *fetcher) accepted(c candidate) {
 	}
 }
 
-// last is the candidate that STS accepted last. Its leaf is nil if there is none.
+// last returns the candidate that STS accepted last. Its leaf is nil if there is
+// none.
 func (f *fetcher) last() candidate {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.lastGood
 }
 
-// DependsUntil is when the token ends that got the last credentials. A deployed
+// standIn returns the candidate that STS accepted last, and reports whether it can
+// be tried in place of c.
+func (f *fetcher) standIn(c candidate) (last candidate, ok bool) {
+	last = f.last()
+	return last, !c.given && last.lives() && last.token.Raw() != c.token.Raw()
+}
+
+// DependsUntil returns when the token ends that got the last credentials. A deployed
 // function cannot renew one: the only fresh token is the one on the next request.
 func (f *fetcher) DependsUntil() time.Time {
 	f.mu.Lock()
@@ -303,9 +311,9 @@ func (f *fetcher) ProviderSources() []aws.CredentialSource {
 	return []aws.CredentialSource{aws.CredentialSourceSTSAssumeRoleWebID}
 }
 
-// assume is one STS operation, through a web-identity role provider of
-// stscreds. That one takes its token without a context, so one is made for each
-// operation.
+// assume makes one STS operation, through a web-identity role provider of
+// stscreds. That gets its token without a context, so each operation has a provider
+// of its own.
 func (f *fetcher) assume(ctx context.Context, token oidc.Token) (aws.Credentials, error) {
 	call := &stsCall{client: f.client, calls: &f.clientCalls, faults: turns{Pacer: f.faults(), failures: int(f.failed.Load())}}
 	provider := stscreds.NewWebIdentityRoleProvider(call, f.roleARN, identityToken(token.Raw()), func(o *stscreds.WebIdentityRoleOptions) {
@@ -338,8 +346,8 @@ type identityToken string
 // GetIdentityToken implements [stscreds.IdentityTokenRetriever].
 func (t identityToken) GetIdentityToken() ([]byte, error) { return []byte(t), nil }
 
-// stsCall stands between stscreds and STS for one operation. It sets limits,
-// makes sure that the answer is whole, and keeps its date, which stscreds drops.
+// stsCall is the client that stscreds calls for one operation. It sets limits,
+// checks that the answer is complete, and keeps its date, which stscreds drops.
 type stsCall struct {
 	client stscreds.AssumeRoleWithWebIdentityAPIClient
 	calls  *guard.Calls // of client
@@ -350,18 +358,18 @@ type stsCall struct {
 	received time.Time // the local one
 }
 
-// turns are those of one operation at the pacer of its endpoint. One that was
-// answered ends when the operation is judged: what the client takes for a success
-// may be none, and others would begin meanwhile.
+// turns are the requests of one operation, as the pacer of its endpoint counts them.
+// A request that was answered counts as under way until the answer has been looked
+// at: what is a success to the client may hold no credentials that can be used.
 type turns struct {
 	*pace.Pacer
 	failures int // of this provider, in a row
 
 	mu     sync.Mutex           // guards what follows
-	open   []func(failed bool)  // ends of those that were answered
-	one    [1]func(failed bool) // room for the usual one
+	open   []func(failed bool)  // end those that were answered
+	one    [1]func(failed bool) // the array of open; most operations need one request
 	judged bool
-	good   bool // credentials came
+	good   bool // the operation returned credentials
 }
 
 // Begin implements [stsclient.Pacer].
@@ -373,8 +381,8 @@ func (t *turns) Begin(ctx context.Context) (func(fault bool), error) {
 	return func(fault bool) { t.answered(end, fault) }, nil
 }
 
-// answered ends a turn that has failed, and keeps another. One that goes on after
-// the operation is of a region that the other one was faster than.
+// answered ends a turn that failed, and keeps one that did not until judge. A turn
+// that ends after the operation is of the slower one of two regions.
 func (t *turns) answered(end func(failed bool), fault bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -388,7 +396,7 @@ func (t *turns) answered(end func(failed bool), fault bool) {
 	t.open = append(t.open, end)
 }
 
-// judge ends the turns, with the operation's error.
+// judge ends the turns that are kept. Err is the operation's.
 func (t *turns) judge(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -399,7 +407,8 @@ func (t *turns) judge(err error) {
 	t.open, t.judged, t.good = nil, true, err == nil
 }
 
-// unusableAnswer is what STS, or who speaks for it, calls a success and is none.
+// unusableAnswer is the error of an answer that is a success to the client, but has
+// no credentials that can be used.
 type unusableAnswer struct{ error }
 
 // Unwrap returns what is wrong with it.
@@ -411,36 +420,22 @@ func (e unusableAnswer) Unwrap() error { return e.error }
 // more.
 func (c *stsCall) AssumeRoleWithWebIdentity(ctx context.Context, in *sts.AssumeRoleWithWebIdentityInput, _ ...func(*sts.Options)) (*sts.AssumeRoleWithWebIdentityOutput, error) {
 	out, err := c.ask(ctx, in)
+	c.received = time.Now()
 	if err == nil {
-		err = c.look(out)
+		if err = stsclient.Incomplete(out); err == nil {
+			c.answered, _ = awsmiddleware.GetServerTime(out.ResultMetadata)
+		} else {
+			err = unusableAnswer{err}
+		}
 	}
 	c.err = err
 	return out, err
 }
 
-// look makes sure that the answer is whole.
-func (c *stsCall) look(out *sts.AssumeRoleWithWebIdentityOutput) error {
-	c.received = time.Now()
-	problem := ""
-	switch {
-	case out == nil:
-		problem = "the STS client returned no answer and no error"
-	case out.Credentials == nil:
-		problem = "the answer holds no credentials"
-	case aws.ToString(out.Credentials.AccessKeyId) == "", aws.ToString(out.Credentials.SecretAccessKey) == "", aws.ToString(out.Credentials.SessionToken) == "":
-		problem = "the answer holds credentials with an empty key or session token"
-	case aws.ToTime(out.Credentials.Expiration).IsZero():
-		problem = "the answer holds credentials without an expiry"
-	default:
-		c.answered, _ = awsmiddleware.GetServerTime(out.ResultMetadata)
-		return nil
-	}
-	return unusableAnswer{errors.New(problem)}
-}
-
-// ask makes the operation. The SDK's client counts the faults of each HTTP
-// request, also from inside a client that wraps it; for any other an operation is
-// one request. A client of the user's own may do anything.
+// ask makes the operation. With an SDK client, also one inside a client that wraps
+// it, each HTTP request is paced and its faults are counted. With any other client
+// an operation is one request. A user's own client may do anything, so its call is
+// guarded.
 func (c *stsCall) ask(ctx context.Context, in *sts.AssumeRoleWithWebIdentityInput) (*sts.AssumeRoleWithWebIdentityOutput, error) {
 	if _, ours := c.client.(*stsclient.Client); ours {
 		return c.client.AssumeRoleWithWebIdentity(ctx, in, stsclient.Limits(&c.faults, nil), onceIfUnclear)
@@ -468,8 +463,8 @@ func (r clearRetryer) IsErrorRetryable(err error) bool {
 	return !isUnclear(err) && r.Retryer.IsErrorRetryable(err)
 }
 
-// faults is the pacer of the endpoint that is asked, which all providers of the
-// process share that ask it.
+// faults returns the pacer of the endpoint. All providers of the process that ask
+// the same endpoint share it.
 func (f *fetcher) faults() *pace.Pacer {
 	if c, ok := f.client.(*stsclient.Client); ok {
 		if endpoint, err := c.EndpointKey(); err == nil {
@@ -484,9 +479,9 @@ func (f *fetcher) faults() *pace.Pacer {
 
 var errExpiredOnArrival = errors.New("the credentials expired on arrival")
 
-// date looks at the clocks. Where the local one is behind STS's, the credentials
-// end sooner by it than they say, and so they are given back. Those that are
-// dead as they come are an error, which is nearly always the local clock's.
+// date compares the clocks. If the local one is behind STS's, it returns the
+// credentials with an expiry that is earlier by as much. If they have expired by the
+// local clock, it returns an error, since nearly always that clock is wrong.
 func (c *stsCall) date(creds aws.Credentials) (aws.Credentials, error) {
 	ahead := time.Duration(0)
 	if !c.answered.IsZero() {

@@ -624,6 +624,26 @@ func TestNothingStandsInForAGivenTokensExchange(t *testing.T) {
 	})
 }
 
+// So its exchange has all the time of the fetch.
+func TestAGivenTokensSlowExchange(t *testing.T) {
+	isolate(t)
+	synctest.Test(t, func(t *testing.T) {
+		slow := time.Duration(0)
+		p, s := exchanging(t, newFakeSTS(), func(string) (int, string) {
+			time.Sleep(slow)
+			return 200, ""
+		})
+		_, err := p.Retrieve(fromRequest(mint(t, "accepted")))
+		require.NoError(t, err)
+		slow = 5500 * time.Millisecond
+		p.Invalidate()
+		_, err = p.Retrieve(oidc.ContextWithToken(t.Context(), mint(t, "given")))
+		require.NoError(t, err)
+		assert.Equal(t, []string{"accepted", "given"}, s.names(t))
+		time.Sleep(time.Minute)
+	})
+}
+
 // Exchanges of many requests' tokens for many providers take as long as one.
 func TestExchangesOfManyProviders(t *testing.T) {
 	isolate(t)
@@ -708,6 +728,24 @@ func TestNewTokensWhileTheExchangeIsDown(t *testing.T) {
 		}
 		assert.LessOrEqual(t, asked, 3*15)
 		assert.Greater(t, asked, 5)
+	})
+}
+
+// Nor do they while STS refuses the request whatever the token.
+func TestNewTokensWhileTheRequestIsRefused(t *testing.T) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+		_, err := p.Retrieve(fromRequest(longLived(t)))
+		require.NoError(t, err)
+		s.set(always(codeError("MalformedPolicyDocument")))
+		sleepToSoftExpiry(s)
+		before := s.count()
+		for i := range 120 {
+			_, err := p.Retrieve(fromRequest(mint(t, fmt.Sprint(i))))
+			require.NoError(t, err)
+			time.Sleep(time.Second)
+		}
+		assert.LessOrEqual(t, s.count()-before, 15)
+		assert.Greater(t, s.count()-before, 3)
 	})
 }
 

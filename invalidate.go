@@ -8,7 +8,6 @@ import (
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
@@ -104,8 +103,8 @@ func (w *rejectionWatch) suspects(method, key string, err error) bool {
 }
 
 func saysRejected(err error) bool {
-	var api smithy.APIError
-	if !errors.As(err, &api) {
+	api := apiError(err)
+	if api == nil {
 		return false
 	}
 	switch api.ErrorCode() {

@@ -90,6 +90,7 @@ import (
 	"github.com/vercelaws/vercelaws/internal/guard"
 	"github.com/vercelaws/vercelaws/internal/leaf"
 	"github.com/vercelaws/vercelaws/internal/pace"
+	"github.com/vercelaws/vercelaws/internal/scrub"
 	"github.com/vercelaws/vercelaws/internal/stsclient"
 	"github.com/vercelaws/vercelaws/oidc"
 	"github.com/vercelaws/vercelaws/refresh"
@@ -297,7 +298,7 @@ func validate(roleARN string, o Options) error {
 	case len(o.Audience) > maxAudience:
 		return wrong("Audience", "has %d characters; at most %d make sense", len(o.Audience), maxAudience)
 	case strings.ContainsFunc(o.Audience, spaceOrControl):
-		return wrong("Audience", "is %q, with a space or control character", shorten(o.Audience))
+		return wrong("Audience", "is %s, with a space or control character", quote(o.Audience))
 	case o.JTI != "" && o.Audience == "":
 		return wrong("JTI", "is set without Options.Audience; it is a claim of exchanged tokens")
 	case o.Policy != nil && (*o.Policy == "" || utf8.RuneCountInString(*o.Policy) > maxPolicy):
@@ -305,7 +306,7 @@ func validate(roleARN string, o Options) error {
 	case len(o.PolicyARNs) > maxPolicyARNs:
 		return wrong("PolicyARNs", "has %d policies; STS takes at most %d", len(o.PolicyARNs), maxPolicyARNs)
 	case o.RoleSessionName != "" && !validSessionName(o.RoleSessionName):
-		return wrong("RoleSessionName", "is %q; STS takes 2 to %d characters of A-Z, a-z, 0-9 and _+=,.@-", shorten(o.RoleSessionName), maxSessionName)
+		return wrong("RoleSessionName", "is %s; STS takes 2 to %d characters of A-Z, a-z, 0-9 and _+=,.@-", quote(o.RoleSessionName), maxSessionName)
 	}
 	return nil
 }
@@ -328,31 +329,25 @@ func problemOf(arn string) string {
 	default:
 		return ""
 	}
-	return fmt.Sprintf("%q %s", shorten(arn), problem)
+	return quote(arn) + " " + problem
 }
 
 func spaceOrControl(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
 
-// shorten keeps a wrong value readable in an error.
-func shorten(s string) string {
-	const most = 128
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
-}
+// quote keeps a value readable in an error.
+func quote(s string) string { return scrub.Quote(s, 128) }
 
-// shortenAll does so for a list, of which it keeps the beginning.
-func shortenAll(list []string) []string {
+// quoteAll does so for a list, of which it keeps the beginning.
+func quoteAll(list []string) string {
 	const most = 4
-	var out []string
-	for i, s := range list {
-		if i == most {
-			return append(out, "…")
-		}
-		out = append(out, shorten(s))
+	var quoted []string
+	for _, s := range list[:min(len(list), most)] {
+		quoted = append(quoted, quote(s))
 	}
-	return out
+	if len(list) > most {
+		quoted = append(quoted, "…")
+	}
+	return strings.Join(quoted, " ")
 }
 
 // sessionNameFor names a session after the token's project and environment, in

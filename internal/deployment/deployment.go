@@ -24,13 +24,6 @@ func Variable() string {
 	return ""
 }
 
-// Project returns the deployment's project ID, prj_…, or "" if it is not known.
-func Project() string { return os.Getenv("VERCEL_PROJECT_ID") }
-
-// Environment returns the deployment's environment, such as production or the name of
-// a custom one, or "" if it is not known.
-func Environment() string { return cmp.Or(os.Getenv("VERCEL_TARGET_ENV"), os.Getenv("VERCEL_ENV")) }
-
 // Foreign returns an error if a request's token is of another project or environment
 // than this deployment. Vercel gives a deployment's requests only tokens of its own
 // project and environment; @vercel/oidc's verifyVercelOidcToken relies on that too.
@@ -40,10 +33,10 @@ func Foreign(project, environment string) error {
 	if Variable() == "" {
 		return nil
 	}
-	if own := Project(); own != "" && own != project {
+	if own := os.Getenv("VERCEL_PROJECT_ID"); own != "" && own != project {
 		return fmt.Errorf("the token is of the project %s, and this deployment is of %s (VERCEL_PROJECT_ID)", quote(project), quote(own))
 	}
-	if own := Environment(); own != "" && own != environment {
+	if own := cmp.Or(os.Getenv("VERCEL_TARGET_ENV"), os.Getenv("VERCEL_ENV")); own != "" && own != environment {
 		return fmt.Errorf("the token is of the environment %s, and this deployment is of %s (VERCEL_TARGET_ENV or VERCEL_ENV)", quote(environment), quote(own))
 	}
 	return nil

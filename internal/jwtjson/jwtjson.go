@@ -78,7 +78,7 @@ func Object(document string) (map[string]Value, error) {
 
 // Text returns v as a string, and reports whether it is one.
 func (v Value) Text() (string, bool) {
-	if first(string(v)) != '"' {
+	if !strings.HasPrefix(string(v), `"`) {
 		return "", false
 	}
 	if !strings.Contains(string(v), `\`) {
@@ -93,7 +93,7 @@ func (v Value) Text() (string, bool) {
 
 // Number returns v as a number, and reports whether it is one that fits a float64.
 func (v Value) Number() (float64, bool) {
-	if v == "" || v[0] != '-' && (v[0] < '0' || v[0] > '9') {
+	if v == "" || v[0] != '-' && (v[0] < '0' || v[0] > '9') { // strconv's error would cost two allocations
 		return 0, false
 	}
 	n, err := strconv.ParseFloat(string(v), 64)
@@ -102,7 +102,7 @@ func (v Value) Number() (float64, bool) {
 
 // List returns the items of v, and reports whether it is a list.
 func (v Value) List() ([]Value, bool) {
-	if first(string(v)) != '[' {
+	if !strings.HasPrefix(string(v), "[") {
 		return nil, false
 	}
 	_, items, _, err := readContainer(string(v), 0)
@@ -178,14 +178,6 @@ func readName(text string) (name, rest string, err error) {
 		return "", "", errNotJSON
 	}
 	return name, trim(trim(rest)[1:]), nil
-}
-
-// first returns the first byte of text, or 0.
-func first(text string) byte {
-	if text == "" {
-		return 0
-	}
-	return text[0]
 }
 
 // trim returns text without the white space before it (RFC 8259, section 2).

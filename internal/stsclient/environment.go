@@ -217,9 +217,6 @@ func (s Settings) conflict() error {
 // withoutFIPS returns the region of a name such as us-east-1-fips, with which the
 // SDK asks for the region's FIPS endpoint.
 func withoutFIPS(region string) string {
-	if !strings.Contains(region, "fips") {
-		return region
-	}
 	return strings.NewReplacer("-fips-", "-", "fips-", "", "-fips", "").Replace(region)
 }
 

@@ -11,7 +11,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
-	"github.com/aws/aws-sdk-go-v2/service/sts/types"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -105,33 +104,44 @@ func (a *attempt) once(ctx context.Context, in middleware.FinalizeInput, next mi
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
 		// The SDK does not retry after a context has ended. So the error does not
 		// wrap the SDK's, from which it would see that one has.
-		err = attemptTimeoutError{a.limit}
+		err = retryableError{attemptTimeoutError{a.limit}}
 		a.limit = lastLimit
 	}
-	if answer, ok := out.Result.(*sts.AssumeRoleWithWebIdentityOutput); err == nil && ok && !isWhole(answer.Credentials) {
-		err = noCredentialsError{}
+	if answer, ok := out.Result.(*sts.AssumeRoleWithWebIdentityOutput); err == nil && ok {
+		if incomplete := Incomplete(answer); incomplete != nil {
+			err = retryableError{incomplete}
+		}
 	}
-	if err != nil && CannotFetchKeys(err) {
-		err = keysError{err}
+	if err != nil && CannotFetchKeys(err) { // the SDK would not try again for every code of such an error
+		err = retryableError{err}
 	}
 	return out, metadata, err
 }
 
-// isWhole reports whether credentials are complete. The SDK does not check: to it
-// an empty answer is a success.
-func isWhole(c *types.Credentials) bool {
-	return c != nil && aws.ToString(c.AccessKeyId) != "" && aws.ToString(c.SecretAccessKey) != "" && aws.ToString(c.SessionToken) != "" && c.Expiration != nil
+// Incomplete returns an error if an answer holds no complete credentials. The SDK
+// does not check: to it an empty answer is a success.
+func Incomplete(answer *sts.AssumeRoleWithWebIdentityOutput) error {
+	switch {
+	case answer == nil:
+		return errors.New("the STS client returned no answer and no error")
+	case answer.Credentials == nil:
+		return errors.New("the answer holds no credentials")
+	case aws.ToString(answer.Credentials.AccessKeyId) == "", aws.ToString(answer.Credentials.SecretAccessKey) == "", aws.ToString(answer.Credentials.SessionToken) == "":
+		return errors.New("the answer holds credentials with an empty key or session token")
+	case aws.ToTime(answer.Credentials.Expiration).IsZero():
+		return errors.New("the answer holds credentials without an expiry")
+	}
+	return nil
 }
 
-// noCredentialsError is the error of an answer that is a success to the SDK, but
-// holds no complete credentials.
-type noCredentialsError struct{}
+// retryableError is an error after which the SDK tries again.
+type retryableError struct{ error }
 
-// Error says so.
-func (noCredentialsError) Error() string { return "the answer holds no complete credentials" }
+// Unwrap returns the error itself.
+func (e retryableError) Unwrap() error { return e.error }
 
 // RetryableError tells the SDK to try again.
-func (noCredentialsError) RetryableError() bool { return true }
+func (retryableError) RetryableError() bool { return true }
 
 type attemptTimeoutError struct{ limit time.Duration }
 
@@ -142,19 +152,6 @@ func (e attemptTimeoutError) Error() string {
 
 // Timeout reports a time-out, as net.Error does.
 func (attemptTimeoutError) Timeout() bool { return true }
-
-// RetryableError tells the SDK to try again.
-func (attemptTimeoutError) RetryableError() bool { return true }
-
-// keysError is an error for which CannotFetchKeys is true.
-type keysError struct{ error }
-
-// Unwrap returns STS's error.
-func (e keysError) Unwrap() error { return e.error }
-
-// RetryableError tells the SDK to try again, which it would not do for every code
-// of such an error.
-func (keysError) RetryableError() bool { return true }
 
 // answerSize is an SDK middleware next to the transport.
 type answerSize struct{}
