@@ -38,9 +38,9 @@ type CLIOptions struct {
 // FromCLI returns the source that asks the Vercel CLI for a development token,
 // as `vercel project token` prints it. It is for a developer's machine. It has no
 // token in a deployment or build (AWS_LAMBDA_FUNCTION_NAME is set, or VERCEL_ENV to
-// another value than "development"), and none if neither the working directory nor
-// a folder above it is linked (`vercel link`). The developer must be logged in
-// (`vercel login`).
+// another value than "development"). Without CLIOptions.Project it also has none if
+// neither CLIOptions.Dir nor a folder above it is linked (`vercel link`). The
+// developer must be logged in (`vercel login`).
 //
 // The token is kept in memory until a minute before it expires. Callers share
 // one run of the CLI. A run is ended after 30 seconds, and no caller waits longer than

@@ -30,9 +30,9 @@ type TokenSourceFunc func(ctx context.Context) (Token, error)
 func (f TokenSourceFunc) Token(ctx context.Context) (Token, error) { return f(ctx) }
 
 // FirstOf returns a source that asks each source in turn and returns the first
-// token that has not expired. A source that has no token, or an expired or
-// malformed one, is skipped. If all are skipped, the error names each source's
-// reason and matches those reasons under [errors.Is].
+// token that has not expired. A source that returns an error or an expired token is
+// skipped. If all are skipped, the error names each source's reason and matches
+// those reasons under [errors.Is].
 //
 // A provider of package vercelaws also goes on to the next source after STS has
 // refused a token.
