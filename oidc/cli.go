@@ -1,8 +1,8 @@
 package oidc
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -38,13 +38,13 @@ type CLIOptions struct {
 // FromCLI returns the source that asks the Vercel CLI for a development token,
 // as `vercel project token` prints it. It is for a developer's machine. It has no
 // token in a deployment or build (AWS_LAMBDA_FUNCTION_NAME is set, or VERCEL_ENV to
-// another value than "development"), and none if neither the working directory nor
-// a folder above it is linked (`vercel link`). The developer must be logged in
-// (`vercel login`).
+// another value than "development"). Without CLIOptions.Project it also has none if
+// neither CLIOptions.Dir nor a folder above it is linked (`vercel link`). The
+// developer must be logged in (`vercel login`).
 //
 // The token is kept in memory until a minute before it expires. Callers share
-// one run of the CLI. A run is ended after 30 seconds, and no caller waits longer,
-// even if the CLI cannot be ended. A caller whose context ends does not end the
+// one run of the CLI. A run is ended after 30 seconds, and no caller waits longer than
+// 32, even if the CLI cannot be ended. A caller whose context ends does not end the
 // run. On Linux and FreeBSD the CLI ends with the program. After a run that
 // failed, the same error is returned for 5 seconds. A token of another project
 // than the one that was asked for is refused. The CLI's own files are neither
@@ -133,19 +133,13 @@ func (o CLIOptions) run() (Token, error) {
 // link returns the project and team of the options. Those that are not set come
 // from the linked folder.
 func (o CLIOptions) link() (link, error) {
-	dir := o.Dir
-	if dir == "" {
-		dir = "."
-	}
+	dir := cmp.Or(o.Dir, ".")
 	if o.Project == "" {
 		l, err := findLink(dir)
 		if err != nil {
 			return link{}, err
 		}
-		if o.Team != "" {
-			l.team = o.Team
-		}
-		return newLink(l.dir, l.project, l.team)
+		return newLink(l.dir, l.project, cmp.Or(o.Team, l.team))
 	}
 	l, err := newLink(dir, o.Project, o.Team)
 	if err != nil {
@@ -153,5 +147,3 @@ func (o CLIOptions) link() (link, error) {
 	}
 	return l, nil
 }
-
-var errNoCLI = errors.New("the Vercel CLI is not on PATH; run `npm i -g vercel`")

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"time"
@@ -36,7 +37,7 @@ func (o CLIOptions) program() (string, error) {
 		path, err = lookPath("vc")
 	}
 	if errors.Is(err, exec.ErrNotFound) {
-		err = errNoCLI
+		err = errors.New("the Vercel CLI is not on PATH; run `npm i -g vercel`")
 	}
 	return path, err
 }
@@ -120,24 +121,16 @@ func readCLI(out []byte, project string) (Token, error) {
 // said returns what the CLI printed to standard error, as the end of an error
 // message.
 func said(stderr []byte) string {
-	words := scrubJWTs(clean(string(stderr), Token{}))
+	words := jwts.ReplaceAllString(clean(string(stderr), Token{}), "[token]")
 	if words == "" {
 		return ""
 	}
-	return ": " + scrub.Quote(words, maxWords)
+	return ": " + scrub.Quote(strings.Join(strings.Fields(words), " "), maxWords)
 }
 
-// scrubJWTs replaces each word that looks like a token. It cannot look for the
-// token itself, which is not known when the CLI fails.
-func scrubJWTs(s string) string {
-	fields := strings.Fields(s)
-	for i, field := range fields {
-		if strings.Contains(field, "eyJ") {
-			fields[i] = "[token]"
-		}
-	}
-	return strings.Join(fields, " ")
-}
+// jwts matches each word that looks like a token. The token itself cannot be looked
+// for, since it is not known when the CLI fails.
+var jwts = regexp.MustCompile(`\S*eyJ\S*`)
 
 // advice says what to do about the usual failures.
 func advice(stderr string) string {

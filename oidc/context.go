@@ -43,12 +43,13 @@ func RequestContext(r *http.Request) context.Context {
 		values, name = present(r.Header[canonicalInternalHeader]), internalHeader
 	}
 	if len(values) > 1 && slices.ContainsFunc(values[1:], func(v string) bool { return v != values[0] }) {
-		return &carrier{Context: r.Context(), header: name, values: len(values)}
+		return &carrier{Context: r.Context(), differ: len(values), header: name}
 	}
-	if len(values) == 0 {
-		return requestContext(r.Context(), "")
+	raw := ""
+	if len(values) > 0 {
+		raw = values[0]
 	}
-	return requestContext(r.Context(), values[0])
+	return requestContext(r.Context(), raw)
 }
 
 // present returns values, or nothing if the only one is empty.
@@ -77,17 +78,14 @@ func HeaderContext(ctx context.Context, get func(name string) string) context.Co
 
 // requestContext is ctx with the token raw of a request, "" if it has none.
 func requestContext(ctx context.Context, raw string) context.Context {
-	c := &carrier{Context: ctx, header: Header}
+	if raw == "" && carrierOf(ctx) != nil {
+		return ctx
+	}
+	c := &carrier{Context: ctx}
 	switch {
-	case raw == "":
-		if carrierOf(ctx) != nil {
-			return ctx
-		}
 	case looksLikeJWT(raw):
-		c.values = 1
 		c.raw.Store(recentTokens.Add(raw))
-	default: // it is not remembered; FromRequest's error says what is wrong with it
-		c.values = 1
+	case raw != "": // it is not remembered; FromRequest's error says what is wrong with it
 		raw := strings.Clone(raw)
 		c.raw.Store(&raw)
 	}
@@ -112,7 +110,7 @@ func Middleware(next http.Handler) http.Handler {
 // same fetch share its result, so one party's bad token would fail them all.
 func ContextWithToken(ctx context.Context, raw string) context.Context {
 	raw = strings.Clone(raw)
-	c := &carrier{Context: ctx, values: 1, given: true}
+	c := &carrier{Context: ctx, given: true}
 	c.raw.Store(&raw)
 	return c
 }
@@ -121,10 +119,10 @@ func ContextWithToken(ctx context.Context, raw string) context.Context {
 // a context.WithValue, to save an allocation on every request.
 type carrier struct {
 	context.Context
-	raw    atomic.Pointer[string] // the token; atomic only because no printer follows it
-	values int                    // how many values the header has: 0, 1, or more that differ
-	header string                 // the header's name
+	raw    atomic.Pointer[string] // the token, or nil; atomic only because no printer follows it
 	given  bool                   // from ContextWithToken
+	differ int                    // how many headers the request has, if they differ; otherwise 0
+	header string                 // the name of those that differ
 }
 
 type carrierKey struct{}
@@ -157,11 +155,11 @@ func (c *carrier) token() (Token, error) {
 			byPlace("pass oidc.RequestContext(r) to the SDK call, or wrap the handler in oidc.Middleware"))}
 	case c.given:
 		return parseFrom("ContextWithToken", *c.raw.Load())
-	case c.values == 0:
+	case c.differ > 0:
+		return Token{}, &sourceError{"request", fmt.Errorf("%w: the request has %d %s headers that differ; Vercel sends exactly one, so a proxy or the client added another", ErrMalformed, c.differ, c.header)}
+	case c.raw.Load() == nil:
 		return Token{}, &sourceError{"request", fmt.Errorf("%w: the request has no %s header; %s", ErrNoToken, Header,
 			byPlace("enable OIDC in the Vercel project's settings (Security, Secure backend access with OIDC federation) and deploy again"))}
-	case c.values > 1:
-		return Token{}, &sourceError{"request", fmt.Errorf("%w: the request has %d %s headers that differ; Vercel sends exactly one, so a proxy or the client added another", ErrMalformed, c.values, c.header)}
 	default:
 		return parseFrom("request", *c.raw.Load())
 	}
@@ -186,7 +184,7 @@ func Detach(ctx context.Context) context.Context {
 	if c == nil {
 		return context.Background()
 	}
-	d := &carrier{Context: context.Background(), values: c.values, header: c.header, given: c.given}
+	d := &carrier{Context: context.Background(), given: c.given, differ: c.differ, header: c.header}
 	d.raw.Store(c.raw.Load())
 	return d
 }

@@ -2,12 +2,14 @@ package oidc
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -32,21 +34,18 @@ type exchanger struct {
 	audience, jti, endpoint string
 	client                  http.Client
 	calls                   guard.Calls // of client
-	faults                  func() *pace.Pacer
+	paced                   any         // what shares faults: the caller's client, or the endpoint
 }
 
 func newExchanger(audience string, o ExchangeOptions) *exchanger {
-	x := &exchanger{audience: audience, jti: o.JTI, endpoint: o.Endpoint}
-	if x.endpoint == "" {
-		x.endpoint = ExchangeURL
-	}
+	x := &exchanger{audience: audience, jti: o.JTI, endpoint: cmp.Or(o.Endpoint, ExchangeURL)}
 	if o.HTTPClient != nil {
 		x.client = *o.HTTPClient
-		x.faults = func() *pace.Pacer { return pace.Of(o.HTTPClient) }
+		x.paced = o.HTTPClient
 	} else {
 		own, _ := http1.Shared(nil) // no bundle, so no error
 		x.client.Transport = own
-		x.faults = func() *pace.Pacer { return pace.Of(x.endpoint) }
+		x.paced = x.endpoint
 	}
 	x.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return x
@@ -73,18 +72,15 @@ func (x *exchanger) ended(from Token, message string, cause error) *ExchangeErro
 
 // exchange makes attempts until the endpoint answers.
 func (x *exchanger) exchange(ctx context.Context, from Token) (exchanged, *ExchangeError) {
-	body, err := json.Marshal(struct {
+	body, _ := json.Marshal(struct { // strings alone, so no error
 		Token string `json:"token"`
 		Aud   string `json:"aud"`
 		JTI   string `json:"jti,omitempty"`
 	}{from.Raw(), x.audience, x.jti})
-	if err != nil {
-		return exchanged{}, x.refusal(from, 0, "the request cannot be written")
-	}
 	var failure *ExchangeError
 	limit := firstAttemptLimit
 	for attempt := 1; ; attempt++ {
-		faults := x.faults()
+		faults := pace.Of(x.paced)
 		end, err := faults.Begin(ctx, attempt-1)
 		if err != nil {
 			if failure == nil {
@@ -203,10 +199,10 @@ func (x *exchanger) read(a answer, from Token) (exchanged, *ExchangeError) {
 	}
 	got := exchanged{raw: from.Raw, token: token}
 	if !expiry.IsZero() { // without it, Vercel says not to cache the token
-		got.until = expiry.Add(-exchangeMargin)
 		if token.Expiry.Before(expiry) {
-			got.until = token.Expiry.Add(-exchangeMargin)
+			expiry = token.Expiry
 		}
+		got.until = expiry.Add(-exchangeMargin)
 	}
 	return got, nil
 }
@@ -225,22 +221,16 @@ func reason(body []byte, from Token) string {
 // error can hold a token by mistake.
 func withoutLongWords(s string) string {
 	const long = 24 // bytes
-	var b strings.Builder
-	word := 0 // where the current word begins
-	for i := 0; i <= len(s); i++ {
-		switch {
-		case i < len(s) && isBase64url(s[i]):
-			continue
-		case i-word < long:
-			b.WriteString(s[word:i])
-		default:
-			b.WriteString("[…]")
+	return base64urlWord.ReplaceAllStringFunc(s, func(word string) string {
+		if len(word) < long {
+			return word
 		}
-		word = i + 1
-		b.WriteString(s[i:min(word, len(s))])
-	}
-	return b.String()
+		return "[…]"
+	})
 }
+
+// base64urlWord matches a run of characters of base64url (RFC 4648, section 5).
+var base64urlWord = regexp.MustCompile(`[\w-]+`)
 
 // maxWords is how many bytes of text from a server or program a message shows.
 const maxWords = 300

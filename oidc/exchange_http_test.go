@@ -26,6 +26,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/vercelaws/vercelaws/internal/http1"
+	"github.com/vercelaws/vercelaws/internal/pace"
 )
 
 const exchangeAudience = "https://sts.amazonaws.com"
@@ -367,6 +368,7 @@ func TestExchangeRecoversFromASilentConnection(t *testing.T) {
 func TestExchangeClients(t *testing.T) {
 	x, y := newExchanger("a", ExchangeOptions{}), newExchanger("a", ExchangeOptions{})
 	assert.Same(t, x.client.Transport, y.client.Transport, "all share the process's connections")
+	assert.Same(t, pace.Of(x.paced), pace.Of(y.paced), "and the faults of their endpoint")
 	given := &http.Client{}
 	newExchanger("a", ExchangeOptions{HTTPClient: given})
 	assert.Equal(t, http.Client{}, *given, "the caller's client is not changed")

@@ -1,7 +1,6 @@
 package oidc
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -27,7 +26,7 @@ func bare(s string) string { return strings.TrimSpace(strings.TrimPrefix(s, "\uf
 // the file needs no restart of the program. White space around the token is
 // ignored, and so is a byte order mark before it.
 func FromFile() TokenSource {
-	return single{fileVariable, func(context.Context) (string, error) {
+	return single{fileVariable, func() (string, error) {
 		path := os.Getenv(fileVariable)
 		if path == "" {
 			return "", fmt.Errorf("%w: the variable is not set", ErrNoToken)
@@ -35,25 +34,16 @@ func FromFile() TokenSource {
 		if strings.HasPrefix(bare(path), "eyJ") {
 			return "", fmt.Errorf("%w: the variable holds a token and not the name of a file; put it into %s", ErrNoToken, envVariable)
 		}
-		raw, err := readTokenFile(path)
+		b, err := readRegular(path, MaxTokenLength+1024) // the longest token, and a little white space
+		raw := bare(string(b))
+		if err == nil && raw == "" {
+			err = errors.New("it is empty")
+		}
 		if err != nil {
 			return "", fmt.Errorf("%w: %s: %w", ErrNoToken, scrub.Quote(path, 200), err)
 		}
 		return raw, nil
-	}, nil}
-}
-
-// readTokenFile reads the longest token and a little white space at most.
-func readTokenFile(path string) (string, error) {
-	b, err := readRegular(path, MaxTokenLength+1024)
-	if err != nil {
-		return "", err
-	}
-	raw := bare(string(b))
-	if raw == "" {
-		return "", errors.New("it is empty")
-	}
-	return raw, nil
+	}}
 }
 
 // readRegular reads the first limit bytes of a regular file. Its errors do not
@@ -87,7 +77,7 @@ func readRegular(path string, limit int64) (data []byte, err error) {
 // hours. A deployed function may have it too, but there nothing renews it: use
 // the token in the request's header.
 func FromEnv() TokenSource {
-	return single{envVariable, func(context.Context) (string, error) {
+	return single{envVariable, func() (string, error) {
 		raw := bare(os.Getenv(envVariable))
 		if raw != "" {
 			return raw, nil
@@ -97,10 +87,13 @@ func FromEnv() TokenSource {
 			err = fmt.Errorf("%w; for local development run `vercel env pull` and load .env.local", err)
 		}
 		return "", err
-	}, func() string {
-		if deployment.Variable() != "" {
-			return "in a deployment only the tokens of requests are fresh"
-		}
-		return "run `vercel env pull` for a new one"
 	}}
+}
+
+// freshVariable says what to do about an expired token of the variable.
+func freshVariable() string {
+	if deployment.Variable() != "" {
+		return "in a deployment only the tokens of requests are fresh"
+	}
+	return "run `vercel env pull` for a new one"
 }

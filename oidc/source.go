@@ -1,6 +1,7 @@
 package oidc
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -29,9 +30,9 @@ type TokenSourceFunc func(ctx context.Context) (Token, error)
 func (f TokenSourceFunc) Token(ctx context.Context) (Token, error) { return f(ctx) }
 
 // FirstOf returns a source that asks each source in turn and returns the first
-// token that has not expired. A source that has no token, or an expired or
-// malformed one, is skipped. If all are skipped, the error names each source's
-// reason and matches those reasons under [errors.Is].
+// token that has not expired. A source that returns an error or an expired token is
+// skipped. If all are skipped, the error names each source's reason and matches
+// those reasons under [errors.Is].
 //
 // A provider of package vercelaws also goes on to the next source after STS has
 // refused a token.
@@ -122,42 +123,26 @@ func (m mapped) Leaves(leaf.Seal) []leaf.Leaf[Token] { return withStep(m.source,
 
 // single is a source of this package that has one token.
 type single struct {
-	name  string
-	read  func(context.Context) (string, error)
-	stale func() string // what to do about a token that has expired; may be nil
+	name string
+	read func() (string, error)
 }
 
 // Token returns the token, if it has not expired.
 func (s single) Token(ctx context.Context) (Token, error) {
-	t, err := s.asItCame(ctx)
-	if err == nil {
-		err = s.check(t)
-	}
-	if err != nil {
-		return Token{}, err
-	}
-	return t, nil
+	return live(s.asItCame(ctx))
 }
 
 // Leaves makes the source one that a provider can take apart.
 func (s single) Leaves(leaf.Seal) []leaf.Leaf[Token] {
-	return []leaf.Leaf[Token]{{Read: s.asItCame, Check: s.check}}
+	return []leaf.Leaf[Token]{{Read: s.asItCame, Check: checkNow}}
 }
 
-func (s single) asItCame(ctx context.Context) (Token, error) {
-	raw, err := s.read(ctx)
+func (s single) asItCame(context.Context) (Token, error) {
+	raw, err := s.read()
 	if err != nil {
 		return Token{}, &sourceError{s.name, err}
 	}
 	return parseFrom(s.name, raw)
-}
-
-func (s single) check(t Token) error {
-	err := checkNow(t)
-	if err != nil && s.stale != nil {
-		return fmt.Errorf("%w; %s", err, s.stale())
-	}
-	return err
 }
 
 // parseFrom reads a token that came from the source of that name.
@@ -189,11 +174,10 @@ func checkNow(t Token) error {
 		err = fmt.Errorf("%w: the source returned a zero Token and no error", ErrNoToken)
 	case err == nil:
 		return nil
+	case t.source == envVariable:
+		err = fmt.Errorf("%w; %s", err, freshVariable())
 	}
-	if t.source == "" {
-		return &sourceError{"a source of your own", err}
-	}
-	return &sourceError{t.source, err}
+	return &sourceError{cmp.Or(t.source, "a source of your own"), err}
 }
 
 // sourceError says why one source had no token that can be used.

@@ -167,11 +167,12 @@ func TestHeaderContext(t *testing.T) {
 	t.Setenv("VERCEL", "1")
 	assert.Equal(t, want, token(t, FromRequest(), HeaderContext(t.Context(), internal)).Raw())
 
-	garbage := []byte("garbage")
+	garbage := []byte(`"garbage`)
 	ctx = HeaderContext(t.Context(), header(Header, unsafe.String(&garbage[0], len(garbage))))
-	copy(garbage, "changed")
+	copy(garbage, "replaced")
 	_, err = FromRequest().Token(ctx)
 	require.ErrorIs(t, err, ErrMalformed)
+	require.ErrorContains(t, err, "quotation mark", "the text is that of the request, and not what was written over it")
 	none := func(string) string { return "" }
 	_, err = FromRequest().Token(HeaderContext(t.Context(), none))
 	require.ErrorContains(t, err, "enable OIDC")
@@ -328,4 +329,18 @@ func TestRequestContextAndMiddlewareAllocate(t *testing.T) {
 	h := Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	w := httptest.NewRecorder()
 	assert.Equal(t, 2.0, testing.AllocsPerRun(100, func() { h.ServeHTTP(w, r) }))
+}
+
+// What Detach keeps of a context decides which tokens a refresh in the background tries.
+func TestDetachKeepsWhatTheRequestHad(t *testing.T) {
+	differ := RequestContext(request("a.b.c", "d.e.f"))
+	_, want := FromRequest().Token(differ)
+	_, err := FromRequest().Token(Detach(differ))
+	require.ErrorIs(t, err, ErrMalformed)
+	assert.Equal(t, want.Error(), err.Error())
+
+	chosen := ContextWithToken(t.Context(), mint(t))
+	token, err := FromRequest().Token(Detach(chosen))
+	require.NoError(t, err)
+	assert.Equal(t, "ContextWithToken", token.Source())
 }

@@ -22,10 +22,7 @@ type backOff struct {
 // fail counts a failure. The longest pause doubles with each failure, up to
 // lastBackOff. The pause is random, between a half and the whole of that.
 func (b *backOff) fail() {
-	whole := lastBackOff
-	if b.failures < 5 {
-		whole = firstBackOff << b.failures
-	}
+	whole := min(firstBackOff<<min(b.failures, 5), lastBackOff)
 	b.failures++
 	b.since, b.pause = time.Now(), whole/2+rand.N(whole/2)
 }

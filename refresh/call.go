@@ -108,15 +108,15 @@ func withinOuter(limited, ctx context.Context) (context.Context, context.CancelF
 // retrieve calls Retrieve, and makes sure that the result can be used.
 func (c *caller) retrieve(ctx context.Context) outcome {
 	creds, err := c.provider.Retrieve(ctx)
-	out := outcome{creds: creds, err: err}
 	if err == nil {
-		out.err = c.unusable(creds)
+		err = c.unusable(creds)
 	}
-	if out.err == nil {
-		out.window, out.err = c.windowOf(creds)
+	out := outcome{creds: creds}
+	if err == nil {
+		out.window, err = c.windowOf(creds)
 	}
-	if out.err != nil {
-		return outcome{err: out.err}
+	if err != nil {
+		return outcome{err: err}
 	}
 	if d, ok := c.provider.(Dependent); ok {
 		out.until = d.DependsUntil()

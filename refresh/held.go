@@ -45,8 +45,8 @@ func hold(creds aws.Credentials, now time.Time, window time.Duration, x float64,
 		creds:   creds,
 		window:  window,
 		refresh: between(from, to, x),
-		// At most a sixteenth of the life: the refresh starts no later than an eighth
-		// before the expiry, so a caller in between starts it without waiting.
+		// At most a sixteenth of the life, so that it starts after the latest time of the
+		// refresh: a caller in between starts that without waiting.
 		last: creds.Expires.Add(-min(time.Minute, life/16)),
 	}
 }

@@ -18,7 +18,7 @@
 //     first refresh is earlier, at a random time after a quarter of the life, so that
 //     instances that start together do not refresh together.
 //   - If a refresh fails, the old credentials are used until they expire. The refresh
-//     is tried again after 1 second, then 2, and so on up to 30.
+//     is tried again after at most 1 second, then 2, and so on up to 30.
 //   - With an [Options.ExpiryWindow] all this happens earlier by that time. If an
 //     instance slept until less than the window is left, its first caller waits for
 //     the refresh.
@@ -52,8 +52,8 @@ type Options struct {
 	// ExpiryWindow is the least time that credentials have left when a caller gets
 	// them, while the provider answers. It is for things that stop working when the
 	// credentials expire: a presigned URL, an upload, a database login. If zero or
-	// less, there is no such time; the refresh then begins at least an eighth of
-	// the life before the expiry, or 7.5 minutes for credentials of an hour.
+	// less, there is no such time; the refresh then begins in the first half of the
+	// refresh window, so at least 7.5 minutes before credentials of an hour expire.
 	//
 	// The refresh starts in the background before the window, so nobody waits. If
 	// the instance slept, a caller may find less time left. It then waits for the
