@@ -121,16 +121,15 @@ func readCLI(out []byte, project string) (Token, error) {
 // said returns what the CLI printed to standard error, as the end of an error
 // message.
 func said(stderr []byte) string {
+	// The token itself is not known when the CLI fails, so each word that looks like
+	// one is replaced.
+	jwts := regexp.MustCompile(`\S*eyJ\S*`)
 	words := jwts.ReplaceAllString(clean(string(stderr), Token{}), "[token]")
 	if words == "" {
 		return ""
 	}
 	return ": " + scrub.Quote(strings.Join(strings.Fields(words), " "), maxWords)
 }
-
-// jwts matches each word that looks like a token. The token itself cannot be looked
-// for, since it is not known when the CLI fails.
-var jwts = regexp.MustCompile(`\S*eyJ\S*`)
 
 // advice says what to do about the usual failures.
 func advice(stderr string) string {

@@ -220,17 +220,15 @@ func reason(body []byte, from Token) string {
 // withoutLongWords removes each word that could be a part of a token, since an
 // error can hold a token by mistake.
 func withoutLongWords(s string) string {
-	const long = 24 // bytes
-	return base64urlWord.ReplaceAllStringFunc(s, func(word string) string {
+	const long = 24                       // bytes
+	words := regexp.MustCompile(`[\w-]+`) // of base64url (RFC 4648, section 5); not compiled where a program starts
+	return words.ReplaceAllStringFunc(s, func(word string) string {
 		if len(word) < long {
 			return word
 		}
 		return "[…]"
 	})
 }
-
-// base64urlWord matches a run of characters of base64url (RFC 4648, section 5).
-var base64urlWord = regexp.MustCompile(`[\w-]+`)
 
 // maxWords is how many bytes of text from a server or program a message shows.
 const maxWords = 300
