@@ -58,11 +58,11 @@ func complete(words []string) (found []string) {
 			known = slices.DeleteFunc(known, func(word string) bool { return word[0] != '-' })
 			name := rest[len(rest)-1]
 			if f := fs.Lookup(strings.TrimPrefix(name, "--")); f != nil && !isSwitch(f) {
-				known = slices.Clone(flagValues[name])
+				known = flagValues[name]
 			}
 		}
 		if c.name == "completion" {
-			known = slices.Clone(shells)
+			known = shells
 		}
 	case len(before) == 0:
 		for _, c := range commands {
@@ -70,7 +70,12 @@ func complete(words []string) (found []string) {
 		}
 		known = slices.Compact(append(known, "help"))
 	}
-	return slices.DeleteFunc(known, func(word string) bool { return slices.Contains(rest, "--") || !strings.HasPrefix(word, last) })
+	for _, word := range known {
+		if strings.HasPrefix(word, last) && !slices.Contains(rest, "--") {
+			found = append(found, word)
+		}
+	}
+	return found
 }
 
 // isSwitch reports whether a flag takes no value.

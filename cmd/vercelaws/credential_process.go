@@ -26,7 +26,6 @@ type processOutput struct {
 func setupCredentialProcess(c *command, fs *flag.FlagSet) action {
 	var role roleFlags
 	role.add(fs)
-	role.addCache(fs)
 	return func(ctx context.Context, _ []string, s streams) error {
 		with, err := role.assume(ctx, c)
 		if err != nil {

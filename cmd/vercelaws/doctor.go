@@ -42,24 +42,26 @@ func setupDoctor(c *command, fs *flag.FlagSet) action {
 			FallbackRegion: fallback,
 			Source:         tokenSource(),
 		})
-		if asJSON {
-			err = writeJSON(s.out, report)
-		} else {
-			err = report.WriteText(s.out)
-		}
-		if err == nil && !report.Healthy {
-			err = errFailed
-		}
-		return err
+		return writeReport(s.out, report, asJSON, report.Healthy)
 	}
 }
 
-// writeJSON writes for machines, and for people who look on.
-func writeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
+// writeReport writes a report in JSON or as text. It returns errFailed if the report
+// is written and not ok.
+func writeReport(w io.Writer, report interface{ WriteText(io.Writer) error }, asJSON, ok bool) error {
+	var err error
+	if asJSON {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ") // people look on
+		e.SetEscapeHTML(false)
+		err = e.Encode(report)
+	} else {
+		err = report.WriteText(w)
+	}
+	if err == nil && !ok {
+		err = errFailed
+	}
+	return err
 }
 
 // readPolicy returns nil if no file is named.
@@ -76,9 +78,5 @@ func readPolicy(name string, in io.Reader) ([]byte, error) {
 		defer f.Close()
 		in = f
 	}
-	policy, err := io.ReadAll(io.LimitReader(in, policyLimit))
-	if policy == nil {
-		policy = []byte{}
-	}
-	return policy, err
+	return io.ReadAll(io.LimitReader(in, policyLimit)) // not nil, even if there is nothing to read
 }

@@ -46,7 +46,6 @@ func setupExec(c *command, flags *flag.FlagSet) action {
 	var role roleFlags
 	var serve bool
 	role.add(flags)
-	role.addCache(flags)
 	flags.BoolVar(&serve, "serve", false, "renew the credentials: serve them on loopback while the program runs")
 	return func(ctx context.Context, child []string, s streams) error {
 		switch {
@@ -195,7 +194,7 @@ func childEnviron(environ []string, creds aws.Credentials, region string) []stri
 // servedEnviron returns environ with an endpoint for credentials, and without the
 // variables by which SDKs would find others.
 func servedEnviron(environ, endpoint []string, region string) []string {
-	out := without(without(environ, stale), sharedFiles)
+	out := without(environ, slices.Concat(stale, sharedFiles))
 	for _, name := range sharedFiles {
 		out = append(out, name+"="+os.DevNull)
 	}

@@ -32,10 +32,11 @@ type roleFlags struct {
 
 func (r *roleFlags) add(fs *flag.FlagSet) {
 	r.addARN(fs)
-	r.addRest(fs)
+	r.addSession(fs)
+	fs.BoolVar(&r.cache, "cache", false, "keep the credentials in a file of yours alone for the next run, and use what is there; never in a deployment")
 }
 
-func (r *roleFlags) addRest(fs *flag.FlagSet) {
+func (r *roleFlags) addSession(fs *flag.FlagSet) {
 	fs.StringVar(&r.session, "session-name", "", "the role session `name`; by default vercel-<project>-<environment>")
 	fs.Var((*lifetime)(&r.duration), "duration", "how long the credentials live, as `15m` to 12h; by default 1h")
 	r.addAudience(fs)
@@ -47,10 +48,6 @@ func (r *roleFlags) addARN(fs *flag.FlagSet) {
 
 func (r *roleFlags) addAudience(fs *flag.FlagSet) {
 	fs.StringVar(&r.audience, "audience", "", "exchange the token for one with this `audience` first")
-}
-
-func (r *roleFlags) addCache(fs *flag.FlagSet) {
-	fs.BoolVar(&r.cache, "cache", false, "keep the credentials in a file of yours alone for the next run, and use what is there; never in a deployment")
 }
 
 // assumed is a role that is being assumed.

@@ -27,7 +27,7 @@ func setupServe(c *command, fs *flag.FlagSet) action {
 	var arns list
 	var port int
 	fs.Var(&arns, "role-arn", "a role to assume, as an `ARN`; can be repeated; by default AWS_ROLE_ARN")
-	role.addRest(fs)
+	role.addSession(fs)
 	fs.IntVar(&port, "port", 0, "the `port` on 127.0.0.1; by default one that is free")
 	return func(ctx context.Context, _ []string, s streams) error {
 		token := os.Getenv("AWS_CONTAINER_AUTHORIZATION_TOKEN")
@@ -37,9 +37,10 @@ func setupServe(c *command, fs *flag.FlagSet) action {
 		if len(arns) == 0 {
 			arns = list{os.Getenv("AWS_ROLE_ARN")}
 		}
+		arns = slices.Compact(arns)
 		roles := map[string]credserver.Retrieve{}
 		var paths []string
-		for _, role.arn = range slices.Compact(arns) {
+		for _, role.arn = range arns {
 			path := rolePath(role.arn)
 			if roles[path] != nil {
 				return c.misuse("two roles have the path %s", path)

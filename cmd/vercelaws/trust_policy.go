@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -149,11 +150,7 @@ func fillFromToken(ctx context.Context, c *command, spec *trustpolicy.Spec, note
 		spec.Environments = found.Environments
 		fmt.Fprintf(notes, "vercelaws: for the environment %s, which is the token's\n", failure.QuoteAll(found.Environments))
 	}
-	if !spec.Global {
-		spec.Global = found.Global
-	}
-	if spec.Audience == "" {
-		spec.Audience = found.Audience
-	}
+	spec.Global = spec.Global || found.Global
+	spec.Audience = cmp.Or(spec.Audience, found.Audience)
 	return nil
 }

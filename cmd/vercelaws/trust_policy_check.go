@@ -54,15 +54,7 @@ func setupTrustPolicyCheck(c *command, fs *flag.FlagSet) action {
 			return c.misuse("there is no policy in %s: %s", failure.Quote(files[0]), err)
 		}
 		f := check(document, expected, failOn)
-		if asJSON {
-			err = writeJSON(s.out, f)
-		} else {
-			err = f.writeText(s.out)
-		}
-		if err == nil && !f.OK {
-			err = errFailed
-		}
-		return err
+		return writeReport(s.out, f, asJSON, f.OK)
 	}
 }
 
@@ -91,8 +83,8 @@ func check(document []byte, expected []string, failOn trustpolicy.Severity) find
 	return f
 }
 
-// writeText writes the findings for a person, a line each.
-func (f findings) writeText(w io.Writer) error {
+// WriteText writes the findings for a person, a line each.
+func (f findings) WriteText(w io.Writer) error {
 	lines := slices.Clone(f.Found)
 	if len(lines) == 0 {
 		lines = []finding{{"ok", "nothing to warn of"}}

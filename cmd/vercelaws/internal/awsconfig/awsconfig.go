@@ -23,8 +23,5 @@ func Load(ctx context.Context) (aws.Config, error) {
 	if errors.As(err, &missing) {
 		cfg, err = config.LoadDefaultConfig(ctx, unsigned)
 	}
-	if err != nil {
-		return aws.Config{}, err
-	}
-	return cfg, nil
+	return cfg, err
 }

@@ -65,7 +65,7 @@ func Start(o Options) (*Server, error) {
 		ConnContext:       withConn,
 		ErrorLog:          log.New(io.Discard, "", 0), // the standard error is the program's
 	}
-	go func() { _ = s.http.Serve(newGate(listener, room())) }()
+	go func() { _ = s.http.Serve(newPendingListener(listener, pendingLimit())) }()
 	return s, nil
 }
 
@@ -111,7 +111,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !s.authorized(r):
 		deny(w, http.StatusUnauthorized, "Token", "the Authorization header is not AWS_CONTAINER_AUTHORIZATION_TOKEN")
 	default:
-		admit(r)
+		markAuthenticated(r)
 		serve(w, r, retrieve)
 	}
 }

@@ -170,18 +170,18 @@ func TestSilentConnectionsMakeRoom(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer listener.Close()
-	g := newGate(listener, 2)
+	l := newPendingListener(listener, 2)
 	meet := func() (client net.Conn, accepted *conn) {
 		client, err := net.Dial("tcp", listener.Addr().String())
 		require.NoError(t, err)
 		t.Cleanup(func() { client.Close() })
-		c, err := g.Accept()
+		c, err := l.Accept()
 		require.NoError(t, err)
 		return client, c.(*conn)
 	}
 	first, known := meet()
 	second, _ := meet()
-	known.admit()
+	known.markAuthenticated()
 	third, _ := meet() // instead of the first, which needs no room any more
 	meet()             // instead of the second
 	_, err = second.Read(make([]byte, 1))

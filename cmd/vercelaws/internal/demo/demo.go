@@ -48,9 +48,9 @@ func Run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	production := deploy(server, "production")
+	production := deploy(server)
 	defer production.server.Close()
-	preview := deploy(server, "preview")
+	preview := deploy(server)
 	defer preview.server.Close()
 
 	for _, step := range []func() error{
@@ -176,7 +176,7 @@ func (s *story) second(ctx context.Context, d *deployment) error {
 
 // refused is a token that the trust policy does not admit.
 func (s *story) refused(ctx context.Context, d *deployment) error {
-	status, _, err := d.request(ctx, s.issuer.Mint(func(c *oidctest.Claims) { c.Environment = d.environment }))
+	status, _, err := d.request(ctx, s.issuer.Mint(func(c *oidctest.Claims) { c.Environment = "preview" }))
 	if err != nil {
 		return err
 	}

@@ -65,28 +65,28 @@ func TestDemoChecksItsSteps(t *testing.T) {
 	}{
 		"STS refuses the first token": {
 			fault: ststest.Always(ststest.Fault{Code: "InvalidIdentityToken", Message: "no", Status: 400}),
-			step:  func(s *story) error { return s.first(t.Context(), deploy(s.aws, "production")) },
+			step:  func(s *story) error { return s.first(t.Context(), deploy(s.aws)) },
 			want:  "the handler answered 502",
 		},
 		"the credentials are short-lived": {
 			fault: ststest.Always(ststest.Fault{Lifetime: 10 * time.Minute}),
-			step:  func(s *story) error { return s.first(t.Context(), deploy(s.aws, "production")) },
+			step:  func(s *story) error { return s.first(t.Context(), deploy(s.aws)) },
 			want:  "would be refreshed",
 		},
 		"nothing is in the cache": {
-			step: func(s *story) error { return s.second(t.Context(), deploy(s.aws, "production")) },
+			step: func(s *story) error { return s.second(t.Context(), deploy(s.aws)) },
 			want: "not 1 and 2",
 		},
 		"the refused token is let in": {
 			step: func(s *story) error {
 				s.aws.SetTrustPolicy(roleARN, strings.ReplaceAll(s.policy(), "production", "preview"))
-				return s.refused(t.Context(), deploy(s.aws, "preview"))
+				return s.refused(t.Context(), deploy(s.aws))
 			},
 			want: "answered 200",
 		},
 		"STS is down instead of refusing": {
 			fault: ststest.Always(ststest.Fault{Code: "InternalFailure", Status: 500}),
-			step:  func(s *story) error { return s.refused(t.Context(), deploy(s.aws, "preview")) },
+			step:  func(s *story) error { return s.refused(t.Context(), deploy(s.aws)) },
 			want:  "STS said",
 		},
 	} {

@@ -29,7 +29,7 @@ type Options struct {
 
 	FallbackRegion string // a second region to look at; "" for none
 
-	Source oidc.TokenSource // nil: oidc.DefaultSource()
+	Source oidc.TokenSource // where the token comes from
 }
 
 // examination is a run of all checks. Its fields are set by one check and used by
@@ -49,9 +49,6 @@ type examination struct {
 // Run makes all checks. Each is bounded in time. A check is skipped if an earlier
 // one did not find what it needs.
 func Run(ctx context.Context, o Options) Report {
-	if o.Source == nil {
-		o.Source = oidc.DefaultSource()
-	}
 	e := &examination{Options: o}
 	for _, check := range []struct {
 		limit time.Duration

@@ -53,12 +53,12 @@ func (e *examination) purposes(policy *trustpolicy.Document) []string {
 			pattern := strings.Contains(c.Operator, "Like")
 			for _, value := range c.Values {
 				name, ok := environmentOf(value)
-				any := strings.Trim(name, "*") == ""
+				everyName := strings.Trim(name, "*") == ""
 				own := sameProject(value, subject, pattern)
 				switch {
-				case !ok, any && !own:
+				case !ok, everyName && !own:
 					continue
-				case any:
+				case everyName:
 					name = e.own()
 				case pattern:
 					// One that the pattern takes.

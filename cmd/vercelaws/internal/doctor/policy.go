@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -187,11 +188,7 @@ func (e *examination) evaluate(policy *trustpolicy.Document, subject string) tru
 
 // getRole is the command that prints the role's policy.
 func (e *examination) getRole() string {
-	name := roleName(e.RoleARN)
-	if name == "" {
-		name = "NAME"
-	}
-	return shell.Command("aws", "iam", "get-role", "--role-name", name, "--output", "json")
+	return shell.Command("aws", "iam", "get-role", "--role-name", cmp.Or(roleName(e.RoleARN), "NAME"), "--output", "json")
 }
 
 // ownRole is the command that writes a role for this project's environment.
@@ -200,10 +197,7 @@ func (e *examination) ownRole(environment string) string {
 	if _, account := failure.Account(e.RoleARN); account != "" {
 		words = append(words, "--account="+account)
 	}
-	name := roleName(e.RoleARN)
-	if name == "" {
-		name = "vercel-" + e.token.Project
-	}
+	name := cmp.Or(roleName(e.RoleARN), "vercel-"+e.token.Project)
 	return shell.Command(append(words, "--role-name="+name+"-"+environment, "--format=aws-cli")...)
 }
 

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -73,10 +74,7 @@ func (e *examination) checkRole(ctx context.Context) Check {
 // for production has such a token.
 func (e *examination) neededPolicy() []string {
 	todo := []string{"see that the role exists, and find the line that refuses the token: " + e.getRole() + " | vercelaws doctor --role-arn " + shell.Word(e.RoleARN) + " --trust-policy -"}
-	environment := e.Environment
-	if environment == "" {
-		environment = e.own()
-	}
+	environment := cmp.Or(e.Environment, e.own())
 	if e.Environment == "" && environment == "development" {
 		return append(todo, `say what the role is for: the token is of "development", and a role for production should not admit that. doctor --environment production prints the policy that a role for production needs`)
 	}

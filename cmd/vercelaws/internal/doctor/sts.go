@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -79,7 +80,7 @@ func (e *examination) checkSTS(ctx context.Context) Check {
 	all := library
 	apart := own != nil && (len(library) == 0 || own.to.String() != library[0].to.String())
 	if apart {
-		all = append(all[:len(all):len(all)], own)
+		all = append(slices.Clip(library), own)
 	}
 	var wg sync.WaitGroup
 	for _, w := range all {

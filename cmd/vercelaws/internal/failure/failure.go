@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/smithy-go"
 
 	"github.com/vercelaws/vercelaws"
@@ -81,11 +82,19 @@ func said(e *vercelaws.AssumeRoleError) string {
 	if !code().MatchString(name) {
 		name = Quote(name)
 	}
-	var api smithy.APIError
-	if errors.As(e, &api) && api.ErrorMessage() != "" {
-		return name + ", " + Quote(api.ErrorMessage())
+	if text := message(e); text != "" {
+		return name + ", " + Quote(text)
 	}
 	return name
+}
+
+// message is that of STS's answer, or "" if it has none.
+func message(e *vercelaws.AssumeRoleError) string {
+	var api smithy.APIError
+	if errors.As(e, &api) {
+		return api.ErrorMessage()
+	}
+	return ""
 }
 
 // Quote quotes text of a token or a server, shortened.
@@ -149,15 +158,10 @@ func unanswered(e *vercelaws.AssumeRoleError) string {
 // providerAdvice is what to do where STS does not know the token's issuer or
 // audience.
 func providerAdvice(e *vercelaws.AssumeRoleError) string {
-	var api smithy.APIError
-	message := ""
-	if errors.As(e, &api) {
-		message = api.ErrorMessage()
-	}
-	switch {
-	case strings.Contains(message, "No OpenIDConnect provider found"):
+	switch text := message(e); {
+	case strings.Contains(text, "No OpenIDConnect provider found"):
 		return "create the provider: " + shell.AWSIAM("create-open-id-connect-provider", map[string]any{"Url": e.Issuer, "ClientIDList": e.Audience})
-	case strings.Contains(message, "token audience") && len(e.Audience) > 0:
+	case strings.Contains(text, "token audience") && len(e.Audience) > 0:
 		partition, account := Account(e.RoleARN)
 		return "give the provider the token's audience: " + shell.AWSIAM("add-client-id-to-open-id-connect-provider", map[string]any{
 			"OpenIDConnectProviderArn": trustpolicy.ProviderARN(partition, account, e.Issuer), "ClientID": e.Audience[0],
@@ -166,12 +170,8 @@ func providerAdvice(e *vercelaws.AssumeRoleError) string {
 	return fmt.Sprintf("see that the role's account has an IAM OIDC provider with the URL %s and the audience %s, and that the token comes unchanged from Vercel", Quote(e.Issuer), QuoteAll(e.Audience))
 }
 
-// Account returns the partition and account ID of an IAM ARN. See
-// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-arns.
-func Account(arn string) (partition, id string) {
-	parts := strings.SplitN(arn, ":", 6)
-	if len(parts) < 6 {
-		return "", ""
-	}
-	return parts[1], parts[4]
+// Account returns the partition and account ID of an ARN, or nothing if it is none.
+func Account(s string) (partition, id string) {
+	parsed, _ := arn.Parse(s) // empty if it is none
+	return parsed.Partition, parsed.AccountID
 }

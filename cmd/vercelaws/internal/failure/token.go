@@ -12,17 +12,15 @@ import (
 // ofToken puts the most useful reason first: that of a source whose token has
 // expired or is malformed, then that of a source that was set up and has no token.
 func ofToken(err error) Failure {
-	reasons := Reasons(err)
+	reasons := reasonsOf(err)
 	slices.SortStableFunc(reasons, func(a, b error) int { return rank(a) - rank(b) })
+	var f Failure
 	if len(reasons) > 1 && rank(reasons[0]) == leastTelling {
-		f := Failure{Words: "no source has a live token"}
-		for _, reason := range reasons {
-			f.Details = append(f.Details, ownWords(reason))
-		}
-		return f
+		f.Words = "no source has a live token"
+	} else {
+		f.Words, reasons = ownWords(reasons[0]), reasons[1:]
 	}
-	f := Failure{Words: ownWords(reasons[0])}
-	for _, reason := range reasons[1:] {
+	for _, reason := range reasons {
 		f.Details = append(f.Details, ownWords(reason))
 	}
 	return f
@@ -42,8 +40,8 @@ func rank(reason error) int {
 	return leastTelling
 }
 
-// Reasons returns the errors of several sources one by one.
-func Reasons(err error) []error {
+// reasonsOf returns the errors of several sources one by one.
+func reasonsOf(err error) []error {
 	var several interface{ Unwrap() []error }
 	if errors.As(err, &several) {
 		return slices.Clone(several.Unwrap())

@@ -32,18 +32,11 @@ type roleOutput struct {
 // The ARN is the role's, where the output says it.
 func Read(given []byte) (policy []byte, roleARN string, err error) {
 	given = bytes.TrimSpace(decode(given))
-	if len(given) == 0 {
-		return nil, "", errors.New("it is empty")
-	}
-	if given[0] == '%' {
-		policy, err := unescape(string(given))
-		return policy, "", err
-	}
 	if string(given) == "null" {
 		return nil, "", errors.New("it is null: the role, or the --query that printed this, has no trust policy")
 	}
-	if given[0] == '"' {
-		policy, err := fromString(given)
+	if len(given) == 0 || given[0] == '%' || given[0] == '"' {
+		policy, err := plain(given)
 		return policy, "", err
 	}
 	var out roleOutput
@@ -60,34 +53,31 @@ func Read(given []byte) (policy []byte, roleARN string, err error) {
 	if len(policy) == 0 || string(policy) == "null" {
 		return nil, out.Role.ARN, fmt.Errorf("the role %s in it has no trust policy (AssumeRolePolicyDocument)", failure.Quote(out.Role.Name))
 	}
-	if policy[0] == '"' {
-		policy, err = fromString(policy)
-	}
+	policy, err = plain(policy)
 	return policy, out.Role.ARN, err
 }
 
-// fromString takes a policy out of a string in JSON.
-func fromString(quoted []byte) ([]byte, error) {
-	var text string
-	if err := json.Unmarshal(quoted, &text); err != nil {
-		return nil, errors.New("it is neither a policy nor the output of aws iam get-role")
+// plain takes a policy out of a string in JSON, and then out of URL encoding, if it
+// is in either.
+func plain(policy []byte) ([]byte, error) {
+	text := string(policy)
+	if strings.HasPrefix(text, `"`) {
+		if err := json.Unmarshal(policy, &text); err != nil {
+			return nil, errors.New("it is neither a policy nor the output of aws iam get-role")
+		}
+		text = strings.TrimSpace(text)
 	}
-	text = strings.TrimSpace(text)
 	if text == "" {
 		return nil, errors.New("it is empty")
 	}
 	if text[0] == '%' {
-		return unescape(text)
+		unescaped, err := url.PathUnescape(text) // RFC 3986: a plus is a plus
+		if err != nil {
+			return nil, errors.New("it is not a URL-encoded policy")
+		}
+		text = unescaped
 	}
 	return []byte(text), nil
-}
-
-func unescape(text string) ([]byte, error) {
-	plain, err := url.PathUnescape(text) // RFC 3986: a plus is a plus
-	if err != nil {
-		return nil, errors.New("it is not a URL-encoded policy")
-	}
-	return []byte(plain), nil
 }
 
 // decode returns a text in UTF-8. PowerShell writes UTF-16, or a byte order mark.
