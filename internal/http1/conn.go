@@ -22,9 +22,10 @@ const (
 // A conn does not parse answers. It knows that a header is lines and ends with an
 // empty one: it gives net/http's buffer one line of the header at a time, and one
 // byte at a time of what follows. So net/http has read no more than it has used,
-// and any bytes that conn holds when an answer has ended are surplus. Only within a
-// body does net/http make reads that are longer than its buffer. They bypass the
-// buffer, and ask for no more than the rest of the body.
+// and any bytes that conn holds when an answer has ended are surplus. (A trailer is
+// an exception, since net/http looks for its end first. After one the connection is
+// closed.) Only within a body does net/http make reads that are longer than its
+// buffer. They bypass the buffer, and ask for no more than the rest of the body.
 type conn struct {
 	net.Conn          // over TLS where the scheme is https
 	raw      net.Conn // the TCP connection

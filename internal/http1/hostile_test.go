@@ -85,6 +85,8 @@ var hostileAnswers = map[string]struct{ sends, want string }{
 	"chunks":                           {sends: chunks, want: "200 well"},
 	"chunks with extensions":           {sends: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4;a=b\r\nwell\r\n0;c\r\n\r\n", want: "200 well"},
 	"chunks with a trailer":            {sends: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nwell\r\n0\r\nX: y\r\n\r\n", want: "200 well"},
+	"a trailer that ends early":        {sends: strings.TrimSuffix(chunks, "\r\n") + "\n" + secret + "\r\n\r\n", want: "200 well"},
+	"an answer in a trailer":           {sends: strings.TrimSuffix(chunks, "\r\n") + "\nHTTP/1.1 204 Other\r\n\r\n", want: "200 well"},
 	"chunks that hold an end":          {sends: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7\r\n\r\n0\r\n\r\n\r\n0\r\n\r\n", want: "200 \r\n0\r\n\r\n"},
 	"bare newlines":                    {sends: strings.ReplaceAll(good, "\r", ""), want: "200 well"},
 	"a folded header":                  {sends: "HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 4\r\n\r\nwell", want: "200 well"},

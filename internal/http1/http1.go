@@ -263,19 +263,25 @@ func (t *Transport) send(r *http.Request) (*http.Response, error) {
 		*conn        // nil for TLS through a proxy
 		unsent error // why the request was not written whole
 	}
+	s := t.take(r.URL)
+	var response *http.Response
 	header := r.Header
 	r = r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) {
 			used.conn, _ = info.Conn.(*conn)
 		},
 		WroteRequest: func(info httptrace.WroteRequestInfo) { used.unsent = info.Err },
-		PutIdleConn:  func(error) { _ = used.conn != nil && used.end() },
+		PutIdleConn: func(error) {
+			_ = used.conn != nil && used.end()
+			if response != nil && response.Trailer != nil {
+				s.CloseIdleConnections() // net/http looks ahead for a trailer's end, and may hold more
+			}
+		},
 	}))
 	r.Header = maps.Clone(header)
 	r.Header["Idempotency-Key"] = nil // is not sent, and makes net/http repeat the request on a closed connection
 	r.Close = r.Close || proxy != nil // a conn under TLS cannot see where an answer ends
-	s := t.take(r.URL)
-	response, err := s.RoundTrip(r)
+	response, err = s.RoundTrip(r)
 	switch {
 	case err == nil:
 		err = whole(response)
