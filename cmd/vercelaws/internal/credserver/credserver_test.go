@@ -134,16 +134,43 @@ func TestEachServerHasItsOwnToken(t *testing.T) {
 	assert.NotEqual(t, a, b)
 }
 
-// Many callers at once are all answered.
+// Many callers at once are all answered, also while none of them gets credentials.
 func TestManyCallersAtOnce(t *testing.T) {
-	arrived, release := make(chan struct{}, 1000), make(chan struct{})
+	const callers = 500
+	arrived, release := make(chan struct{}, callers), make(chan struct{})
 	_, uri, token := start(t, func(ctx context.Context) (aws.Credentials, error) {
 		arrived <- struct{}{}
 		<-release
 		return someCredentials(ctx)
 	})
-	const callers = 500
-	errs := make(chan error, callers)
+	answers := callAtOnce(t, uri, token, callers)
+	for range callers {
+		<-arrived // all wait for STS at the same time
+	}
+	close(release)
+	for range callers {
+		assert.NoError(t, <-answers)
+	}
+}
+
+// The bound on connections without the token costs callers that send it nothing.
+func TestManyCallersAndLittleRoom(t *testing.T) {
+	s, uri, token := start(t, someCredentials)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	uri = strings.Replace(uri, s.host, listener.Addr().String(), 1)
+	s.host = listener.Addr().String()
+	go func() { _ = s.http.Serve(newPendingListener(listener, 4)) }()
+	const callers = 200
+	answers := callAtOnce(t, uri, token, callers)
+	for range callers {
+		assert.NoError(t, <-answers)
+	}
+}
+
+// callAtOnce has callers ask, each once and on its own connection.
+func callAtOnce(t *testing.T, uri, token string, callers int) <-chan error {
+	answers := make(chan error, callers)
 	for range callers {
 		go func() {
 			client := endpointcreds.New(uri, func(o *endpointcreds.Options) {
@@ -152,44 +179,101 @@ func TestManyCallersAtOnce(t *testing.T) {
 				o.HTTPClient = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 			})
 			_, err := client.Retrieve(t.Context())
-			errs <- err
+			answers <- err
 		}()
 	}
-	for range callers {
-		<-arrived // all wait for STS at the same time
-	}
-	close(release)
-	for range callers {
-		assert.NoError(t, <-errs)
-	}
+	return answers
+}
+
+// meet connects to l, and returns both ends.
+func meet(t *testing.T, l *pendingListener) (client net.Conn, accepted *conn) {
+	client, err := net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	t.Cleanup(func() { client.Close() })
+	c, err := l.Accept()
+	require.NoError(t, err)
+	return client, c.(*conn)
+}
+
+func listenWithRoomFor(t *testing.T, limit int) *pendingListener {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { listener.Close() })
+	return newPendingListener(listener, limit)
 }
 
 // Connections that say nothing make room for others, in the order in which they
 // came. One that has shown the token stays.
 func TestSilentConnectionsMakeRoom(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	l := listenWithRoomFor(t, 2)
+	readOn := func(c *conn) { go func() { _, _ = io.Copy(io.Discard, c) }() }
+	first, known := meet(t, l)
+	second, silent := meet(t, l)
+	readOn(silent)
+	known.settle()
+	third, half := meet(t, l) // instead of the first, which needs no room any more
+	readOn(half)
+	_, err := io.WriteString(third, "GET ")
 	require.NoError(t, err)
-	defer listener.Close()
-	l := newPendingListener(listener, 2)
-	meet := func() (client net.Conn, accepted *conn) {
-		client, err := net.Dial("tcp", listener.Addr().String())
-		require.NoError(t, err)
-		t.Cleanup(func() { client.Close() })
-		c, err := l.Accept()
-		require.NoError(t, err)
-		return client, c.(*conn)
+	fourth, _ := meet(t, l) // instead of the second
+	meet(t, l)              // instead of the third
+	for _, closed := range []net.Conn{second, third} {
+		_, err := closed.Read(make([]byte, 1))
+		assert.Error(t, err, "it was closed")
+		assert.NotErrorIs(t, err, os.ErrDeadlineExceeded)
 	}
-	first, known := meet()
-	second, _ := meet()
-	known.markAuthenticated()
-	third, _ := meet() // instead of the first, which needs no room any more
-	meet()             // instead of the second
-	_, err = second.Read(make([]byte, 1))
-	assert.ErrorIs(t, err, io.EOF, "it was closed")
-	for _, open := range []net.Conn{first, third} {
-		require.NoError(t, open.SetReadDeadline(time.Now().Add(10*time.Millisecond)))
-		_, err := open.Read(make([]byte, 1))
-		assert.ErrorIs(t, err, os.ErrDeadlineExceeded, "it is open")
+	assertOpen(t, first)
+	assertOpen(t, fourth)
+}
+
+// A connection that this process has not read yet keeps its place.
+func TestABusyServerIsNotTheClientsFault(t *testing.T) {
+	l := listenWithRoomFor(t, 1)
+	_, waiting := meet(t, l)
+	client, err := net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	defer client.Close()
+	next := make(chan error)
+	go func() {
+		_, err := l.Accept()
+		next <- err
+	}()
+	select {
+	case <-next:
+		t.Error("the first connection had to go")
+	case <-time.After(2 * pendingTime):
+		waiting.settle()
+		require.NoError(t, <-next)
+	}
+	assertOpen(t, waiting)
+}
+
+// The token counts even if the time is up when somebody needs the place.
+func TestTheTokenOutlivesTheTime(t *testing.T) {
+	l := listenWithRoomFor(t, 1)
+	for range 20 { // because select takes either of two
+		_, c := meet(t, l)
+		c.time.Reset(0)
+		c.settle()
+		_, next := meet(t, l)
+		assertOpen(t, c)
+		next.settle()
+	}
+}
+
+func assertOpen(t *testing.T, c net.Conn) {
+	t.Helper()
+	require.NoError(t, c.SetReadDeadline(time.Now().Add(10*time.Millisecond)))
+	_, err := c.Read(make([]byte, 1))
+	assert.ErrorIs(t, err, os.ErrDeadlineExceeded, "it is open")
+}
+
+// A connection that its client closed gives up its place at once.
+func TestClosedConnectionsMakeRoom(t *testing.T) {
+	l := listenWithRoomFor(t, 1)
+	for range 3 {
+		_, c := meet(t, l)
+		require.NoError(t, c.Close())
 	}
 }
 

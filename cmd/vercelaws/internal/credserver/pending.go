@@ -14,10 +14,7 @@ const (
 	// pendingTime is how long a connection may take to send the token, if there is no
 	// room for another. A client on this machine sends its request within a
 	// millisecond.
-	pendingTime = 200 * time.Millisecond
-	// minPendingTime is for a connection whose request may have come, and was not
-	// read yet because this process was busy.
-	minPendingTime = time.Millisecond
+	pendingTime = 300 * time.Millisecond
 )
 
 // pendingListener is a listener that bounds the number of connections that have
@@ -25,14 +22,7 @@ const (
 // block others.
 type pendingListener struct {
 	net.Listener
-	pending chan *conn // in the order in which they came; some have sent it since
-}
-
-type conn struct {
-	net.Conn
-	accepted          time.Time
-	authenticated     chan struct{} // closed when it has sent the token
-	markAuthenticated func()        // closes authenticated
+	pending chan *conn // in the order in which they came; some have settled since
 }
 
 func newPendingListener(l net.Listener, limit int) *pendingListener {
@@ -40,7 +30,7 @@ func newPendingListener(l net.Listener, limit int) *pendingListener {
 }
 
 // Accept returns the next connection. If there is no room, it first gives up the
-// place of the oldest one, and closes that if it has not sent the token.
+// place of the oldest one, and closes that if it has not sent the token in time.
 func (l *pendingListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
@@ -49,15 +39,54 @@ func (l *pendingListener) Accept() (net.Conn, error) {
 	if len(l.pending) == cap(l.pending) {
 		oldest := <-l.pending
 		select {
-		case <-oldest.authenticated:
-		case <-time.After(max(time.Until(oldest.accepted.Add(pendingTime)), minPendingTime)):
+		case <-oldest.settled:
+		case <-oldest.time.C:
 			_ = oldest.Close()
 		}
 	}
-	authenticated := make(chan struct{})
-	added := &conn{c, time.Now(), authenticated, sync.OnceFunc(func() { close(authenticated) })}
+	added := newConn(c)
 	l.pending <- added
 	return added, nil
+}
+
+// conn is a connection that a pendingListener accepted.
+type conn struct {
+	net.Conn
+	settled chan struct{} // closed when it has sent the token, or is closed itself
+	settle  func()        // closes settled
+
+	// The time begins with the first Read, and anew with the first bytes. So if this
+	// process is busy, that is not taken from the client's time.
+	time         *time.Timer
+	asked, began bool // whether there was a Read, and whether bytes came
+}
+
+func newConn(c net.Conn) *conn {
+	const never = 1<<63 - 1
+	timer, settled := time.NewTimer(never), make(chan struct{})
+	settle := sync.OnceFunc(func() {
+		timer.Stop()
+		close(settled)
+	})
+	return &conn{Conn: c, settled: settled, settle: settle, time: timer}
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	if !c.asked {
+		c.asked = true
+		c.time.Reset(pendingTime)
+	}
+	n, err := c.Conn.Read(p)
+	if n > 0 && !c.began {
+		c.began = true
+		c.time.Reset(pendingTime)
+	}
+	return n, err
+}
+
+func (c *conn) Close() error {
+	c.settle()
+	return c.Conn.Close()
 }
 
 type connKey struct{}
@@ -71,6 +100,6 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 // markAuthenticated records that the request's connection has sent the token.
 func markAuthenticated(r *http.Request) {
 	if c, ok := r.Context().Value(connKey{}).(*conn); ok {
-		c.markAuthenticated()
+		c.settle()
 	}
 }
