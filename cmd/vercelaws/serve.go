@@ -37,14 +37,17 @@ func setupServe(c *command, fs *flag.FlagSet) action {
 		if len(arns) == 0 {
 			arns = list{os.Getenv("AWS_ROLE_ARN")}
 		}
-		arns = slices.Compact(arns)
-		roles := map[string]credserver.Retrieve{}
 		var paths []string
-		for _, role.arn = range arns {
-			path := rolePath(role.arn)
-			if roles[path] != nil {
-				return c.misuse("two roles have the path %s", path)
+		for _, arn := range arns {
+			path := rolePath(arn)
+			if slices.Contains(paths, path) {
+				return c.misuse("--role-arn is given more than once for the path %s", path)
 			}
+			paths = append(paths, path)
+		}
+		roles := map[string]credserver.Retrieve{}
+		for i, path := range paths {
+			role.arn = arns[i]
 			with, err := role.assume(ctx, c)
 			if err != nil {
 				return err
@@ -53,7 +56,6 @@ func setupServe(c *command, fs *flag.FlagSet) action {
 				return err
 			}
 			roles[path] = with.credentials
-			paths = append(paths, path)
 		}
 		server, err := credserver.Start(credserver.Options{Port: port, Token: token, Roles: roles})
 		if err != nil {

@@ -120,7 +120,11 @@ func TestServeIsToldItsAddress(t *testing.T) {
 	t.Setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "short")
 	assert.Equal(t, exitUsage, run(t.Context(), []string{"serve"}, streams{nil, &out, &errs}))
 	t.Setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "")
-	assert.Equal(t, exitUsage, run(t.Context(), []string{"serve", "--role-arn", roleARN, "--role-arn", strings.Replace(roleARN, "arn:aws:", "arn:aws-cn:", 1)}, streams{nil, &out, &errs}))
+	for _, other := range []string{roleARN, strings.Replace(roleARN, "arn:aws:", "arn:aws-cn:", 1)} {
+		errs.Reset()
+		assert.Equal(t, exitUsage, run(t.Context(), []string{"serve", "--role-arn", roleARN, "--role-arn", batchARN, "--role-arn", other}, streams{nil, &out, &errs}))
+		assert.Contains(t, errs.String(), "more than once for the path /123456789012/web")
+	}
 	t.Setenv("VERCEL_OIDC_TOKEN", "")
 	assert.Equal(t, exitFailed, run(t.Context(), []string{"serve"}, streams{nil, &out, &errs}), "without a token it does not begin")
 	assert.Empty(t, out.String())
