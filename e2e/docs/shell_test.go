@@ -149,7 +149,7 @@ func TestReadmeUsesTheSameStandIn(t *testing.T) {
 	blocks, _ := split(t, "README.md")
 	found := false
 	for _, b := range blocks {
-		if strings.HasPrefix(b.text, "git clone ") {
+		if strings.Contains(b.text, "git clone ") {
 			found = true
 			assert.Contains(t, read(t, "docs/vercel.md"), "```sh\n"+b.text)
 		}
