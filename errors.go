@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"slices"
 	"strings"
 
@@ -13,6 +11,7 @@ import (
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"github.com/vercelaws/vercelaws/internal/http1"
 	"github.com/vercelaws/vercelaws/internal/scrub"
 	"github.com/vercelaws/vercelaws/internal/stsclient"
 	"github.com/vercelaws/vercelaws/oidc"
@@ -154,8 +153,8 @@ func (f *fetcher) assumeError(token oidc.Token, err error) *AssumeRoleError {
 		kind:     kindOf(err),
 		unclear:  isUnclear(err),
 	}
-	if quotesServer(err) {
-		err = errors.New("what the server sent is not an HTTP answer")
+	if err = http1.WithoutText(err); isUnreadable(err) {
+		err = errors.New("the answer has the status of a success, and is not the XML of STS")
 	}
 	if api := apiError(err); api != nil {
 		e.Code = clean(api.ErrorCode(), token)
@@ -170,12 +169,11 @@ func (f *fetcher) assumeError(token oidc.Token, err error) *AssumeRoleError {
 	return e
 }
 
-// quotesServer reports whether err is net/http's of what stood where the status
-// line or a header belongs. It quotes that, which may be an answer with its keys.
-// The default client has no such errors.
-func quotesServer(err error) bool {
-	return strings.Contains(err.Error(), "transport connection broken: ") && !errors.As(err, new(*net.OpError)) &&
-		!errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF)
+// isUnreadable reports whether an answer that should have keys could not be read. The
+// error may quote it.
+func isUnreadable(err error) bool {
+	var answer *smithyhttp.ResponseError
+	return errors.As(err, &answer) && answer.HTTPStatusCode()/100 == 2 && !http1.BrokeOff(err)
 }
 
 // apiError returns the error of a service that err wraps, or nil.

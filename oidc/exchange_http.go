@@ -117,13 +117,14 @@ func (x *exchanger) attempt(ctx context.Context, limit time.Duration, from Token
 	a, err := guard.Do(ctx, &x.calls, "ExchangeOptions.HTTPClient", clientGrace, func(ctx context.Context) (answer, error) {
 		return x.post(ctx, body)
 	})
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return exchanged{}, x.ended(from, clean(err.Error(), from), context.DeadlineExceeded)
-	case err != nil:
-		return exchanged{}, x.fault(from, 0, clean(err.Error(), from))
+	if err == nil {
+		return x.read(a, from)
 	}
-	return x.read(a, from)
+	message := clean(http1.WithoutText(err).Error(), from)
+	if ctx.Err() != nil {
+		return exchanged{}, x.ended(from, message, context.DeadlineExceeded)
+	}
+	return exchanged{}, x.fault(from, 0, message)
 }
 
 // answer is the endpoint's answer.

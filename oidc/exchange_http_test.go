@@ -547,6 +547,43 @@ func TestNoPartOfATokenOfAnAnswerIsShown(t *testing.T) {
 	}
 }
 
+// An answer that is malformed, to a client of the user's own, can hold an exchanged
+// token too.
+func TestMalformedExchangeAnswersAreNotQuoted(t *testing.T) {
+	const secret = "SECRETSECRETSECRET"
+	for name, sends := range map[string]string{
+		"no status line": secret + "\r\n\r\n",
+		"a bad status":   "HTTP/1.1 " + secret + "\r\n\r\n",
+		"a bad header":   "HTTP/1.1 200 OK\r\n" + secret + "\r\n\r\n",
+		"a bad trailer":  "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + secret + "\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			defer l.Close()
+			go func() {
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					if r, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+						_, _ = io.Copy(io.Discard, r.Body)
+						_, _ = io.WriteString(c, sends)
+					}
+					c.Close()
+				}
+			}()
+			source := Exchange(FromRequest(), exchangeAudience, func(o *ExchangeOptions) {
+				o.Endpoint, o.HTTPClient = "http://"+l.Addr().String(), &http.Client{Transport: &http.Transport{}}
+			})
+			_, err = source.Token(ContextWithToken(t.Context(), mint(t)))
+			require.ErrorContains(t, err, "what the server sent is not an HTTP answer")
+			require.NotContains(t, err.Error(), secret)
+		})
+	}
+}
+
 // A middlebox that answers 101 for a while. The body of that ends with the
 // connection alone, whatever the context says.
 func TestASwitchOfProtocolsLeavesNothingBehind(t *testing.T) {

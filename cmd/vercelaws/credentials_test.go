@@ -1,7 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -60,6 +64,72 @@ func TestCredentialProcessServesTheGoSDK(t *testing.T) {
 	assert.True(t, creds.CanExpire)
 	assert.WithinDuration(t, session.Expires, creds.Expires, time.Second, "the SDK plans its own refresh by the real end")
 	assert.Equal(t, 1, w.STS.Calls("AssumeRoleWithWebIdentity"))
+}
+
+// What STS sends beyond an answer, or in a malformed one, is not printed: it may
+// hold keys.
+func TestMalformedAnswersAreNotPrinted(t *testing.T) {
+	w := enter(t)
+	const secret = "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY"
+	body := `<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>` +
+		`<AccessKeyId>ASIAEXAMPLE</AccessKeyId><SecretAccessKey>` + secret + `</SecretAccessKey><SessionToken>session</SessionToken>` +
+		`<Expiration>2100-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`
+	whole := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	for name, sends := range map[string]string{
+		"a body twice":     whole + body,
+		"an answer twice":  whole + whole,
+		"a bad trailer":    fmt.Sprintf("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n%s\r\n\r\n", len(body), body, body),
+		"no status line":   body + "\r\n\r\n",
+		"an unescaped key": strings.ReplaceAll(whole, "wJalr", "w&alr"),
+		"a bad expiry":     strings.ReplaceAll(whole, "2100-01-01T00:00:00Z", secret[:20]),
+	} {
+		t.Run(name, func(t *testing.T) {
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			defer listener.Close()
+			go serveText(listener, sends)
+			t.Setenv("AWS_ENDPOINT_URL_STS", "http://"+listener.Addr().String())
+			for _, args := range [][]string{{"credential-process"}, {"exec", "--", os.Args[0], "-test.list", "^$"}, {"doctor"}} {
+				command := exec.Command("vercelaws", append([]string{args[0], "--role-arn", roleARN}, args[1:]...)...)
+				var errs strings.Builder
+				command.Stderr = &errs
+				_, err := command.Output()
+				require.False(t, err != nil && command.ProcessState == nil, "%v", err)
+				for _, part := range []string{secret[6:], secret[:12], "alrXUtn"} {
+					assert.NotContains(t, errs.String(), part, "%s", args)
+				}
+			}
+		})
+	}
+	assert.Zero(t, w.STS.Calls("AssumeRoleWithWebIdentity"))
+}
+
+// serveText answers each request with text.
+func serveText(listener net.Listener, text string) {
+	for {
+		c, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close()
+			in := bufio.NewReader(c)
+			for {
+				r, err := http.ReadRequest(in)
+				if err != nil {
+					return
+				}
+				_, _ = io.Copy(io.Discard, r.Body)
+				sends := text
+				if r.Method == http.MethodHead {
+					sends = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+				}
+				if _, err := io.WriteString(c, sends); err != nil {
+					return
+				}
+			}
+		}()
+	}
 }
 
 // Twenty runs at once ask STS once.

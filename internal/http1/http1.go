@@ -24,6 +24,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/textproto"
 	"net/url"
 	"slices"
 	"strings"
@@ -314,6 +315,21 @@ func whole(r *http.Response) error {
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	return err
+}
+
+// WithoutText returns err, which is of any HTTP client. If it may be net/http's of what
+// stands where a status line, a header or a trailer belongs, it quotes that, and
+// WithoutText returns another one.
+func WithoutText(err error) error {
+	if (strings.Contains(err.Error(), "transport connection broken: ") || errors.As(err, new(textproto.ProtocolError))) && !BrokeOff(err) {
+		return errNotHTTP
+	}
+	return err
+}
+
+// BrokeOff reports whether err is of a connection that failed or ended.
+func BrokeOff(err error) bool {
+	return errors.As(err, new(*net.OpError)) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // plain returns an error for err without the text of net/http, which may quote the

@@ -1,6 +1,9 @@
 package awsconfig
 
 import (
+	"encoding/pem"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
@@ -34,6 +37,24 @@ func TestLoad(t *testing.T) {
 		assert.Equal(t, region, cfg.Region)
 		_, err = cfg.Credentials.Retrieve(t.Context())
 		require.Error(t, err, "no keys are used")
+	}
+
+	bundle := filepath.Join(dir, "roots.pem")
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	defer server.Close()
+	require.NoError(t, os.WriteFile(bundle, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600))
+	t.Setenv("AWS_PROFILE", "ca")
+	for set, trusts := range map[string]bool{"ca_bundle = " + bundle: true, "": false} {
+		t.Setenv("AWS_CONFIG_FILE", write("config", "[profile ca]\n"+set+"\n"))
+		cfg, err = Load(t.Context())
+		require.NoError(t, err)
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, nil)
+		require.NoError(t, err)
+		response, err := cfg.HTTPClient.Do(r)
+		assert.Equal(t, trusts, err == nil, "%s: %v", set, err)
+		if err == nil {
+			require.NoError(t, response.Body.Close())
+		}
 	}
 
 	t.Setenv("AWS_PROFILE", "missing")
