@@ -286,7 +286,7 @@ func (w *walk) borrowable() (fresh, refused []borrowed) {
 // of the identity that STS accepted last, if there is one.
 func (w *walk) mayBorrow(t oidc.Token) bool {
 	last := w.last()
-	return last.leaf == nil || last.token.SameIdentity(t)
+	return last.leaf == nil && !last.given || last.token.SameIdentity(t)
 }
 
 func isForeign(t oidc.Token) bool { return foreign(t) != nil }

@@ -302,6 +302,26 @@ func TestAGivenTokenIsNotLent(t *testing.T) {
 	})
 }
 
+// A provider that has had only given tokens is that party's. Without one it borrows no
+// token of another identity, though the role may admit it.
+func TestAPartysProviderBorrowsNoOthersToken(t *testing.T) {
+	isolate(t)
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeSTS()
+		p := NewProvider(testRole, withClient(s))
+		fromRequest(mint(t, "the program's"))
+		_, err := p.Retrieve(oidc.ContextWithToken(t.Context(), mint(t, "given", claim("project_id", "prj_given"))))
+		require.NoError(t, err)
+		p.Invalidate()
+		_, err = p.Retrieve(t.Context())
+		require.ErrorIs(t, err, oidc.ErrNoToken)
+		fromRequest(mint(t, "the party's", claim("project_id", "prj_given")))
+		_, err = p.Retrieve(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, []string{"given", "the party's"}, s.names(t))
+	})
+}
+
 // Two parties with a provider each: nobody's token reaches the other's role.
 func TestOneProviderAParty(t *testing.T) {
 	isolate(t)

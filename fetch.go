@@ -69,7 +69,7 @@ type fetcher struct {
 	clientCalls guard.Calls
 
 	mu       sync.Mutex // guards what follows
-	lastGood candidate  // the one that STS accepted last, but for those given by the caller
+	lastGood candidate  // the one that STS accepted last; for one given by the caller, only its identity
 	until    time.Time  // when the token ends that got the last credentials
 }
 
@@ -271,14 +271,19 @@ func (f *fetcher) exchanged(ctx context.Context, c candidate) (oidc.Token, error
 }
 
 // accepted records that STS has accepted a candidate. One that the caller gave does
-// not stand in for others.
+// not stand in for others. But if no other has been accepted, only tokens of its
+// identity are borrowed: the provider is that party's.
 func (f *fetcher) accepted(c candidate) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.until = c.token.Expiry
-	if !c.given {
+	switch {
+	case !c.given:
 		c.own = false
 		f.lastGood = c
+	case f.lastGood.leaf == nil:
+		t := c.token
+		f.lastGood = candidate{given: true, token: oidc.Token{Subject: t.Subject, ProjectID: t.ProjectID, Environment: t.Environment}}
 	}
 }
 
