@@ -43,8 +43,9 @@ type Pacer struct {
 
 // Begin waits until an operation may begin. If ctx ends before, the error is its
 // cause. Failures is how often the caller has failed in a row: who has failed less
-// often goes first, so that callers who always fail do not keep others out. The
-// caller calls end when the operation has ended, and says whether it
+// often goes first, so that callers who always fail do not keep others out. Each
+// second of waiting counts as a failure, so that many who come at once, and fail, do
+// not keep out who comes after them. The caller calls end when the operation has ended, and says whether it
 // failed. An operation that panics or never returns has failed. Further calls of
 // end have no effect.
 func (p *Pacer) Begin(ctx context.Context, failures int) (end func(failed bool), err error) {
@@ -101,9 +102,11 @@ func (p *Pacer) Clear() {
 // waitAndLock waits until an operation may begin, and nobody waits who has failed
 // less often. It returns with mu locked, unless ctx ends before: then it returns
 // ctx's cause.
-func (p *Pacer) waitAndLock(ctx context.Context, failures int) error {
+func (p *Pacer) waitAndLock(ctx context.Context, failed int) error {
+	began := time.Now()
 	p.mu.Lock()
 	for {
+		failures := failed + int(time.Since(began)/time.Second)
 		pause := p.pause()
 		if first := slices.IndexFunc(p.waiting, func(other int) bool { return other < failures }) < 0; pause <= 0 && first {
 			return nil

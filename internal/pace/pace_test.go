@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -176,6 +177,36 @@ func TestWhoHasFailedLessGoesFirst(t *testing.T) {
 		}
 		cancel()
 		wg.Wait()
+	})
+}
+
+// Many whose turn has not come yet, and who will fail, do not keep out who comes later.
+func TestWhoWaitedLongGoesLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &Pacer{Burst: 3}
+		p.Fail()
+		ctx, cancel := context.WithTimeout(t.Context(), 9500*time.Millisecond)
+		defer cancel()
+		var wg sync.WaitGroup
+		var served atomic.Int32
+		for range 300 {
+			wg.Go(func() {
+				if end, err := p.Begin(ctx, 0); err == nil {
+					served.Add(1)
+					time.Sleep(20 * time.Millisecond)
+					end(true)
+				}
+			})
+		}
+		for range 4 {
+			time.Sleep(1500 * time.Millisecond)
+			began := time.Now()
+			end := begin(t, p)
+			assert.LessOrEqual(t, time.Since(began), 2*Every)
+			end(false)
+		}
+		wg.Wait()
+		assert.GreaterOrEqual(t, served.Load(), int32(17), "two a second go on")
 	})
 }
 
