@@ -93,8 +93,11 @@ func TestTheFastPathCounts(t *testing.T) {
 	withStore(t, func(t *testing.T, s *Store[string]) {
 		s.Add("a")
 		time.Sleep(slot)
+		s.mu.Lock()
 		assert.Zero(t, testing.AllocsPerRun(10, func() { s.Add("a") }))
+		s.mu.Unlock()
 		assert.InDelta(t, 2, count(s, "a"), 0.1)
+		time.Sleep(slot)
 		assert.InDelta(t, 2, count(s, "a"), 0.1, "once")
 	})
 }
@@ -135,7 +138,10 @@ func TestWhichTokensAreRemoved(t *testing.T) {
 		s.Add("b")
 		s.Forget(func(raw string) bool { return raw == "a" })
 		assert.Equal(t, []string{"b"}, texts(s))
+		s.Forget(func(string) bool { return true })
+		assert.Empty(t, texts(s))
 		assert.Equal(t, "b", *s.Add("b"))
+		assert.Equal(t, []string{"b"}, texts(s))
 	})
 }
 
@@ -170,6 +176,59 @@ func TestAFloodKeepsNewAndFrequentTokens(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Where room is made, the newest stay whatever the others' counts, and Least in all.
+func TestTheNewestStayBesideFrequentOnes(t *testing.T) {
+	withStore(t, func(t *testing.T, s *Store[string]) {
+		const fresh = 25
+		for range 2 {
+			for i := range most - fresh + 1 {
+				s.Add(fmt.Sprint("frequent ", i))
+			}
+			time.Sleep(slot)
+		}
+		for i := range fresh {
+			assert.Len(t, s.entries, most-fresh+1+i)
+			s.Add(fmt.Sprint("new ", i))
+		}
+		have := texts(s)
+		assert.Len(t, have, Least)
+		for i := range fresh {
+			assert.Contains(t, have, fmt.Sprint("new ", i))
+		}
+	})
+}
+
+// Of the tokens that were dropped, the last are known when they come again, and all are
+// forgotten with the tokens.
+func TestHowManyDroppedTokensAreKnown(t *testing.T) {
+	withStore(t, func(t *testing.T, s *Store[string]) {
+		flood := func(n int) {
+			for i := range n {
+				s.Add(fmt.Sprint(i))
+			}
+		}
+		flood(4 * mostDropped)
+		known := 0
+		for i := range 4 * mostDropped {
+			if s.wasDropped(fmt.Sprint(i)) {
+				known++
+			}
+		}
+		assert.GreaterOrEqual(t, known, mostDropped)
+		assert.LessOrEqual(t, known, 2*mostDropped+most)
+		assert.True(t, s.wasDropped(fmt.Sprint(4*mostDropped-most-1)), "a late one")
+
+		s.Forget(func(string) bool { return true })
+		s.Add("0")
+		s.Add(fmt.Sprint(4*mostDropped - most - 1))
+		assert.Equal(t, 1.0, count(s, fmt.Sprint(4*mostDropped-most-1)))
+		s.Forget(func(raw string) bool { return raw == "0" })
+		flood(2 * most)
+		s.Forget(func(raw string) bool { return raw != fmt.Sprint(2*most-1) })
+		assert.True(t, s.wasDropped("1"), "one token is left")
+	})
 }
 
 func TestOverlongTextIsNotKept(t *testing.T) {
