@@ -451,6 +451,7 @@ func TestExchangesUnderWayAreBounded(t *testing.T) {
 				_, err := source.Token(ContextWithToken(t.Context(), mint(t, claim("jti", i))))
 				var failure *ExchangeError
 				if assert.ErrorAs(t, err, &failure) && strings.Contains(err.Error(), "too many other exchanges") {
+					assert.Zero(t, failure.Status)
 					busy.Add(1)
 				}
 			})
@@ -460,11 +461,23 @@ func TestExchangesUnderWayAreBounded(t *testing.T) {
 	})
 }
 
+// closer is a body that tells when it is closed.
+type closer struct {
+	io.Reader
+	closed func()
+}
+
+func (c closer) Close() error {
+	c.closed()
+	return nil
+}
+
 // The request's content and default address, and how long an exchanged token is
 // kept.
 func TestExchangeRequest(t *testing.T) {
 	var asked []*http.Request
 	var sentBody string
+	closed := false
 	isolate(t)
 	synctest.Test(t, func(t *testing.T) {
 		raw := mint(t)
@@ -476,7 +489,7 @@ func TestExchangeRequest(t *testing.T) {
 			response, err := exchangedFor(t, raw)
 			b, _ = io.ReadAll(response.Body)
 			early := strings.Replace(string(b), `"expiry":`, fmt.Sprintf(`"expiry":%d,"was":`, time.Now().Add(10*time.Minute).Unix()), 1)
-			response.Body = io.NopCloser(strings.NewReader(early))
+			response.Body = closer{strings.NewReader(early), func() { closed = true }}
 			return response, err
 		})}
 		source := Exchange(FromRequest(), exchangeAudience, func(o *ExchangeOptions) { o.HTTPClient, o.JTI = client, "chosen" })
@@ -486,14 +499,78 @@ func TestExchangeRequest(t *testing.T) {
 		assert.Equal(t, "POST", asked[0].Method)
 		assert.Equal(t, ExchangeURL, asked[0].URL.String())
 		assert.Equal(t, "application/json", asked[0].Header.Get("Content-Type"))
+		assert.Equal(t, "application/json", asked[0].Header.Get("Accept"))
+		assert.True(t, closed)
 		assert.JSONEq(t, fmt.Sprintf(`{"token":%q,"aud":%q,"jti":"chosen"}`, raw, exchangeAudience), sentBody)
 
-		time.Sleep(10*time.Minute - exchangeMargin - time.Second)
+		time.Sleep(10*time.Minute - 30*time.Second - time.Second)
 		token(t, source, ctx)
-		assert.Len(t, asked, 1, "kept as long as the endpoint says, and not to the token's end")
+		assert.Len(t, asked, 1, "kept until half a minute before the end that the endpoint gives, not the token's")
 		time.Sleep(time.Second)
 		token(t, source, ctx)
 		assert.Len(t, asked, 2)
+	})
+}
+
+// A refusal is told at once. A request without an answer is made three times.
+func TestHowOftenAnExchangeIsTried(t *testing.T) {
+	for name, test := range map[string]struct {
+		endpoint roundTrip
+		asked    int32
+		status   int
+		says     string
+	}{
+		"refused":   {func(*http.Request) (*http.Response, error) { return responding(400, "no") }, 1, 400, "refused with status 400"},
+		"no answer": {func(*http.Request) (*http.Response, error) { return nil, io.ErrUnexpectedEOF }, 3, 0, "unexpected EOF (after 3 attempts)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var asked atomic.Int32
+			bounds(t, func(r *http.Request) (*http.Response, error) {
+				asked.Add(1)
+				return test.endpoint(r)
+			}, func(t *testing.T, source TokenSource) {
+				raw := mint(t)
+				from, err := ParseUnverified(raw)
+				require.NoError(t, err)
+				began := time.Now()
+				_, err = source.Token(RequestContext(request(raw)))
+				var failure *ExchangeError
+				require.ErrorAs(t, err, &failure)
+				assert.Equal(t, test.status, failure.Status)
+				assert.ErrorContains(t, err, test.says)
+				assert.ErrorContains(t, err, fmt.Sprintf("(token of issuer %q, subject %q)", from.Issuer, from.Subject))
+				assert.Equal(t, test.asked == 1, time.Since(began) == 0)
+			})
+			assert.Equal(t, test.asked, asked.Load())
+		})
+	}
+}
+
+// After a success an endpoint that failed is asked as before, by many at once.
+func TestASuccessEndsThePacingOfExchanges(t *testing.T) {
+	var failing atomic.Bool
+	bounds(t, func(r *http.Request) (*http.Response, error) {
+		time.Sleep(20 * time.Millisecond)
+		if failing.Load() {
+			return responding(500, "")
+		}
+		return exchangedFor(t, sent(r))
+	}, func(t *testing.T, source TokenSource) {
+		ask := func(i int) error {
+			_, err := source.Token(ContextWithToken(t.Context(), mint(t, claim("jti", i))))
+			return err
+		}
+		failing.Store(true)
+		require.Error(t, ask(0))
+		failing.Store(false)
+		require.NoError(t, ask(1))
+		began := time.Now()
+		var wg sync.WaitGroup
+		for i := range 40 {
+			wg.Go(func() { assert.NoError(t, ask(2+i)) })
+		}
+		wg.Wait()
+		assert.Equal(t, 20*time.Millisecond, time.Since(began))
 	})
 }
 

@@ -212,7 +212,7 @@ func TestExchangeFaults(t *testing.T) {
 }
 
 func TestExchangeAudience(t *testing.T) {
-	for _, audience := range []string{"", "a b", "a\n", strings.Repeat("x", 3000)} {
+	for _, audience := range []string{"", "a b", "a\n", "a\x7f", strings.Repeat("x", 3000)} {
 		_, err := oidc.Exchange(oidc.TokenSourceFunc(func(context.Context) (oidc.Token, error) {
 			return oidc.Token{}, errors.New("the source was asked")
 		}), audience).Token(t.Context())
