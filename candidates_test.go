@@ -128,6 +128,72 @@ func TestTheOrderOfCandidates(t *testing.T) {
 	})
 }
 
+// For half a minute a refused token comes after all others, also the request's own.
+func TestARefusedTokenComesLastForHalfAMinute(t *testing.T) {
+	isolate(t)
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeSTS()
+		s.set(only(t, func(jti string) bool { return jti == "variable" }))
+		p := NewProvider(testRole, withClient(s))
+		t.Setenv("VERCEL_OIDC_TOKEN", mint(t, "variable"))
+		refused := mint(t, "refused")
+		ask := func(after time.Duration) []string {
+			time.Sleep(after)
+			s.mu.Lock()
+			s.tokens = nil
+			s.mu.Unlock()
+			p.Invalidate()
+			_, err := p.Retrieve(fromRequest(refused))
+			require.NoError(t, err)
+			return s.names(t)
+		}
+		assert.Equal(t, []string{"refused", "variable"}, ask(0))
+		assert.Equal(t, []string{"variable"}, ask(30*time.Second-time.Nanosecond))
+		assert.Equal(t, []string{"refused", "variable"}, ask(time.Nanosecond))
+	})
+}
+
+// A variable's token that was refused lately is tried again, if it is the only one.
+func TestTheOnlyTokenIsTriedAgain(t *testing.T) {
+	isolate(t)
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeSTS()
+		s.set(only(t, never))
+		p := NewProvider(testRole, withClient(s))
+		t.Setenv("VERCEL_OIDC_TOKEN", mint(t, "variable"))
+		_, err := p.Retrieve(t.Context())
+		require.Error(t, err)
+		s.set(nil) // the role was mended
+		time.Sleep(2 * time.Second)
+		_, err = p.Retrieve(t.Context())
+		require.NoError(t, err)
+	})
+}
+
+// A fetch that has run out of tokens waits 10 ms for a request that brings one.
+func TestHowLongAnotherTokenIsWaitedFor(t *testing.T) {
+	isolate(t)
+	for _, test := range []struct {
+		after time.Duration
+		good  bool
+	}{{10*time.Millisecond - time.Nanosecond, true}, {10*time.Millisecond + time.Nanosecond, false}} {
+		synctest.Test(t, func(t *testing.T) {
+			forgetRequests()
+			s := newFakeSTS()
+			s.set(only(t, func(jti string) bool { return jti == "good" }))
+			p := NewProvider(testRole, withClient(s))
+			first := fromRequest(mint(t, "bad"))
+			go func() {
+				time.Sleep(test.after)
+				fromRequest(mint(t, "good"))
+			}()
+			_, err := p.Retrieve(first)
+			assert.Equal(t, test.good, err == nil, "%s: %v", test.after, err)
+			time.Sleep(time.Second)
+		})
+	}
+}
+
 // A source of which the request stands behind the variable asks the variable
 // first, and one without the request never borrows.
 func TestTheSourceDecidesWhereRequestsStand(t *testing.T) {

@@ -298,7 +298,7 @@ func (c *cache) finish(f *fetch, out outcome) {
 	now := clock.Wall()
 	failed, old := c.failure != nil, c.held
 	stored := out.creds.HasKeys() && c.store(out, now)
-	if stored && out.err == nil {
+	if out.err == nil && (stored || c.alive(now) && c.held.postpone(now)) {
 		c.backOff = backOff{}
 	} else {
 		c.backOff.fail()
@@ -332,7 +332,7 @@ func (c *cache) nextTry() time.Time {
 // store needs mu. It stores the credentials, and reports true, if they replace those
 // that there are.
 func (c *cache) store(out outcome, now time.Time) bool {
-	rejected := c.held != nil && c.held.rejected
+	urgent := c.held != nil && (c.held.rejected || c.held.short(now))
 	if c.alive(now) && !c.held.replacedBy(out.creds) {
 		return false
 	}
@@ -345,7 +345,7 @@ func (c *cache) store(out outcome, now time.Time) bool {
 	if !out.until.IsZero() && !out.until.Round(0).Equal(c.once) && c.held.before(out.until, now, c.jitter) {
 		c.once = out.until.Round(0)
 	}
-	if rejected {
+	if urgent {
 		c.showReplacement()
 	}
 	return true

@@ -622,6 +622,28 @@ func TestAnAnswerThatEndsNoLater(t *testing.T) {
 	})
 }
 
+// The first refresh comes early. If it brings nothing that lives longer, the next one
+// comes at the usual time, and the provider is not asked all the while.
+func TestAnEarlyRefreshThatBringsNothing(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, events *recorder) {
+		p.lives(12 * time.Hour)
+		first := p.key(t, c)
+		p.lives(time.Hour)
+		every(t, c, time.Second, 11*time.Hour-time.Second, func(got aws.Credentials, err error, took time.Duration) {
+			require.NoError(t, err)
+			require.Zero(t, took)
+			require.Equal(t, first, got.AccessKeyID)
+		})
+		assert.Equal(t, 2, p.calls())
+		every(t, c, time.Second, time.Hour, func(_ aws.Credentials, err error, took time.Duration) {
+			require.NoError(t, err)
+			require.Zero(t, took)
+		})
+		assert.LessOrEqual(t, p.calls(), 4)
+		assert.Len(t, events.all(), p.calls()-1)
+	})
+}
+
 // A provider can return the same key with a later expiry.
 func TestTheSameKeyWithALaterEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -18,6 +18,7 @@ type held struct {
 	window time.Duration   // the ExpiryWindow that they have
 
 	refresh time.Time // when their refresh starts
+	usual   time.Time // when it would, were it not the cache's first
 	last    time.Time // when the last minute starts: a request signed later may arrive after their expiry
 
 	dependent bool // refresh is set to the time before the end of a dependency
@@ -37,14 +38,16 @@ func hold(creds aws.Credentials, now time.Time, window time.Duration, x float64,
 	life := creds.Expires.Sub(now)
 	half := min(advisoryWindow(life), (life-window)/4) / 2
 	to := creds.Expires.Add(-window - half)
-	from := to.Add(-half)
+	usual := between(to.Add(-half), to, x)
+	refresh := usual
 	if first {
-		from = now.Add(life / 4)
+		refresh = between(now.Add(life/4), to, x)
 	}
 	return &held{
 		creds:   creds,
 		window:  window,
-		refresh: between(from, to, x),
+		refresh: refresh,
+		usual:   usual,
 		// At most a sixteenth of the life, so that it starts after the latest time of the
 		// refresh: a caller in between starts that without waiting.
 		last: creds.Expires.Add(-min(time.Minute, life/16)),
@@ -88,6 +91,17 @@ func (h *held) before(end, now time.Time, x float64) bool {
 	return true
 }
 
+// postpone moves an early first refresh, which brought nothing that lives longer, to
+// the usual time. It reports false, and changes nothing, if that has passed, or if
+// there is another reason for the refresh.
+func (h *held) postpone(now time.Time) bool {
+	if h.rejected || h.dependent || !now.Before(h.usual) {
+		return false
+	}
+	h.refresh = h.usual
+	return true
+}
+
 // end returns when the credentials expire, or zero if they never do.
 func (h *held) end() time.Time {
 	if !h.creds.CanExpire {
@@ -107,10 +121,10 @@ func (h *held) fresh(now time.Time) bool {
 // late reports whether the last minute of the credentials has begun.
 func (h *held) late(now time.Time) bool { return h.creds.CanExpire && !now.Before(h.last) }
 
-// short reports whether less is left than the ExpiryWindow.
-func (h *held) short(now time.Time) bool {
-	return h.window > 0 && now.After(h.creds.Expires.Add(-h.window))
-}
+// short reports whether the ExpiryWindow has begun.
+func (h *held) short(now time.Time) bool { return h.window > 0 && !now.Before(h.windowStart()) }
+
+func (h *held) windowStart() time.Time { return h.creds.Expires.Add(-h.window) }
 
 // answer returns the credentials for the SDK's cache. Their Expires is the time of
 // their refresh. Once that has passed, it is a second from now.
@@ -118,6 +132,9 @@ func (h *held) answer(now time.Time) aws.Credentials {
 	c, until := h.creds, h.refresh
 	if !h.fresh(now) {
 		until = now.Add(askAgain)
+		if start := h.windowStart(); h.window > 0 && now.Before(start) && start.Before(until) {
+			until = start // whoever asks in the window waits
+		}
 	} else if !c.CanExpire {
 		return c
 	}

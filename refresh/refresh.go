@@ -74,7 +74,7 @@ type Options struct {
 	// from the others in that time. If nil, nothing is logged.
 	Logger *slog.Logger
 
-	// OnEvent is called for each fetch that failed or that returned new
+	// OnEvent is called for each fetch that failed or that replaced the
 	// credentials, in order, one at a time. At most 64 events wait for it. Dropped of
 	// the next event counts events for which there was no room, and events for which
 	// OnEvent panicked.
@@ -115,7 +115,7 @@ const (
 )
 
 // Event tells how a fetch ended. There is no event for a fetch that returned the same
-// credentials again.
+// credentials again, or ones that expire sooner: those do not replace valid ones.
 type Event struct {
 	// Reason is why the fetch was made.
 	Reason Reason
@@ -199,7 +199,8 @@ func NewCredentialsCache(provider aws.CredentialsProvider, optFns ...func(*Optio
 // Status is the state of a cache at one moment.
 type Status struct {
 	// AccessKeyID is that of the current credentials. It is empty if there are none,
-	// or if they have expired: then the next Retrieve waits for a fetch.
+	// or if they have expired: then the next Retrieve waits for a fetch. After
+	// Invalidate it stays until the next Retrieve, which learns of that.
 	AccessKeyID string
 
 	// Expires is when they really expire. It is zero if there are none, or if they

@@ -53,6 +53,41 @@ func TestAnExpiryWindowIsLeft(t *testing.T) {
 	}
 }
 
+// A refresh that takes until the window begins, or that succeeds in it: whoever asks
+// then gets the new credentials.
+func TestARefreshThatEndsInTheExpiryWindow(t *testing.T) {
+	const life, window = time.Minute, 36 * time.Second
+	for latency := 100 * time.Millisecond; latency < 9*time.Second; latency += 300 * time.Millisecond {
+		story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
+			p.lives(life)
+			p.slow(latency)
+			p.key(t, c)
+			every(t, c, 50*time.Millisecond, 5*life, func(got aws.Credentials, err error, _ time.Duration) {
+				require.NoError(t, err)
+				require.GreaterOrEqual(t, time.Until(p.end(got.AccessKeyID)), window, latency)
+			})
+		}, expiryWindow(window))
+	}
+}
+
+// A failed refresh in the window, and then one that succeeds: the new credentials are
+// handed out at once.
+func TestASuccessInTheExpiryWindowIsSeenAtOnce(t *testing.T) {
+	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, events *recorder) {
+		first := p.key(t, c)
+		p.fails(errDown)
+		every(t, c, 100*time.Millisecond, 50*time.Minute, func(_ aws.Credentials, err error, _ time.Duration) { require.NoError(t, err) })
+		p.fails(nil)
+		for p.key(t, c) == first {
+			synctest.Wait()
+			if status, _ := StatusOf(c); status.AccessKeyID != first {
+				require.NotEqual(t, first, p.key(t, c))
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}, expiryWindow(15*time.Minute))
+}
+
 // Many callers at once, at a cold start and at each refresh.
 func TestManyCallersWithAnExpiryWindow(t *testing.T) {
 	story(t, func(t *testing.T, p *fakeProvider, c *aws.CredentialsCache, _ *recorder) {
@@ -252,8 +287,8 @@ func TestThePlanWithAnExpiryWindow(t *testing.T) {
 		assert.Equal(t, now.Add(c.quarter), hold(creds, now, c.window, 0, true).refresh, c)
 		assert.Equal(t, now.Add(c.by), hold(creds, now, c.window, 1, true).refresh, c)
 		l := hold(creds, now, c.window, 0, false)
-		assert.False(t, l.short(now.Add(c.life-c.window)))
-		assert.Equal(t, c.window > 0, l.short(now.Add(c.life-c.window+1)))
+		assert.False(t, l.short(now.Add(c.life-c.window-1)))
+		assert.Equal(t, c.window > 0, l.short(now.Add(c.life-c.window)))
 	}
 }
 
