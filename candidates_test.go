@@ -194,6 +194,65 @@ func TestHowLongAnotherTokenIsWaitedFor(t *testing.T) {
 	}
 }
 
+// One token after the other may come meanwhile.
+func TestTokensThatComeMeanwhile(t *testing.T) {
+	isolate(t)
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeSTS()
+		s.set(only(t, func(jti string) bool { return jti == "good" }))
+		p := NewProvider(testRole, withClient(s))
+		first := fromRequest(mint(t, "first"))
+		go func() {
+			for i, jti := range []string{"second", "third", "good"} {
+				time.Sleep(time.Duration(5+5*min(i, 1)) * time.Millisecond)
+				fromRequest(mint(t, jti))
+			}
+		}()
+		_, err := p.Retrieve(first)
+		require.NoError(t, err)
+		assert.Equal(t, []string{"first", "second", "third", "good"}, s.names(t))
+	})
+}
+
+// Where one token alone was refused long ago, the third turn is for that one.
+func TestTheThirdTurnIsForARefusedToken(t *testing.T) {
+	isolate(t)
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeSTS()
+		s.set(only(t, never))
+		p := NewProvider(testRole, withClient(s))
+		_, err := p.Retrieve(fromRequest(mint(t, "refused")))
+		require.Error(t, err)
+		time.Sleep(time.Minute)
+		for i := range 4 {
+			fromRequest(mint(t, fmt.Sprint("new ", i)))
+		}
+		_, err = p.Retrieve(t.Context())
+		require.Error(t, err)
+		assert.Equal(t, "refused", s.names(t)[3])
+	})
+}
+
+// A token that has just expired is borrowed by the same rule as others.
+func TestAJustExpiredTokenOfAnotherIdentityIsNotBorrowed(t *testing.T) {
+	isolate(t)
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeSTS()
+		p := NewProvider(testRole, withClient(s))
+		_, err := p.Retrieve(fromRequest(mint(t, "own", claim("exp", time.Now().Add(time.Minute).Unix()))))
+		require.NoError(t, err)
+		for project, jti := range map[string]string{"prj_1": "same", "prj_2": "other"} {
+			fromRequest(mint(t, jti, claim("project_id", project), claim("exp", time.Now().Add(time.Minute).Unix())))
+		}
+		time.Sleep(2 * time.Minute)
+		p.Invalidate()
+		s.set(only(t, never))
+		_, err = p.Retrieve(t.Context())
+		require.Error(t, err)
+		assert.ElementsMatch(t, []string{"own", "own", "same"}, s.names(t))
+	})
+}
+
 // A source of which the request stands behind the variable asks the variable
 // first, and one without the request never borrows.
 func TestTheSourceDecidesWhereRequestsStand(t *testing.T) {

@@ -156,6 +156,8 @@ func readTags(form url.Values, caller Session) (sessionTags, error) {
 		switch {
 		case key == "" || utf8.RuneCountInString(key) > 128 || utf8.RuneCountInString(value) > 256 || !tagText().MatchString(key) || !tagText().MatchString(value):
 			return tags, invalid(fmt.Sprintf("tags.%d.member", i+1), "Member must have a key of 1 to 128 and a value of up to 256 characters of letters, digits, white space and _.:/=+-@")
+		case strings.HasPrefix(lower, "aws:"), strings.HasPrefix(strings.ToLower(value), "aws:"): // https://docs.aws.amazon.com/IAM/latest/UserGuide/id_tags.html
+			return tags, refuse("InvalidParameterValue", "A tag key or value cannot begin with aws:, which is reserved")
 		case i >= 50:
 			return tags, invalid("tags", "Member must have length less than or equal to 50")
 		case taken[lower] != "":

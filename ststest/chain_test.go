@@ -168,6 +168,8 @@ func TestChainRefusals(t *testing.T) {
 		{"brief", caller, func(in *chainInput) { in.DurationSeconds = aws.Int32(899) }, "ValidationError", "durationSeconds"},
 		{"session name", caller, func(in *chainInput) { in.RoleSessionName = aws.String("a b") }, "ValidationError", "roleSessionName"},
 		{"a tag twice", caller, func(in *chainInput) { in.Tags = []types.Tag{tag("Team", "a"), tag("team", "b")} }, "InvalidParameterValue", "Duplicate"},
+		{"a reserved key", caller, func(in *chainInput) { in.Tags = []types.Tag{tag("AWS:team", "b")} }, "InvalidParameterValue", "reserved"},
+		{"a reserved value", caller, func(in *chainInput) { in.Tags = []types.Tag{tag("team", "aws:b")} }, "InvalidParameterValue", "reserved"},
 		{"a long key", caller, func(in *chainInput) { in.Tags = []types.Tag{tag(strings.Repeat("k", 129), "")} }, "ValidationError", "tags.1.member"},
 		{"a long value", caller, func(in *chainInput) { in.Tags = []types.Tag{tag("k", strings.Repeat("v", 257))} }, "ValidationError", "tags.1.member"},
 		{"a value of another alphabet", caller, func(in *chainInput) { in.Tags = []types.Tag{tag("k", "a;b")} }, "ValidationError", "tags.1.member"},

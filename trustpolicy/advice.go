@@ -250,6 +250,9 @@ func (r *adviser) control(d *Document) []Advice {
 			audiences = append(audiences, values...)
 		}
 		for _, c := range s.Conditions {
+			if o := parseOperator(c.Operator); claimOf(c.Key) != "sub" || !o.isString() || o.negated {
+				continue // it names who is kept out
+			}
 			for _, value := range c.Values {
 				if parts, ok := splitSubject(value); ok && isName(parts[ownerPart]) {
 					audiences = append(audiences, Audience(parts[ownerPart]))

@@ -495,6 +495,26 @@ func TestAdviceChangesNoMore(t *testing.T) {
 	assert.Contains(t, after.Statements[0].Principals.Federated, github)
 }
 
+// Whom a statement keeps out does not say whom it is for: to ask for their audience
+// would take everybody else's access away.
+func TestAdviceAsksForNoAudienceOfThoseKeptOut(t *testing.T) {
+	global := func(condition string) *Document {
+		return mustParse(t, strings.Replace(allowIf(condition), "oidc-provider/oidc.vercel.com/acme", "oidc-provider/oidc.vercel.com", 1))
+	}
+	for _, condition := range []string{
+		`"StringNotEquals":{"oidc.vercel.com:sub":"owner:other:project:web:environment:preview"}`,
+		`"StringNotLike":{"oidc.vercel.com:sub":"owner:other:project:web:environment:*"}`,
+		`"StringEquals":{"aws:PrincipalTag/owner":"owner:other:project:web:environment:preview"}`,
+	} {
+		d := global(condition)
+		for _, a := range d.Evaluate(identity{TeamIssuer("acme"), webProd, Audience("acme")}.request()).Advice() {
+			assert.NotContains(t, a.Text, "oidc.vercel.com:aud", condition)
+		}
+	}
+	d := global(`"StringEquals":{"oidc.vercel.com:sub":"owner:other:project:web:environment:preview"}`)
+	assert.Contains(t, fmt.Sprint(d.Evaluate(identity{TeamIssuer("acme"), webProd, Audience("acme")}.request()).Advice()), Audience("other"))
+}
+
 // A test that passes where sub is missing keeps out no token of another provider.
 func TestAdviceDoesNotRelyOnIfExists(t *testing.T) {
 	text := strings.Replace(allowIf(`"StringEqualsIfExists":{"oidc.vercel.com/acme:sub":"`+webProd+`"}`), `"Federated":"arn:aws:iam::123456789012:oidc-provider/oidc.vercel.com/acme"`,

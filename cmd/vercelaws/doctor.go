@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 
@@ -30,9 +31,9 @@ func setupDoctor(c *command, fs *flag.FlagSet) action {
 	fs.StringVar(&fallback, "fallback-region", "", "look at this second `region` too, as for Options.FallbackRegion")
 	fs.BoolVar(&asJSON, "json", false, "print the report in JSON")
 	return func(ctx context.Context, _ []string, s streams) error {
-		policy, err := readPolicy(policyFile, s.in)
+		policy, err := readPolicy(ctx, c, policyFile, s.in)
 		if err != nil {
-			return c.misuse("cannot read the trust policy: %s", err)
+			return err
 		}
 		report := doctor.Run(ctx, doctor.Options{
 			RoleARN:        role.arn,
@@ -64,8 +65,28 @@ func writeReport(w io.Writer, report interface{ WriteText(io.Writer) error }, as
 	return err
 }
 
-// readPolicy returns nil if no file is named.
-func readPolicy(name string, in io.Reader) ([]byte, error) {
+// readPolicy returns nil if no file is named. It also ends when ctx does: a pipe may
+// have no end.
+func readPolicy(ctx context.Context, c *command, name string, in io.Reader) ([]byte, error) {
+	var policy []byte
+	read := make(chan error, 1)
+	go func() {
+		var err error
+		policy, err = readFile(name, in)
+		read <- err
+	}()
+	select {
+	case err := <-read:
+		if err != nil {
+			return nil, c.misuse("cannot read the trust policy: %s", err)
+		}
+		return policy, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("the trust policy has not come to its end: %w", context.Cause(ctx))
+	}
+}
+
+func readFile(name string, in io.Reader) ([]byte, error) {
 	switch name {
 	case "":
 		return nil, nil

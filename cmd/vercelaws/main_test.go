@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/vercelaws/vercelaws/internal/testworld"
 	"github.com/vercelaws/vercelaws/oidc/oidctest"
@@ -192,4 +194,26 @@ func TestDidYouMean(t *testing.T) {
 		assert.Equal(t, want, didYouMean(word, known), word)
 	}
 	assert.Equal(t, "; did you mean --role-arn?", didYouMean("role", []string{"--role-arn", "--audience"}))
+}
+
+// A policy that never comes to its end does not keep a command from ending.
+func TestReadingAPolicyCanBeInterrupted(t *testing.T) {
+	for _, args := range [][]string{{"trust-policy", "check", "-"}, {"doctor", "--trust-policy", "-"}} {
+		in, end := io.Pipe()
+		defer end.Close()
+		ctx, cancel := context.WithCancel(t.Context())
+		status := make(chan int)
+		var errs strings.Builder
+		go func() { status <- run(ctx, args, streams{in, io.Discard, &errs}) }()
+		_, err := io.WriteString(end, "{") // it is being read
+		require.NoError(t, err)
+		cancel()
+		select {
+		case got := <-status:
+			assert.Equal(t, exitFailed, got)
+			assert.Contains(t, errs.String(), "has not come to its end")
+		case <-time.After(30 * time.Second):
+			t.Fatal("it still reads")
+		}
+	}
 }

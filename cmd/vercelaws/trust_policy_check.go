@@ -41,13 +41,13 @@ func setupTrustPolicyCheck(c *command, fs *flag.FlagSet) action {
 	fs.Var(&expected, "expect-environment", "the `name` of an environment that the role is for; others are high")
 	fs.TextVar(&failOn, "fail-on", failOn, "the `severity` from which it fails: low, medium, high or critical")
 	fs.BoolVar(&asJSON, "json", false, "print the findings in JSON")
-	return func(_ context.Context, files []string, s streams) error {
+	return func(ctx context.Context, files []string, s streams) error {
 		if len(files) != 1 {
 			return c.misuse("trust-policy check takes one file, or - for the standard input, and has %d", len(files))
 		}
-		text, err := readPolicy(files[0], s.in)
+		text, err := readPolicy(ctx, c, files[0], s.in)
 		if err != nil {
-			return c.misuse("cannot read the trust policy: %s", err)
+			return err
 		}
 		document, _, err := policyfile.Read(text)
 		if err != nil {
