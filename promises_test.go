@@ -1176,23 +1176,25 @@ func apiAnswer(status int, code string) error {
 
 func TestWhatATokenSaysIsQuotedAndShortened(t *testing.T) {
 	isolate(t)
-	s := newFakeSTS()
-	hostile := "https://oidc.vercel.com/acme\nlevel=INFO \x1b[31m\u202e" + strings.Repeat("x", 4000)
-	for _, code := range []string{"AccessDenied", "InvalidIdentityToken", "IDPCommunicationError", "Other"} {
-		for _, name := range []string{"iss", "sub", "aud", "environment", "project"} {
-			forgetRequests()
-			s.set(always(&smithy.GenericAPIError{Code: code, Message: hostile}))
-			_, err := NewProvider(testRole, withClient(s)).Retrieve(fromRequest(mint(t, code+name, claim(name, hostile))))
-			require.Error(t, err)
-			assert.Less(t, len(err.Error()), 4000)
-			assert.NotContains(t, err.Error(), "\n")
-			assert.NotContains(t, err.Error(), "\x1b")
-			assert.NotContains(t, err.Error(), "\u202e")
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeSTS()
+		hostile := "https://oidc.vercel.com/acme\nlevel=INFO \x1b[31m\u202e" + strings.Repeat("x", 4000)
+		for _, code := range []string{"AccessDenied", "InvalidIdentityToken", "IDPCommunicationError", "Other"} {
+			for _, name := range []string{"iss", "sub", "aud", "environment", "project"} {
+				forgetRequests()
+				s.set(always(&smithy.GenericAPIError{Code: code, Message: hostile}))
+				_, err := NewProvider(testRole, withClient(s)).Retrieve(fromRequest(mint(t, code+name, claim(name, hostile))))
+				require.Error(t, err)
+				assert.Less(t, len(err.Error()), 4000)
+				assert.NotContains(t, err.Error(), "\n")
+				assert.NotContains(t, err.Error(), "\x1b")
+				assert.NotContains(t, err.Error(), "\u202e")
+			}
 		}
-	}
-	_, err := NewProvider(testRole, withClient(s)).Retrieve(fromRequest(strings.Repeat("é\n", 17_000)))
-	require.Error(t, err)
-	assert.Less(t, len(err.Error()), 4000)
+		_, err := NewProvider(testRole, withClient(s)).Retrieve(fromRequest(strings.Repeat("é\n", 17_000)))
+		require.Error(t, err)
+		assert.Less(t, len(err.Error()), 4000)
+	})
 }
 
 // What a request carries beside its token goes no further than the request: no
