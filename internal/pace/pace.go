@@ -45,9 +45,11 @@ type Pacer struct {
 // cause. Failures is how often the caller has failed in a row: who has failed less
 // often goes first, so that callers who always fail do not keep others out. Each
 // second of waiting counts as a failure, so that many who come at once, and fail, do
-// not keep out who comes after them. The caller calls end when the operation has ended, and says whether it
-// failed. An operation that panics or never returns has failed. Further calls of
-// end have no effect.
+// not keep out who comes after them.
+//
+// The caller calls end when the operation has ended, and says whether it failed. An
+// operation that panics or never returns has failed. Further calls of end have no
+// effect.
 func (p *Pacer) Begin(ctx context.Context, failures int) (end func(failed bool), err error) {
 	if err := p.waitAndLock(ctx, failures); err != nil {
 		return nil, err
