@@ -86,6 +86,7 @@ var hostileAnswers = map[string]struct{ sends, want string }{
 	"chunks with extensions":           {sends: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4;a=b\r\nwell\r\n0;c\r\n\r\n", want: "200 well"},
 	"chunks with a trailer":            {sends: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nwell\r\n0\r\nX: y\r\n\r\n", want: "200 well"},
 	"a trailer that ends early":        {sends: strings.TrimSuffix(chunks, "\r\n") + "\n" + secret + "\r\n\r\n", want: "200 well"},
+	"a long trailer":                   {sends: strings.TrimSuffix(chunks, "\r\n") + strings.Repeat("X: "+secret+"\r\n", 15) + "\r\n"},
 	"an answer in a trailer":           {sends: strings.TrimSuffix(chunks, "\r\n") + "\nHTTP/1.1 204 Other\r\n\r\n", want: "200 well"},
 	"chunks that hold an end":          {sends: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7\r\n\r\n0\r\n\r\n\r\n0\r\n\r\n", want: "200 \r\n0\r\n\r\n"},
 	"bare newlines":                    {sends: strings.ReplaceAll(good, "\r", ""), want: "200 well"},
@@ -307,9 +308,10 @@ func FuzzAnswer(f *testing.F) {
 	})
 }
 
-// reference is the answer that is at the beginning of sent.
+// reference is the answer that is at the beginning of sent, as it is read with a buffer
+// that is as long as net/http's.
 func reference(sent []byte) (answer string, surplus bool, err error) {
-	in := bufio.NewReader(bytes.NewReader(sent))
+	in := bufio.NewReaderSize(bytes.NewReader(sent), readBuffer)
 	for {
 		r, err := http.ReadResponse(in, &http.Request{Method: http.MethodPost})
 		switch {
@@ -324,7 +326,8 @@ func reference(sent []byte) (answer string, surplus bool, err error) {
 		if r.ContentLength > MaxBody {
 			err = errTooLong
 		}
-		return fmt.Sprintf("%d %s", r.StatusCode, body), in.Buffered() > 0, err
+		_, atEnd := in.Peek(1)
+		return fmt.Sprintf("%d %s", r.StatusCode, body), atEnd == nil, err
 	}
 }
 
