@@ -660,6 +660,30 @@ func TestManyProvidersDoNotWaitForEachOther(t *testing.T) {
 	})
 }
 
+// After a success the endpoint is asked as before, by many at once.
+func TestASuccessEndsThePacing(t *testing.T) {
+	isolate(t)
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeSTS()
+		s.latency = 20 * time.Millisecond
+		ask := func(jti string) error {
+			_, err := NewProvider(testRole, withClient(s)).Retrieve(oidc.ContextWithToken(t.Context(), mint(t, jti)))
+			return err
+		}
+		s.set(always(codeError("Throttling")))
+		require.Error(t, ask("first"))
+		s.set(nil)
+		require.NoError(t, ask("second"))
+		began := time.Now()
+		var wg sync.WaitGroup
+		for i := range 40 {
+			wg.Go(func() { assert.NoError(t, ask(fmt.Sprint(i))) })
+		}
+		wg.Wait()
+		assert.Equal(t, s.latency, time.Since(began))
+	})
+}
+
 // While nothing but faults comes from STS, the process asks it as seldom as one
 // provider would, and at once again after a success.
 func TestManyProvidersInAnOutageAskAsOne(t *testing.T) {

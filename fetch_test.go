@@ -90,6 +90,64 @@ func TestTheErrorIsOfTheFirstToken(t *testing.T) {
 	})
 }
 
+// The error stays the own token's, whatever is wrong with that, and whichever others
+// were refused after it.
+func TestTheErrorStaysTheOwnTokens(t *testing.T) {
+	deployed(t, "prj_1", "production")
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeSTS()
+		s.set(always(codeError("AccessDenied")))
+		t.Setenv("VERCEL_OIDC_TOKEN", mint(t, "variable"))
+		for own, says := range map[string]string{
+			"e30.e30.c2lnbmF0dXJl":                           "malformed token",
+			mint(t, "foreign", claim("project_id", "prj_2")): "prj_2",
+		} {
+			_, err := NewProvider(testRole, withClient(s)).Retrieve(fromRequest(own))
+			require.ErrorContains(t, err, "no token to assume")
+			require.ErrorContains(t, err, says)
+		}
+
+		p := NewProvider(testRole, withClient(s))
+		s.set(nil)
+		_, err := p.Retrieve(fromRequest(mint(t, "accepted", claim("sub", "accepted"))))
+		require.NoError(t, err)
+		p.Invalidate()
+		s.set(always(codeError("AccessDenied")))
+		_, err = p.Retrieve(fromRequest(mint(t, "own", claim("sub", "own"))))
+		var refused *AssumeRoleError
+		require.ErrorAs(t, err, &refused)
+		assert.Equal(t, "own", refused.Subject)
+	})
+}
+
+// An answer without a code, and then a refusal of the same token: that is the answer,
+// and nothing more is asked or waited for.
+func TestARefusalAfterAnAnswerWithoutACode(t *testing.T) {
+	withProvider(t, func(t *testing.T, s *fakeSTS, p *aws.CredentialsCache) {
+		calls := 0
+		s.set(func(context.Context, string) error {
+			if calls++; calls == 1 {
+				return apiAnswer(502, "UnknownError")
+			}
+			return codeError("AccessDenied")
+		})
+		began := time.Now()
+		_, err := p.Retrieve(fromRequest(mint(t, "own")))
+		require.ErrorContains(t, err, "AccessDenied")
+		assert.Equal(t, 2, s.count())
+		assert.LessOrEqual(t, time.Since(began), 160*time.Millisecond) // the grace, and the first pause
+	})
+}
+
+// A single source's error has no list of reasons.
+func TestTheErrorOfOneSource(t *testing.T) {
+	isolate(t)
+	synctest.Test(t, func(t *testing.T) {
+		_, err := NewProvider(testRole, withClient(newFakeSTS()), func(o *Options) { o.TokenSource = oidc.FromEnv() }).Retrieve(t.Context())
+		require.ErrorContains(t, err, "with: oidc: VERCEL_OIDC_TOKEN: no token")
+	})
+}
+
 // Where no source has a token, the error names each reason, and each source is
 // asked once.
 func TestTheErrorOfSources(t *testing.T) {
