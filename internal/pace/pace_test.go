@@ -366,6 +366,13 @@ func TestIdlePacersAreForgotten(t *testing.T) {
 		time.Sleep(20 * time.Second)
 		Of(&client{"one more"})
 		assert.Same(t, failing, Of(key), "nor is a failure")
+
+		key = &client{"young"}
+		young := Of(key)
+		for range 100 {
+			Of(&client{"new"})
+		}
+		assert.Same(t, young, Of(key), "its caller may not have begun to use it")
 	})
 }
 
