@@ -206,10 +206,12 @@ func TestTokensThatComeMeanwhile(t *testing.T) {
 		p := NewProvider(testRole, withClient(s))
 		first := fromRequest(mint(t, "first"))
 		go func() {
-			for i, jti := range []string{"second", "third", "good"} {
-				time.Sleep(time.Duration(5+5*min(i, 1)) * time.Millisecond)
-				fromRequest(mint(t, jti))
-			}
+			time.Sleep(5 * time.Millisecond) // half the wait
+			fromRequest(mint(t, "second"))
+			time.Sleep(10 * time.Millisecond)
+			fromRequest(mint(t, "third"))
+			time.Sleep(10 * time.Millisecond)
+			fromRequest(mint(t, "good"))
 		}()
 		_, err := p.Retrieve(first)
 		require.NoError(t, err)

@@ -69,7 +69,7 @@ type fetcher struct {
 	clientCalls guard.Calls
 
 	mu       sync.Mutex // guards what follows
-	lastGood candidate  // the one that STS accepted last; for one given by the caller, only its identity
+	lastGood candidate  // the one that STS accepted last; until there is one, only the identity of what a caller gave
 	until    time.Time  // when the token ends that got the last credentials
 }
 

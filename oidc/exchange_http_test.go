@@ -624,6 +624,30 @@ func TestNoPartOfATokenOfAnAnswerIsShown(t *testing.T) {
 	}
 }
 
+// exchangeOver is an exchange with a client of the user's own. Answer gets each
+// connection once a request has come.
+func exchangeOver(t *testing.T, answer func(net.Conn)) TokenSource {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if r, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+				_, _ = io.Copy(io.Discard, r.Body)
+			}
+			answer(c)
+		}
+	}()
+	return Exchange(FromRequest(), exchangeAudience, func(o *ExchangeOptions) {
+		o.Endpoint, o.HTTPClient = "http://"+l.Addr().String(), &http.Client{Transport: &http.Transport{}}
+	})
+}
+
 // An answer that is malformed, to a client of the user's own, can hold an exchanged
 // token too.
 func TestMalformedExchangeAnswersAreNotQuoted(t *testing.T) {
@@ -635,26 +659,11 @@ func TestMalformedExchangeAnswersAreNotQuoted(t *testing.T) {
 		"a bad trailer":  "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + secret + "\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			require.NoError(t, err)
-			defer l.Close()
-			go func() {
-				for {
-					c, err := l.Accept()
-					if err != nil {
-						return
-					}
-					if r, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
-						_, _ = io.Copy(io.Discard, r.Body)
-						_, _ = io.WriteString(c, sends)
-					}
-					c.Close()
-				}
-			}()
-			source := Exchange(FromRequest(), exchangeAudience, func(o *ExchangeOptions) {
-				o.Endpoint, o.HTTPClient = "http://"+l.Addr().String(), &http.Client{Transport: &http.Transport{}}
+			source := exchangeOver(t, func(c net.Conn) {
+				_, _ = io.WriteString(c, sends)
+				c.Close()
 			})
-			_, err = source.Token(ContextWithToken(t.Context(), mint(t)))
+			_, err := source.Token(ContextWithToken(t.Context(), mint(t)))
 			require.ErrorContains(t, err, "what the server sent is not an HTTP answer")
 			require.NotContains(t, err.Error(), secret)
 		})
@@ -664,34 +673,20 @@ func TestMalformedExchangeAnswersAreNotQuoted(t *testing.T) {
 // A middlebox that answers 101 for a while. The body of that ends with the
 // connection alone, whatever the context says.
 func TestASwitchOfProtocolsLeavesNothingBehind(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
 	var healthy atomic.Bool
 	raw := mint(t)
 	good, err := exchangedFor(t, raw)
 	require.NoError(t, err)
 	body, err := io.ReadAll(good.Body)
 	require.NoError(t, err)
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			if r, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
-				_, _ = io.Copy(io.Discard, r.Body)
-			}
-			if healthy.Load() {
-				fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-				c.Close()
-				continue
-			}
-			fmt.Fprint(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n")
+	source := exchangeOver(t, func(c net.Conn) {
+		if healthy.Load() {
+			fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+			c.Close()
+			return
 		}
-	}()
-	client := &http.Client{Transport: &http.Transport{}} // a user's own
-	source := Exchange(FromRequest(), exchangeAudience, func(o *ExchangeOptions) { o.Endpoint, o.HTTPClient = "http://"+l.Addr().String(), client })
+		fmt.Fprint(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n")
+	})
 	ctx := ContextWithToken(t.Context(), raw)
 	for range 2 {
 		_, err := source.Token(ctx)

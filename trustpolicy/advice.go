@@ -251,7 +251,7 @@ func (r *adviser) control(d *Document) []Advice {
 		}
 		for _, c := range s.Conditions {
 			if o := parseOperator(c.Operator); claimOf(c.Key) != "sub" || !o.isString() || o.negated {
-				continue // it names who is kept out
+				continue // only a test that sub must pass names teams that get in
 			}
 			for _, value := range c.Values {
 				if parts, ok := splitSubject(value); ok && isName(parts[ownerPart]) {

@@ -71,6 +71,7 @@ func newConn(c net.Conn) *conn {
 	return &conn{Conn: c, settled: settled, settle: settle, time: timer}
 }
 
+// Read reads what the client has sent, and starts the client's time.
 func (c *conn) Read(p []byte) (int, error) {
 	if !c.asked {
 		c.asked = true
@@ -84,6 +85,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Close closes the connection, which then needs no place.
 func (c *conn) Close() error {
 	c.settle()
 	return c.Conn.Close()
