@@ -239,6 +239,7 @@ func TestOnlyRefusalsAreCountedAsSuch(t *testing.T) {
 					p.Invalidate()
 				}
 				require.Equal(t, 20, s.count())
+				synctest.Wait()
 				s.life = time.Hour
 				s.set(judge)
 				start := time.Now()
@@ -784,6 +785,7 @@ func TestNewTokensWhileTheExchangeIsDown(t *testing.T) {
 			require.NoError(t, err)
 			time.Sleep(time.Second)
 		}
+		synctest.Wait()
 		assert.LessOrEqual(t, asked, 3*15)
 		assert.Greater(t, asked, 5)
 	})

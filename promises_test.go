@@ -1504,6 +1504,7 @@ func TestScarExpiredOnArrival(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		s.paced(t, 4)
+		synctest.Wait()
 		s.life = time.Hour
 		time.Sleep(time.Second)
 		creds, err := p.Retrieve(fromRequest(longLived(t)))

@@ -583,6 +583,7 @@ func TestARecoveryIsTold(t *testing.T) {
 		ask(time.Second)
 		fails = errDown
 		ask(59 * time.Minute)
+		synctest.Wait()
 		failed := len(events.all())
 		require.Greater(t, failed, 2)
 		fails = nil

@@ -9,6 +9,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -363,7 +364,7 @@ func TestADropInForTheSDKsCache(t *testing.T) {
 				service := &metadata{}
 				c := cache(ec2rolecreds.New(func(o *ec2rolecreds.Options) { o.Client = service }), 0)
 				ask(t, c)
-				service.down = true
+				service.down.Store(true)
 				failed := 0
 				for range 12 * 60 {
 					time.Sleep(time.Minute)
@@ -371,7 +372,7 @@ func TestADropInForTheSDKsCache(t *testing.T) {
 						failed++
 					}
 				}
-				service.down = false
+				service.down.Store(false)
 				time.Sleep(20 * time.Minute)
 				_, _ = c.Retrieve(t.Context()) // ours refreshes in the background
 				time.Sleep(time.Second)
@@ -513,13 +514,14 @@ func (n *numbered) GetIdentityToken() ([]byte, error) {
 }
 
 // metadata is the instance metadata service, with credentials that live six hours.
+// A test changes down while a cache's goroutines ask.
 type metadata struct {
-	down  bool
+	down  atomic.Bool
 	asked int
 }
 
 func (m *metadata) GetMetadata(_ context.Context, in *imds.GetMetadataInput, _ ...func(*imds.Options)) (*imds.GetMetadataOutput, error) {
-	if m.down {
+	if m.down.Load() {
 		return nil, errDown
 	}
 	text := "web\n"
@@ -541,7 +543,7 @@ func TestNobodyWaitsWhileIMDSIsDown(t *testing.T) {
 				p := ec2rolecreds.New(func(o *ec2rolecreds.Options) { o.Client = slowMetadata{service, silent} })
 				c := NewCredentialsCache(p, events.on)
 				ask(t, c)
-				service.down = true
+				service.down.Store(true)
 				every(t, c, time.Second, 6*time.Hour, func(got aws.Credentials, err error, took time.Duration) {
 					require.NoError(t, err)
 					require.Zero(t, took)
@@ -579,7 +581,7 @@ type slowMetadata struct {
 }
 
 func (m slowMetadata) GetMetadata(ctx context.Context, in *imds.GetMetadataInput, o ...func(*imds.Options)) (*imds.GetMetadataOutput, error) {
-	if m.down && m.silent {
+	if m.down.Load() && m.silent {
 		<-ctx.Done()
 	}
 	return m.metadata.GetMetadata(ctx, in, o...)
