@@ -29,6 +29,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -260,21 +261,28 @@ func (t *Transport) send(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, errProxy
 	}
+	// If the context ends, net/http's goroutines can still be calling the hooks when
+	// RoundTrip has returned.
 	var used struct {
-		*conn        // nil for TLS through a proxy
-		unsent error // why the request was not written whole
+		conn   atomic.Pointer[conn] // nil for TLS through a proxy
+		unsent atomic.Bool          // whether the request, and not the connection, kept it from being written
+		answer atomic.Pointer[http.Response]
 	}
 	s := t.take(r.URL)
-	var response *http.Response
 	header := r.Header
 	r = r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) {
-			used.conn, _ = info.Conn.(*conn)
+			c, _ := info.Conn.(*conn)
+			used.conn.Store(c)
 		},
-		WroteRequest: func(info httptrace.WroteRequestInfo) { used.unsent = info.Err },
+		WroteRequest: func(info httptrace.WroteRequestInfo) {
+			used.unsent.Store(info.Err != nil && !errors.As(info.Err, new(*net.OpError)))
+		},
 		PutIdleConn: func(error) {
-			_ = used.conn != nil && used.end()
-			if response != nil && response.Trailer != nil {
+			if c := used.conn.Load(); c != nil {
+				c.end()
+			}
+			if answer := used.answer.Load(); answer != nil && answer.Trailer != nil {
 				s.CloseIdleConnections() // net/http looks ahead for a trailer's end, and may hold more
 			}
 		},
@@ -282,14 +290,15 @@ func (t *Transport) send(r *http.Request) (*http.Response, error) {
 	r.Header = maps.Clone(header)
 	r.Header["Idempotency-Key"] = nil // is not sent, and makes net/http repeat the request on a closed connection
 	r.Close = r.Close || proxy != nil // a conn under TLS cannot see where an answer ends
-	response, err = s.RoundTrip(r)
+	response, err := s.RoundTrip(r)
+	used.answer.Store(response)
 	switch {
 	case err == nil:
 		err = whole(response)
-	case used.unsent != nil && !errors.As(used.unsent, new(*net.OpError)) && !errors.As(err, new(answerError)):
+	case used.unsent.Load() && !errors.As(err, new(answerError)):
 		err = errNotSent
 	}
-	if err == nil && used.conn != nil && used.end() {
+	if c := used.conn.Load(); err == nil && c != nil && c.end() {
 		err = errSurplus
 	}
 	if err != nil {

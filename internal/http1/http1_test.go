@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/x509"
@@ -511,6 +512,61 @@ func TestACanceledRequestEndsAtOnce(t *testing.T) {
 	require.ErrorIs(t, err, gone)
 }
 
+// A context that ends while the request is written, or while the answer is read, races
+// with net/http's goroutines, which go on. The race detector sees what they share.
+func TestACancelWhileAnAnswerComes(t *testing.T) {
+	for name, cancelAt := range map[string]func(cancel func()) *canceling{
+		"write": func(cancel func()) *canceling { return &canceling{onWrite: cancel} },
+		"read":  func(cancel func()) *canceling { return &canceling{onRead: cancel} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 300 {
+				ctx, cancel := context.WithCancel(t.Context())
+				c := cancelAt(cancel)
+				transport := New(nil, func(context.Context, string, string) (net.Conn, error) {
+					client, server := net.Pipe()
+					go func() {
+						defer server.Close()
+						if _, err := http.ReadRequest(bufio.NewReader(server)); err == nil {
+							_, _ = io.WriteString(server, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+						}
+					}()
+					c.Conn = client
+					return c, nil
+				})
+				r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://sts.test/", nil)
+				require.NoError(t, err)
+				if _, err = transport.RoundTrip(r); err != nil {
+					require.ErrorIs(t, err, context.Canceled)
+				}
+				transport.CloseIdleConnections()
+			}
+		})
+	}
+}
+
+// canceling is a connection that calls onWrite before it writes, and onRead after it
+// has read.
+type canceling struct {
+	net.Conn
+	onWrite, onRead func()
+}
+
+func (c *canceling) Write(p []byte) (int, error) {
+	if c.onWrite != nil {
+		c.onWrite()
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *canceling) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if c.onRead != nil {
+		c.onRead()
+	}
+	return n, err
+}
+
 // A proxy is used as net/http does, and text that comes through it is not quoted or
 // logged.
 func TestThroughAProxy(t *testing.T) {
@@ -563,11 +619,11 @@ func connectProxy(to string) http.HandlerFunc {
 			w.WriteHeader(http.StatusBadGateway)
 			return
 		}
-		w.WriteHeader(http.StatusOK)
 		client, _, err := w.(http.Hijacker).Hijack()
 		if err != nil {
 			return
 		}
+		_, _ = io.WriteString(client, "HTTP/1.1 200 OK\r\n\r\n") // after Hijack, so that net/http reads none of what follows
 		go func() {
 			_, _ = io.Copy(server, client)
 			server.Close()
