@@ -22,10 +22,11 @@ type Spec struct {
 	// false, they are in team mode, Vercel's default.
 	Global bool
 
-	// Teams are slugs. Several make sense while a team is being renamed.
+	// Teams are slugs, in lower case. Several make sense while a team is being
+	// renamed.
 	Teams []string
 
-	// Projects are project names. "*" lets in every project of the team; a
+	// Projects are project names, in lower case. "*" lets in every project of the team; a
 	// name with a wildcard in it is refused.
 	Projects []string
 
@@ -84,7 +85,7 @@ func (s Spec) Audiences() []string {
 
 // Build returns the trust policy that admits exactly what s says: one
 // statement for each issuer. It refuses a Spec that would admit more than it
-// seems to.
+// seems to, or nobody.
 func Build(s Spec) (*Document, error) {
 	if err := s.validate(); err != nil {
 		return nil, fmt.Errorf("trustpolicy: %w", err)
@@ -137,14 +138,16 @@ func (s Spec) validate() error {
 	if !accountID().MatchString(s.AccountID) {
 		return fmt.Errorf("the account %q is not 12 digits", s.AccountID)
 	}
+	anyCase := func(string) bool { return true }
 	for _, list := range []struct {
 		what, example string
 		names         []string
 		any           bool
+		allowed       func(name string) bool
 	}{
-		{"team", "a team's slug, as in vercel.com/<team>", s.Teams, false},
-		{"project", "a project's name", s.Projects, true},
-		{"environment", "production, preview, development or a custom environment", s.Environments, true},
+		{"team", "a team's slug, as in vercel.com/<team>: lower case, and not the ID", s.Teams, false, isName},
+		{"project", "a project's name: lower case, and not the ID", s.Projects, true, isName},
+		{"environment", "production, preview, development or a custom environment", s.Environments, true, anyCase},
 	} {
 		if len(list.names) == 0 {
 			return fmt.Errorf("no %s: name %s", list.what, list.example)
@@ -153,7 +156,7 @@ func (s Spec) validate() error {
 			if list.any && name == "*" {
 				continue
 			}
-			if !slug().MatchString(name) {
+			if !slug().MatchString(name) || !list.allowed(name) {
 				return fmt.Errorf("the %s %q is not %s", list.what, name, list.example)
 			}
 		}

@@ -143,6 +143,9 @@ func TestBuildRefuses(t *testing.T) {
 		{"colon", func(s *Spec) { s.Projects = []string{"web:environment:x"} }, `project "web:environment:x"`},
 		{"variable", func(s *Spec) { s.Environments = []string{"${aws:username}"} }, "environment"},
 		{"all and one", func(s *Spec) { s.Environments = []string{"*", "preview"} }, "admits all"},
+		{"upper case", func(s *Spec) { s.Projects = []string{"Web"} }, `the project "Web" is not a project's name: lower case`},
+		{"a team's ID", func(s *Spec) { s.Teams = []string{"team_abc"} }, "not the ID"},
+		{"a project's ID", func(s *Spec) { s.Projects = []string{"prj_abc"} }, "not the ID"},
 		{"empty name", func(s *Spec) { s.Projects = []string{""} }, `project ""`},
 		{"audience", func(s *Spec) { s.Audience = "*" }, "audience"},
 		{"partition", func(s *Spec) { s.Partition = "aws:x" }, "partition"},
@@ -155,6 +158,28 @@ func TestBuildRefuses(t *testing.T) {
 			assert.ErrorContains(t, err, c.says)
 		})
 	}
+}
+
+// What Build takes admits somebody by this package's own check.
+func TestWhatBuildTakesAdmitsSomebody(t *testing.T) {
+	names := []string{"web", "Web", "team_abc", "prj_abc", "team_nLlpyC6REAqxydlFKbrMDlud", "x", "0", "a.b_c-d", "-a", "_a", "a..b", "ä", "*", "a*", strings.Repeat("a", 100)}
+	built := 0
+	for _, team := range names {
+		for _, project := range names {
+			for _, environment := range append(names, "production", "QA") {
+				for _, s := range []Spec{{}, {Global: true}, {Audience: "https://sts.amazonaws.com"}, {Partition: "aws-cn"}} {
+					s.AccountID, s.Teams, s.Projects, s.Environments = account, []string{team}, []string{project}, []string{environment}
+					d, err := Build(s)
+					if err != nil {
+						continue
+					}
+					built++
+					require.Empty(t, d.Reach().Nobody, "%+v", s)
+				}
+			}
+		}
+	}
+	assert.Greater(t, built, 100)
 }
 
 func FuzzParse(f *testing.F) {

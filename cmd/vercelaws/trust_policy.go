@@ -96,23 +96,12 @@ func missingFlags(spec trustpolicy.Spec) (missing []string) {
 	return missing
 }
 
-// questions are about names that Vercel does not give. They can be meant all
-// the same: the name of a custom environment is the team's own.
+// questions are about environments that look like misspelt ones. They can be meant
+// all the same: the name of a custom environment is the team's own.
 func questions(spec trustpolicy.Spec) (out []string) {
-	for _, list := range []struct {
-		flag  string
-		names []string
-	}{
-		{"--team", spec.Teams}, {"--project", spec.Projects}, {"--environment", spec.Environments},
-	} {
-		for _, name := range list.names {
-			lower := strings.ToLower(name)
-			switch {
-			case list.flag == "--environment" && !slices.Contains(standardEnvironments, name) && didYouMean(name, standardEnvironments) != "":
-				out = append(out, fmt.Sprintf("--environment %s: is that a custom environment%s", name, didYouMean(name, standardEnvironments)))
-			case name != lower:
-				out = append(out, fmt.Sprintf("%s %s: Vercel's names are in lower case, and IAM compares them as they are; did you mean %s?", list.flag, name, lower))
-			}
+	for _, name := range spec.Environments {
+		if meant := didYouMean(name, standardEnvironments); meant != "" && !slices.Contains(standardEnvironments, name) {
+			out = append(out, fmt.Sprintf("--environment %s: is that a custom environment%s", name, meant))
 		}
 	}
 	return out
