@@ -793,6 +793,7 @@ func TestTheKeysMove(t *testing.T) {
 					return &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
 				})
 				c.cause(t, v, issuer, raw)
+				synctest.Wait()
 				assert.Positive(t, asked)
 			})
 		})
