@@ -265,7 +265,7 @@ func (t *Transport) send(r *http.Request) (*http.Response, error) {
 	// RoundTrip has returned.
 	var used struct {
 		conn   atomic.Pointer[conn] // nil for TLS through a proxy
-		unsent atomic.Bool          // whether the request, and not the connection, kept it from being written
+		unsent atomic.Bool          // the request could not be written, and the connection is not why
 		answer atomic.Pointer[http.Response]
 	}
 	s := t.take(r.URL)
