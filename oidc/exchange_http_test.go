@@ -331,12 +331,6 @@ func TestExchangeRecoversFromASilentConnection(t *testing.T) {
 		response, _ := exchangedFor(t, sent(r))
 		_, _ = io.Copy(w, response.Body)
 	}))
-	var conns atomic.Int32
-	server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
-		if s == http.StateNew {
-			conns.Add(1)
-		}
-	}
 	server.EnableHTTP2 = true
 	server.StartTLS()
 	defer server.Close()
@@ -347,7 +341,11 @@ func TestExchangeRecoversFromASilentConnection(t *testing.T) {
 		func(o *ExchangeOptions) { o.Endpoint = server.URL })
 	roots := x509.NewCertPool()
 	roots.AddCert(server.Certificate())
-	source.(*exchange).exchanger.client.Transport = http1.New(roots, nil)
+	var dials atomic.Int32
+	source.(*exchange).exchanger.client.Transport = http1.New(roots, func(ctx context.Context, network, address string) (net.Conn, error) {
+		dials.Add(1)
+		return new(net.Dialer).DialContext(ctx, network, address)
+	})
 
 	var wg sync.WaitGroup
 	for range 2 {
@@ -362,7 +360,7 @@ func TestExchangeRecoversFromASilentConnection(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	assert.Equal(t, []int{1, 1, 1, 1}, protocols, "one attempt into the silence, and not into the other connection")
-	assert.EqualValues(t, 3, conns.Load())
+	assert.EqualValues(t, 3, dials.Load())
 }
 
 func TestExchangeClients(t *testing.T) {

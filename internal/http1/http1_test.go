@@ -37,7 +37,7 @@ const (
 // after the other, and then closes the connection. After "" it sends nothing more.
 type raw struct {
 	net.Listener
-	conns  atomic.Int64
+	dials  atomic.Int64 // by dial; what listens may be found by others too
 	answer atomic.Pointer[string]
 	ends   chan struct{}
 
@@ -57,7 +57,6 @@ func newRaw(t *testing.T, answer string) *raw {
 			if err != nil {
 				return
 			}
-			s.conns.Add(1)
 			go s.serve(c)
 		}
 	}()
@@ -88,6 +87,12 @@ func (s *raw) serve(c net.Conn) {
 			return
 		}
 	}
+}
+
+// dial opens a connection for a Transport.
+func (s *raw) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	s.dials.Add(1)
+	return newDialer().DialContext(ctx, network, address)
 }
 
 func (s *raw) url() string { return "http://" + s.Addr().String() + "/" }
@@ -186,7 +191,7 @@ func TestInvalidAnswersAreErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newRaw(t, test.sends)
-			transport := New(nil, nil)
+			transport := New(nil, s.dial)
 			for range 2 {
 				_, err := get(t, clientOf(transport), s.url())
 				require.ErrorIs(t, err, test.want)
@@ -197,7 +202,7 @@ func TestInvalidAnswersAreErrors(t *testing.T) {
 			got, err := get(t, clientOf(transport), s.url())
 			require.NoError(t, err, "and nothing of it stays")
 			assert.Equal(t, "200 well", got)
-			assert.EqualValues(t, 3, s.conns.Load())
+			assert.EqualValues(t, 3, s.dials.Load())
 		})
 	}
 	t.Cleanup(func() { assert.Empty(t, written.String()) })
@@ -262,14 +267,14 @@ func TestValidAnswersAreReturnedUnchanged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newRaw(t, test.sends)
-			transport := New(nil, nil)
+			transport := New(nil, s.dial)
 			for range 3 {
 				got, err := get(t, clientOf(transport), s.url())
 				require.NoError(t, err)
 				assert.Equal(t, test.want, got)
 			}
 			if !strings.HasSuffix(test.sends, hangUp) {
-				assert.EqualValues(t, 1, s.conns.Load(), "the connection is kept")
+				assert.EqualValues(t, 1, s.dials.Load(), "the connection is kept")
 			}
 		})
 	}
@@ -426,7 +431,7 @@ func TestAConnectionThatTheServerClosed(t *testing.T) {
 // none of them.
 func TestSilentConnectionsAreLeft(t *testing.T) {
 	s := newRaw(t, good)
-	transport := New(nil, nil)
+	transport := New(nil, s.dial)
 	three(t, transport, s)
 	s.answer.Store(ptr(""))
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -440,13 +445,13 @@ func TestSilentConnectionsAreLeft(t *testing.T) {
 	s.answer.Store(ptr(good))
 	_, err = get(t, clientOf(transport), s.url())
 	require.NoError(t, err)
-	assert.EqualValues(t, 4, s.conns.Load())
+	assert.EqualValues(t, 4, s.dials.Load())
 }
 
 // After a freeze the connections are too old by the wall clock, and are not used.
 func TestAConnectionIsNotUsedAfterAFreeze(t *testing.T) {
 	s := newRaw(t, good)
-	transport := New(nil, nil)
+	transport := New(nil, s.dial)
 	_, err := get(t, clientOf(transport), s.url())
 	require.NoError(t, err)
 	for _, at := range idleSince(t, transport) {
@@ -454,7 +459,7 @@ func TestAConnectionIsNotUsedAfterAFreeze(t *testing.T) {
 	}
 	_, err = get(t, clientOf(transport), s.url())
 	require.NoError(t, err)
-	assert.EqualValues(t, 2, s.conns.Load())
+	assert.EqualValues(t, 2, s.dials.Load())
 }
 
 // three makes transport keep three connections to s.
@@ -481,7 +486,7 @@ func three(t *testing.T, transport *Transport, s *raw) {
 		require.NoError(t, err)
 	}
 	all.Wait()
-	require.EqualValues(t, 3, s.conns.Load())
+	require.EqualValues(t, 3, s.dials.Load())
 }
 
 // idleSince are the times since when net/http has kept its connections.
