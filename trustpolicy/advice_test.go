@@ -241,6 +241,7 @@ var mistakes = []mistake{
 // TestAdviceNeverWidens applies the advice for policies with one mistake, and
 // with two, to their text, and looks at what that lets in.
 func TestAdviceNeverWidens(t *testing.T) {
+	t.Parallel()
 	random := rand.New(rand.NewPCG(12, 2))
 	pick := func(all ...string) string { return all[random.IntN(len(all))] }
 	cloud := neighbours()

@@ -14,6 +14,7 @@ import (
 // A document can hold what a JSON object cannot: two conditions of one operator
 // and key. Both must hold, so neither may get lost.
 func TestTwoConditionsOfOneOperatorAndKey(t *testing.T) {
+	t.Parallel()
 	g := generator{rand.New(rand.NewPCG(1, 2))}
 	written := 0
 	for range 20_000 {

@@ -83,6 +83,7 @@ func TestExpectEnvironmentsMindsCustomOnes(t *testing.T) {
 // environments that the patterns may fit. A token that Evaluate allows, of an
 // environment that is not expected, must have brought a warning.
 func TestExpectEnvironmentsAgainstEvaluate(t *testing.T) {
+	t.Parallel()
 	g := generator{rand.New(rand.NewPCG(2026, 14))}
 	environment := func() string {
 		return g.one("production", "preview", "development", "staging", "preprod", "nonproduction", "prod-eu")

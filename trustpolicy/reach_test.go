@@ -134,6 +134,7 @@ func (w *wide) names(part, name string) bool {
 // policy of which they say that it admits nobody admits none of the tokens. No
 // alarm is without a token that it names.
 func TestWhatGetsInIsTold(t *testing.T) {
+	t.Parallel()
 	w := &wide{generator: generator{rand.New(rand.NewPCG(7, 21))}}
 	seen := map[string]int{}
 	for range 1_500 {
@@ -200,6 +201,7 @@ func TestWhatGetsInIsTold(t *testing.T) {
 // TestSameReachSameSeverity compares policies that admit the same of each
 // other's probes and witnesses: whatever their form, they are as severe.
 func TestSameReachSameSeverity(t *testing.T) {
+	t.Parallel()
 	g := generator{rand.New(rand.NewPCG(7, 22))}
 	sub := func(host string) []Condition {
 		var out []Condition

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -134,13 +135,15 @@ func refHave(r Request, key string) ([]string, bool) {
 	return nil, !strings.HasPrefix(lower, "aws:") && !strings.HasPrefix(lower, "sts:")
 }
 
-var refGlobs = map[string]*regexp.Regexp{}
+var refGlobs sync.Map // of *regexp.Regexp by pattern
 
 func refGlob(pattern string) *regexp.Regexp {
-	if refGlobs[pattern] == nil {
-		refGlobs[pattern] = regexp.MustCompile(`(?s)\A` + strings.NewReplacer(`\*`, `.*`, `\?`, `.`).Replace(regexp.QuoteMeta(pattern)) + `\z`)
+	if known, ok := refGlobs.Load(pattern); ok {
+		return known.(*regexp.Regexp)
 	}
-	return refGlobs[pattern]
+	glob := regexp.MustCompile(`(?s)\A` + strings.NewReplacer(`\*`, `.*`, `\?`, `.`).Replace(regexp.QuoteMeta(pattern)) + `\z`)
+	refGlobs.Store(pattern, glob)
+	return glob
 }
 
 var refOperators = map[string]func(want, have string) string{
@@ -467,6 +470,7 @@ func (g generator) request() Request {
 // TestAgainstReference holds Parse, Evaluate and MarshalJSON to the reference
 // over generated policies and requests.
 func TestAgainstReference(t *testing.T) {
+	t.Parallel()
 	g := generator{rand.New(rand.NewPCG(2026, 12))}
 	seen := map[Decision]int{}
 	for range 15_000 {
@@ -497,6 +501,7 @@ func TestAgainstReference(t *testing.T) {
 
 // TestBuildAgainstReference holds Build to what a Spec says, by the reference.
 func TestBuildAgainstReference(t *testing.T) {
+	t.Parallel()
 	g := generator{rand.New(rand.NewPCG(2026, 13))}
 	some := func(all ...string) []string {
 		g.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
