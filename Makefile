@@ -221,8 +221,8 @@ stress: minio postgres awscli vercel ## test every module ROUNDS (20) times on a
 
 # The fuzzer of Go before 1.27 can end with "context deadline exceeded" and no
 # failing input when its time is up (https://go.dev/issue/75804). Only that is
-# tried again, once. An input that is merely new is minimized for a second at most,
-# and not for a minute, in which nothing else is tried.
+# tried again, once. Minimizing an input that is new, but no finding, ends after a
+# second. By default it may take a minute, and the target tries nothing else then.
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	@set -e; log=$$(mktemp); trap 'rm -f "$$log"' EXIT; n=0; \

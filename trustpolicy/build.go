@@ -26,8 +26,8 @@ type Spec struct {
 	// renamed.
 	Teams []string
 
-	// Projects are project names, in lower case. "*" lets in every project of the team; a
-	// name with a wildcard in it is refused.
+	// Projects are project names, in lower case. "*" lets in every project of
+	// the team; a name with a wildcard in it is refused.
 	Projects []string
 
 	// Environments are "production", "preview", "development" or names of
@@ -138,16 +138,17 @@ func (s Spec) validate() error {
 	if !accountID().MatchString(s.AccountID) {
 		return fmt.Errorf("the account %q is not 12 digits", s.AccountID)
 	}
-	anyCase := func(string) bool { return true }
+	isEnvironment := slug().MatchString
+	isTeamOrProject := func(name string) bool { return isEnvironment(name) && isName(name) }
 	for _, list := range []struct {
 		what, example string
 		names         []string
 		any           bool
-		allowed       func(name string) bool
+		is            func(name string) bool
 	}{
-		{"team", "a team's slug, as in vercel.com/<team>: lower case, and not the ID", s.Teams, false, isName},
-		{"project", "a project's name: lower case, and not the ID", s.Projects, true, isName},
-		{"environment", "production, preview, development or a custom environment", s.Environments, true, anyCase},
+		{"team", "a team's slug, as in vercel.com/<team>: lower case, and not the ID", s.Teams, false, isTeamOrProject},
+		{"project", "a project's name: lower case, and not the ID", s.Projects, true, isTeamOrProject},
+		{"environment", "production, preview, development or a custom environment", s.Environments, true, isEnvironment},
 	} {
 		if len(list.names) == 0 {
 			return fmt.Errorf("no %s: name %s", list.what, list.example)
@@ -156,7 +157,7 @@ func (s Spec) validate() error {
 			if list.any && name == "*" {
 				continue
 			}
-			if !slug().MatchString(name) || !list.allowed(name) {
+			if !list.is(name) {
 				return fmt.Errorf("the %s %q is not %s", list.what, name, list.example)
 			}
 		}

@@ -37,7 +37,7 @@ const (
 // after the other, and then closes the connection. After "" it sends nothing more.
 type raw struct {
 	net.Listener
-	dials  atomic.Int64 // by dial; what listens may be found by others too
+	dials  atomic.Int64 // by dial; the listener can also be reached by clients of other tests
 	answer atomic.Pointer[string]
 	ends   chan struct{}
 

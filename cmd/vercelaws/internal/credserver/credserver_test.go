@@ -153,7 +153,8 @@ func TestManyCallersAtOnce(t *testing.T) {
 	}
 }
 
-// callAtOnce has callers ask, each once and on its own connection, which dial opens.
+// callAtOnce has callers ask, each once and on its own connection. Dial opens it, or
+// net/http if dial is nil.
 func callAtOnce(t *testing.T, uri, token string, callers int, dial func(ctx context.Context, network, address string) (net.Conn, error)) <-chan error {
 	answers := make(chan error, callers)
 	for range callers {
